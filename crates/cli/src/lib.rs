@@ -1,0 +1,1 @@
+//! The commands of yard that talk to a server.

@@ -1,0 +1,34 @@
+//! What Switchyard is about, as types: jobs, attempts, leases, quota, clusters, failures and retries.
+//!
+//! Everything here is pure and synchronous. Time, randomness and I/O are arguments; a test in the `yard`
+//! crate proves from the dependency list that nothing here could do otherwise. States are enums that carry
+//! their data, transitions are methods that can fail, and each transition is an [`event::Event`]: the line
+//! of history it writes. Folding a job's events rebuilds its state ([`lifecycle::Lifecycle::replay`]).
+
+pub mod cluster;
+pub mod event;
+pub mod failure;
+pub mod ids;
+pub mod job;
+pub mod ledger;
+pub mod lease;
+pub mod lifecycle;
+pub mod receipt;
+pub mod resources;
+pub mod retry;
+pub mod team;
+pub mod time;
+
+pub use cluster::{Cluster, ClusterHealth, ClusterReport, ClusterSelector, ClusterSwitch};
+pub use event::{Actor, Event, HistoryLine};
+pub use failure::{Failure, FailureClass, Outcome};
+pub use ids::{AttemptNumber, ClusterId, InstanceId, JobId, LeaseToken, RemoteName, Shape, TeamId};
+pub use job::{JobSpec, NewJob, Priority, Timeouts};
+pub use lease::{Lease, LeaseRole, LeaseScope};
+pub use ledger::{Account, AccountOwner};
+pub use lifecycle::{JobState, Lifecycle, StateName, TransitionError};
+pub use receipt::{Arrival, FieldError, Receipt, SubmissionKey, Verdict};
+pub use resources::{Capacity, Limits, Request};
+pub use retry::{RetryPolicy, RetryRules, RetryVerdict};
+pub use team::Team;
+pub use time::Timestamp;

@@ -1,0 +1,1 @@
+//! The driver for this host: child processes that outlive a restart of yard.

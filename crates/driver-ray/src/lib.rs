@@ -1,0 +1,1 @@
+//! The driver for a standing Ray cluster: its Jobs REST API.

@@ -1,0 +1,1 @@
+//! The loops: intake, placement, dispatch, sweep, retention; and the lifecycle of a process.

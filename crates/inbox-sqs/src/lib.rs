@@ -1,0 +1,1 @@
+//! The inbox on Amazon SQS and what speaks its protocol.

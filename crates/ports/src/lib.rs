@@ -1,0 +1,16 @@
+//! The ports: what the engine needs from a store, an inbox and a driver.
+//!
+//! Adapters implement these; the engine and the server know nothing else of the outside. An error's *kind*
+//! says what may be done about it (again later, never, or 'it may have happened'), so that no caller reads
+//! error texts. The behaviour that every adapter must have is the conformance suite in `yard-testkit`.
+
+pub mod driver;
+pub mod inbox;
+pub mod store;
+
+pub use driver::{
+    Driver, DriverError, LaunchOutcome, LaunchRequest, LogChunk, LogStream, Observation, ObservationStream,
+    RemoteJob, RemoteStatus,
+};
+pub use inbox::{Inbox, InboxError, Message, MessageHandle};
+pub use store::{Store, StoreError};

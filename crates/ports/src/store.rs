@@ -1,0 +1,472 @@
+//! The store: the one truth. Each verb is one transaction (or one read); no handle leaves, no network call
+//! happens inside. Verbs that write on behalf of a scheduler or dispatcher take its [`Lease`], check it
+//! inside the same transaction, and answer [`StoreError::LeaseLost`] without having written anything if it
+//! is not valid any more. Every transition writes its line of history in the same transaction.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+use yard_domain::event::ReleaseReason;
+use yard_domain::job::QueueOrder;
+use yard_domain::ledger::Drift;
+use yard_domain::lifecycle::AttemptEnd;
+use yard_domain::{
+    Account, Arrival, AttemptNumber, Cluster, ClusterId, ClusterReport, ClusterSelector, ClusterSwitch, HistoryLine,
+    InstanceId, JobId, Lease, LeaseScope, LeaseToken, Lifecycle, Outcome, Receipt, Request, RetryRules, Shape,
+    StateName, SubmissionKey, Team, TeamId, Timestamp, Verdict,
+};
+
+/// Why a store call failed, by what may be done about it.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The database can't be reached, or gave up (deadlocks beyond the retries): nothing was committed, or
+    /// (connection cut during commit) it is not known; every verb may be called again as it is.
+    #[error("the database can't be used now: {0}")]
+    Unavailable(String),
+    /// The lease is not valid any more: nothing was written.
+    #[error("the lease {scope} (token {token}) is not valid any more")]
+    LeaseLost {
+        /// What it covered.
+        scope: String,
+        /// Its fencing number.
+        token: LeaseToken,
+    },
+    /// A row does not fit the model: names table and row.
+    #[error("table {table}, row {row}: {problem}")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The row's key.
+        row: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// The schema is not the one this binary was made for.
+    #[error("{0}")]
+    Schema(String),
+    /// A bug or a misconfiguration: the database refuses the statement itself.
+    #[error("the database refuses a statement ({context}): {reason}")]
+    Rejected {
+        /// The verb.
+        context: &'static str,
+        /// What the database said.
+        reason: String,
+    },
+}
+
+/// A group of queued jobs that the planner treats alike: one team, one shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueHead {
+    /// Who is charged.
+    pub team: TeamId,
+    /// Request and selector as a grouping key.
+    pub shape: Shape,
+    /// What each asks for.
+    pub request: Request,
+    /// Where they may run.
+    pub clusters: ClusterSelector,
+    /// The places in the queue of the first few, in order (at most `QueueView::depth` of them): enough to interleave
+    /// shapes by priority and age.
+    pub orders: Vec<QueueOrder>,
+}
+
+/// Bounds on what one look at the queue loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueView {
+    /// Most (team, shape) groups.
+    pub groups: u32,
+    /// Most places read of each group.
+    pub depth: u32,
+}
+
+/// What a placement pass decides on. Read in this order, each read seeing at least what the one before saw:
+/// queue heads, then clusters, then accounts. Accounts last: a charge committed meanwhile makes the plan
+/// more careful, never less, and the commit checks again under locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacementInput {
+    /// The database's time of reading.
+    pub now: Timestamp,
+    /// What waits and may be placed now (backoffs over, not claimed).
+    pub heads: Vec<QueueHead>,
+    /// Every cluster, with jobs or without.
+    pub clusters: Vec<Cluster>,
+    /// Every team.
+    pub teams: Vec<Team>,
+    /// What is in use.
+    pub accounts: Vec<Account>,
+}
+
+/// A wish to claim up to `max` jobs of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// Whose jobs.
+    pub team: TeamId,
+    /// Which shape.
+    pub shape: Shape,
+    /// At most this many: never more than there are free slots.
+    pub max: u32,
+}
+
+/// A claimed job, as far as placing it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedJob {
+    /// Which.
+    pub id: JobId,
+    /// Whose.
+    pub team: TeamId,
+    /// Its grouping key.
+    pub shape: Shape,
+}
+
+/// One claimed job to be put on one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacementOrder {
+    /// Which job.
+    pub job: JobId,
+    /// Whose.
+    pub team: TeamId,
+    /// Where.
+    pub cluster: ClusterId,
+}
+
+/// What became of a batch of placements.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlacementReport {
+    /// Placed and charged.
+    pub placed: Vec<(JobId, ClusterId)>,
+    /// No room left when it came to it (or the cluster takes no jobs now): back in the queue.
+    pub dropped: Vec<JobId>,
+    /// Ended because somebody wants them stopped.
+    pub stopped: Vec<JobId>,
+    /// Not ours any more (claim lost): untouched, and counted as stale writes.
+    pub stale: Vec<JobId>,
+}
+
+/// Why the jobs of one group wait, as the last pass found: shown with each of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitNote {
+    /// Whose jobs.
+    pub team: TeamId,
+    /// Which shape.
+    pub shape: Shape,
+    /// A stable code: the rule that holds them.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// A sentence per cluster.
+    pub clusters: BTreeMap<ClusterId, String>,
+}
+
+/// A job whose launch has been begun and committed: now the cluster may be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchOrder {
+    /// The moving part, in state `Launching`.
+    pub job: Lifecycle,
+    /// The attempt.
+    pub attempt: AttemptNumber,
+    /// The canonical document as stored.
+    pub document: String,
+}
+
+/// What became of a batch of launches to be begun.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaunchBatch {
+    /// To be launched now.
+    pub orders: Vec<LaunchOrder>,
+    /// Ended instead, because somebody wants them stopped.
+    pub stopped: Vec<JobId>,
+}
+
+/// An attempt on a cluster, as its dispatcher must know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveAttempt {
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: AttemptNumber,
+    /// Whose.
+    pub team: TeamId,
+    /// `Placed`, `Launching` or `Running`.
+    pub state: StateName,
+    /// The clock of that state.
+    pub deadline: Timestamp,
+    /// Whether it is to be stopped.
+    pub stop_requested: bool,
+}
+
+/// Which job and attempt, and whose: what a dispatcher names when it reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AttemptRef {
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: AttemptNumber,
+}
+
+/// An attempt that ended, to be recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndOrder {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// How.
+    pub end: AttemptEnd,
+    /// In `0.0..=1.0`: spreads the wait before a retry.
+    pub jitter: f64,
+}
+
+/// What became of reported starts or ends, in the order of the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recorded {
+    /// Running (for starts).
+    Started {
+        /// When its run timeout ends.
+        deadline: Timestamp,
+    },
+    /// The attempt ended and its job waits for another.
+    Requeued {
+        /// Not before.
+        not_before: Timestamp,
+    },
+    /// The job ended.
+    Ended(Outcome),
+    /// It had been recorded before, or is about an attempt that isn't current: nothing was written.
+    Stale,
+}
+
+/// What a stop request met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopAnswer {
+    /// It was queued and has ended.
+    Stopped,
+    /// The wish is recorded; its scheduler or dispatcher will carry it out.
+    Requested,
+    /// It had already ended.
+    AlreadyEnded(StateName),
+    /// There is no such job.
+    NoSuchJob,
+}
+
+/// What one sweep of the clocks did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Backoffs over: may be placed now.
+    pub woken: u32,
+    /// Queue timeouts: ended as expired.
+    pub expired: u32,
+    /// Claims whose lease has ended: back in the queue.
+    pub reclaimed: u32,
+    /// Placed, but not launched in time: back in the queue.
+    pub unplaced: u32,
+}
+
+impl SweepReport {
+    /// Whether there was nothing to do.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A job as shown to people and programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobView {
+    /// The moving part.
+    pub lifecycle: Lifecycle,
+    /// The producer's key.
+    pub key: String,
+    /// The canonical document as stored.
+    pub document: String,
+    /// Request and selector as a grouping key.
+    pub shape: Shape,
+    /// Its place in its team's queue.
+    pub order: QueueOrder,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it entered its state.
+    pub since: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its attempts, first to last.
+    pub attempts: Vec<AttemptView>,
+    /// Why it waits, if it is queued and a pass has looked at it.
+    pub waiting: Option<WaitNote>,
+}
+
+/// An attempt as shown to people and programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptView {
+    /// Which launch.
+    pub number: AttemptNumber,
+    /// Where.
+    pub cluster: ClusterId,
+    /// When it was placed.
+    pub placed_at: Timestamp,
+    /// When its launch was begun.
+    pub launched_at: Option<Timestamp>,
+    /// When it was seen running.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How: `succeeded`, `stopped`, or a failure class's code.
+    pub end: Option<String>,
+    /// What the cluster said, for people.
+    pub message: Option<String>,
+    /// The entrypoint's exit code.
+    pub exit_code: Option<i32>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Of this team.
+    pub team: Option<TeamId>,
+    /// In one of these states; empty is any.
+    pub states: Vec<StateName>,
+    /// With an open attempt on this cluster.
+    pub cluster: Option<ClusterId>,
+    /// Older than this job: the cursor of the page before.
+    pub before: Option<JobId>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// A job in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRow {
+    /// The moving part.
+    pub lifecycle: Lifecycle,
+    /// The producer's key.
+    pub key: String,
+    /// For people.
+    pub name: String,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it entered its state.
+    pub since: Timestamp,
+}
+
+/// Counts for metrics and overviews.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Open (not ended) jobs by team and state.
+    pub open: BTreeMap<(TeamId, StateName), u64>,
+}
+
+/// The defaults and limits that the store puts on jobs it accepts or moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// Longest from placement to the beginning of the launch.
+    pub place_deadline: Duration,
+    /// Longest from the beginning of the launch to being seen running.
+    pub launch_deadline: Duration,
+}
+
+/// The store's verbs.
+#[async_trait]
+pub trait Store: Send + Sync {
+    // --- the installation ---
+
+    /// The database's time. Also tells whether it answers.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+    /// This installation's id, made with the schema.
+    async fn instance(&self) -> Result<InstanceId, StoreError>;
+    /// Makes the store's teams and clusters those of the configuration: quotas, weights, labels, declared
+    /// capacities, drivers. What was taken out stays, as not configured, while it has open attempts or jobs.
+    /// An operator's switch, health and observed capacity are kept.
+    async fn sync_catalog(&self, teams: &[Team], clusters: &[Cluster]) -> Result<(), StoreError>;
+
+    // --- intake ---
+
+    /// Commits the verdicts on a batch, in one transaction: receipts, jobs, first lines of history. The
+    /// verdicts come back in the order of the arrivals. Idempotent by (team, key).
+    async fn accept(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError>;
+    /// The kept record of a submission.
+    async fn receipt(&self, key: &SubmissionKey) -> Result<Option<Receipt>, StoreError>;
+
+    // --- leases ---
+
+    /// Grants the lease of `scope` to `holder` if nobody else's is valid. A holder that asks again while its
+    /// own is valid gets a fresh token. `None` if another holds it.
+    async fn acquire_lease(&self, scope: &LeaseScope, holder: &str, ttl: Duration) -> Result<Option<Lease>, StoreError>;
+    /// Renews all of these (one holder's) with one statement; answers for each the lease with its new end,
+    /// or `None` if it is lost. A lease that has ended is lost even if nobody took it since.
+    async fn renew_leases(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Option<Lease>>, StoreError>;
+    /// Gives a lease back, so that the next holder need not wait. Of a lost lease: nothing happens.
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
+    /// Every lease that is valid now.
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError>;
+
+    // --- scheduler ---
+
+    /// What a pass decides on.
+    async fn load_placement_input(&self, view: QueueView) -> Result<PlacementInput, StoreError>;
+    /// Claims jobs of these groups, first in the queue first, skipping those in other hands.
+    async fn claim(&self, lease: &Lease, requests: &[ClaimRequest]) -> Result<Vec<ClaimedJob>, StoreError>;
+    /// Commits placements of claimed jobs, each with its charge on cluster and team, as far as there is room
+    /// (checked under locks taken in one order) and the cluster takes jobs; the others go back to the queue.
+    async fn commit_placements(&self, lease: &Lease, orders: &[PlacementOrder]) -> Result<PlacementReport, StoreError>;
+    /// Gives claimed jobs back.
+    async fn release_claims(&self, lease: &Lease, jobs: &[JobId], reason: ReleaseReason) -> Result<u32, StoreError>;
+    /// Keeps, for people, why groups wait. Replaces the notes of these groups.
+    async fn note_waits(&self, lease: &Lease, notes: &[WaitNote]) -> Result<(), StoreError>;
+    /// Moves up to `limit` jobs whose clocks have run out, or whose claim's lease has ended.
+    async fn sweep_clocks(&self, lease: &Lease, rules: &RetryRules, limit: u32) -> Result<SweepReport, StoreError>;
+
+    // --- dispatcher (the lease's scope is the cluster) ---
+
+    /// Begins the launch of up to `max` of the cluster's placed jobs, longest placed first.
+    async fn begin_launches(&self, lease: &Lease, max: u32) -> Result<LaunchBatch, StoreError>;
+    /// A page of the cluster's open attempts in state `Launching` or `Running`, by job id: those after `after`.
+    async fn active_attempts(
+        &self,
+        cluster: &ClusterId,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> Result<Vec<ActiveAttempt>, StoreError>;
+    /// The cluster's open attempts that are to be stopped.
+    async fn stop_wishes(&self, cluster: &ClusterId) -> Result<Vec<AttemptRef>, StoreError>;
+    /// Records attempts seen running.
+    async fn record_started(&self, lease: &Lease, attempts: &[AttemptRef]) -> Result<Vec<Recorded>, StoreError>;
+    /// Records ends: job ended or requeued, attempt closed, both charges refunded, history, all in one.
+    async fn record_ends(
+        &self,
+        lease: &Lease,
+        rules: &RetryRules,
+        ends: &[EndOrder],
+    ) -> Result<Vec<Recorded>, StoreError>;
+    /// Keeps what the dispatcher found of its cluster.
+    async fn report_cluster(&self, lease: &Lease, report: &ClusterReport) -> Result<(), StoreError>;
+    /// Whether each of these attempts is the current, open one of its job (on this cluster): what runs and
+    /// is not is swept.
+    async fn are_current(&self, cluster: &ClusterId, attempts: &[AttemptRef]) -> Result<Vec<bool>, StoreError>;
+
+    // --- people and programs ---
+
+    /// One job, whole.
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError>;
+    /// Jobs, newest first.
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError>;
+    /// A job's history from `after_seq` on, in order.
+    async fn history(&self, id: JobId, after_seq: u32, limit: u32) -> Result<Vec<HistoryLine>, StoreError>;
+    /// Records a wish to stop; ends the job at once if it is queued.
+    async fn request_stop(&self, id: JobId, by: &str, reason: &str) -> Result<StopAnswer, StoreError>;
+    /// Opens or drains a cluster. `false` if there is no such cluster.
+    async fn switch_cluster(&self, id: &ClusterId, switch: ClusterSwitch, by: &str) -> Result<bool, StoreError>;
+    /// Every cluster.
+    async fn clusters(&self) -> Result<Vec<Cluster>, StoreError>;
+    /// Every configured team.
+    async fn teams(&self) -> Result<Vec<Team>, StoreError>;
+    /// Every account.
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
+    /// Counts for metrics.
+    async fn stats(&self) -> Result<QueueStats, StoreError>;
+
+    // --- upkeep ---
+
+    /// Recomputes every account from the open attempts, in one consistent read; empty is exact.
+    async fn audit(&self) -> Result<Vec<Drift>, StoreError>;
+    /// Deletes up to `limit` jobs that ended longer than `keep` ago, with attempts and history. Receipts stay: keys
+    /// are unique for ever.
+    async fn purge(&self, keep: Duration, limit: u32) -> Result<u32, StoreError>;
+}

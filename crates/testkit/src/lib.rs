@@ -1,0 +1,1 @@
+//! Fakes over the ports, builders, a real database per test, and the conformance suites.

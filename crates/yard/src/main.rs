@@ -1,0 +1,3 @@
+//! One queue in, many Ray clusters out: the binary.
+
+fn main() {}
