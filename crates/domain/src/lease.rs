@@ -22,6 +22,9 @@ pub enum LeaseScope {
     Scheduler(String),
     /// All jobs of one cluster.
     Dispatch(ClusterId),
+    /// That a process with the dispatcher role is alive, by its holder's name: clusters are shared out among
+    /// those present.
+    Presence(String),
 }
 
 impl LeaseScope {
@@ -29,7 +32,20 @@ impl LeaseScope {
     pub fn role(&self) -> LeaseRole {
         match self {
             Self::Scheduler(_) => LeaseRole::Scheduler,
-            Self::Dispatch(_) => LeaseRole::Dispatcher,
+            Self::Dispatch(_) | Self::Presence(_) => LeaseRole::Dispatcher,
+        }
+    }
+}
+
+impl LeaseScope {
+    /// Reads what `Display` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        match kind {
+            "scheduler" => Some(Self::Scheduler(rest.to_owned())),
+            "dispatch" => rest.parse().ok().map(Self::Dispatch),
+            "presence" => Some(Self::Presence(rest.to_owned())),
+            _ => None,
         }
     }
 }
@@ -39,6 +55,7 @@ impl fmt::Display for LeaseScope {
         match self {
             Self::Scheduler(holder) => write!(f, "scheduler:{holder}"),
             Self::Dispatch(cluster) => write!(f, "dispatch:{cluster}"),
+            Self::Presence(holder) => write!(f, "presence:{holder}"),
         }
     }
 }

@@ -1,1 +1,160 @@
-//! placeholder
+//! Which queued jobs go to which clusters: [`plan`] is one synchronous, deterministic function of a
+//! [`Snapshot`], a [`Policy`], a time and a seed.
+//!
+//! It works on *groups* (one team, one shape), because jobs of a group are interchangeable: the engine
+//! claims as many jobs of each group as the plan places, first in the queue first. For every group of which
+//! something was left unplaced, the plan says why, cluster by cluster.
+//!
+//! - [`snapshot`]: what is decided on
+//! - [`order`]: whose turn it is
+//! - [`filter`]: which clusters could take a job now, and the refusals of the others
+//! - [`score`]: which of those is best
+//! - [`refusal`]: why not, as stable codes and sentences
+
+pub mod filter;
+pub mod order;
+pub mod refusal;
+pub mod score;
+pub mod snapshot;
+
+pub use refusal::{Hold, Refusal};
+pub use snapshot::{ClusterView, Group, Snapshot, TeamView};
+
+use yard_domain::{ClusterId, Shape, TeamId, Timestamp};
+
+/// How to decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Most placements in one plan.
+    pub placements_max: u32,
+    /// Whether jobs are spread over clusters or packed onto as few as possible.
+    pub fit: Fit,
+}
+
+/// How a cluster is chosen among those that have room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fit {
+    /// The least used one: keeps wide jobs waiting longest, but loses least with one cluster.
+    #[default]
+    Spread,
+    /// The fullest one that still has room: keeps room together for wide jobs.
+    Pack,
+}
+
+/// One job of this group goes to this cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// Whose.
+    pub team: TeamId,
+    /// Which shape.
+    pub shape: Shape,
+    /// Where.
+    pub cluster: ClusterId,
+}
+
+/// Why jobs of a group were left waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupRefusal {
+    /// Whose.
+    pub team: TeamId,
+    /// Which shape.
+    pub shape: Shape,
+    /// The rule that holds them.
+    pub hold: Hold,
+    /// Why not there, for every cluster; empty if the team's quota holds them everywhere.
+    pub clusters: Vec<(ClusterId, Refusal)>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order in which they were decided.
+    pub placements: Vec<Placement>,
+    /// One for each group of which something seen was left unplaced.
+    pub refusals: Vec<GroupRefusal>,
+    /// How many jobs were looked at.
+    pub considered: u32,
+}
+
+/// Decides. Deterministic in its arguments; `seed` only breaks ties. `now` is part of the signature because
+/// policies may depend on it (ageing, reservations); the present one orders by acceptance alone.
+pub fn plan(snapshot: &Snapshot, policy: &Policy, _now: Timestamp, seed: u64) -> Plan {
+    let mut state = State::new(snapshot, policy, seed);
+    while state.plan.placements.len() < policy.placements_max as usize {
+        let Some(turn) = state.turns.next() else { break };
+        state.take_turn(turn);
+    }
+    state.refuse_the_rest();
+    state.plan
+}
+
+struct State<'a> {
+    snapshot: &'a Snapshot,
+    policy: &'a Policy,
+    seed: u64,
+    /// What each cluster and team has in use, with this plan's placements.
+    cluster_used: Vec<yard_domain::Request>,
+    team_used: Vec<yard_domain::Request>,
+    turns: order::Turns,
+    plan: Plan,
+}
+
+impl<'a> State<'a> {
+    fn new(snapshot: &'a Snapshot, policy: &'a Policy, seed: u64) -> Self {
+        Self {
+            snapshot,
+            policy,
+            seed,
+            cluster_used: snapshot.clusters.iter().map(|c| c.used.clone()).collect(),
+            team_used: snapshot.teams.iter().map(|t| t.used.clone()).collect(),
+            turns: order::Turns::new(snapshot, seed),
+            plan: Plan::default(),
+        }
+    }
+
+    /// Places the first job of the group whose turn it is, or refuses the whole group for this pass: all its
+    /// jobs ask for the same, and room only shrinks while a plan is made.
+    fn take_turn(&mut self, turn: order::Turn) {
+        let group = &self.snapshot.groups[turn.group];
+        self.plan.considered += 1;
+        let quota = &self.snapshot.teams[turn.team].team.quota;
+        if let Err(short) = quota.allows(&self.team_used[turn.team], &group.request) {
+            self.refuse(turn, Hold::Quota(short), Vec::new());
+            return;
+        }
+        match filter::candidates(self.snapshot, &self.cluster_used, group) {
+            Ok(candidates) => {
+                let best = score::best(self.snapshot, &self.cluster_used, group, &candidates, self.policy.fit, self.seed);
+                self.place(turn, best);
+            }
+            Err(refusals) => self.refuse(turn, Hold::NoCluster, refusals),
+        }
+    }
+
+    fn place(&mut self, turn: order::Turn, cluster: usize) {
+        let group = &self.snapshot.groups[turn.group];
+        self.cluster_used[cluster].add(&group.request);
+        self.team_used[turn.team].add(&group.request);
+        self.plan.placements.push(Placement {
+            team: group.team.clone(),
+            shape: group.shape,
+            cluster: self.snapshot.clusters[cluster].cluster.id.clone(),
+        });
+        self.turns.placed(turn);
+    }
+
+    fn refuse(&mut self, turn: order::Turn, hold: Hold, clusters: Vec<(ClusterId, Refusal)>) {
+        let group = &self.snapshot.groups[turn.group];
+        self.plan.refusals.push(GroupRefusal { team: group.team.clone(), shape: group.shape, hold, clusters });
+        self.turns.blocked(turn);
+    }
+
+    fn refuse_the_rest(&mut self) {
+        while let Some(turn) = self.turns.next() {
+            self.refuse(turn, Hold::PassFull, Vec::new());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
