@@ -13,6 +13,9 @@ import subprocess
 from pathlib import Path
 
 
+_held: list[int] = []
+
+
 class Unavailable(Exception):
     """Something optional could not be had; the message fits on one line."""
 
@@ -27,10 +30,23 @@ def root() -> Path:
 
 @contextlib.contextmanager
 def lock(name: str):
-    """Hold the named lock: only one process provisions a thing at a time."""
+    """Hold the named lock: only one process provisions a thing at a time.
+
+    Whoever gets `held_locks()` holds it too: a builder that outlives us keeps
+    the next run waiting, not building in the same place.
+    """
     with open(root() / f"{name}.lock", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        _held.append(handle.fileno())
+        try:
+            yield
+        finally:
+            _held.remove(handle.fileno())
+
+
+def held_locks() -> tuple[int, ...]:
+    """The file descriptors of our locks, for the `pass_fds` of a child process."""
+    return tuple(_held)
 
 
 def build_once(name: str, build) -> Path:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .cache import Unavailable, lock, root
+from .cache import Unavailable, held_locks, lock, root
 
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 
@@ -75,7 +75,13 @@ def _capture(command: list[str]) -> subprocess.CompletedProcess:
         raise Unavailable(f"{command[0]} is not on this machine")
     env = {**os.environ, **QUIET, "PATH": _path_with_sbin()}
     result = subprocess.run(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        pass_fds=held_locks(),
     )
     with open(root() / "provision.log", "a") as log:
         log.write(f"$ {' '.join(command)}\n{result.stdout}\n")

@@ -70,9 +70,9 @@ def python() -> Path:
     The venv's name has the hash of the requirements in it. A venv can't be
     renamed, so it is built in place and a marker says that it is complete.
     """
-    base = _base_python()
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + base.encode()).hexdigest()[:12]
-    venv = cache.root() / f"venv-{digest}"
+    version, base = _base_python()
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
+    venv = cache.root() / f"venv-{version}-{digest}"
     with cache.lock("venv"):
         if not (venv / "complete").exists():
             cache.remove_tree(venv)
@@ -89,16 +89,18 @@ def _build_venv(base: str, venv: Path) -> None:
     ]
     for command in commands:
         with open(log, "a") as out:
-            if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out).returncode:
+            locks = cache.held_locks()
+            if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=locks).returncode:
                 raise Unavailable(f"the Python packages could not be installed (see {log})")
 
 
-def _base_python() -> str:
-    """An interpreter of a version that Ray supports: this one if it fits."""
-    if f"{sys.version_info.major}.{sys.version_info.minor}" in PYTHON_VERSIONS:
-        # A venv's python may go away with the venv: use the one it was made from.
-        return getattr(sys, "_base_executable", None) or sys.executable
+def _base_python() -> tuple[str, str]:
+    """The version and path of an interpreter that Ray supports: this one if it fits."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if own in PYTHON_VERSIONS:
+        # Not a venv's python, which may go away: the one that it was made from.
+        return own, getattr(sys, "_base_executable", None) or sys.executable
     for version in PYTHON_VERSIONS:
         if found := shutil.which(f"python{version}"):
-            return found
+            return version, found
     raise Unavailable(f"Ray needs Python {', '.join(sorted(PYTHON_VERSIONS))}; none is on this machine")

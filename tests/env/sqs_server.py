@@ -7,8 +7,11 @@ from .process import HOST, Server, free_ports, http
 
 
 class MiniStack(Server):
-    """One SQS endpoint. Queues and messages outlive `restart`, but not `kill`:
-    ministack writes its state only when it ends in order.
+    """One SQS endpoint. Queues and messages outlive `restart`, but not `kill`.
+
+    ministack writes its state only when it ends in order. After `kill` it goes
+    back to the last such state: newer messages are gone, and deleted ones are
+    there again. The real SQS does neither, so kill it only to test for that.
     """
 
     # Any credentials do; a client needs some, and a region.
