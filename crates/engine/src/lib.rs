@@ -1,1 +1,29 @@
-//! The loops: intake, placement, dispatch, sweep, retention; and the lifecycle of a process.
+//! The loops. Each is load → decide → apply: it reads through the ports, decides in a synchronous function
+//! of values, and writes through one verb of the store.
+//!
+//! | file | loop | acts on |
+//! |---|---|---|
+//! | [`intake`] | messages → verdicts | queues |
+//! | [`placement`] | queued → placed | scheduler lease |
+//! | [`sweep`] | clocks that ran out, purge, audit | scheduler lease |
+//! | [`election`] | which replica dispatches which cluster | presence and dispatch leases |
+//! | [`dispatch`] | placed → launched → ended, one cluster | dispatch lease |
+//! | [`catalog`] | what submissions are checked against | — |
+//!
+//! No loop takes input: a nudge only wakes it early, its timer always comes, and a full look repairs what a
+//! lost nudge missed. [`process`] starts and stops them; [`keeper`] holds and renews leases for all of them.
+
+pub mod catalog;
+pub mod dispatch;
+pub mod election;
+pub mod intake;
+pub mod keeper;
+pub mod nudge;
+pub mod placement;
+pub mod process;
+pub mod settings;
+pub mod sweep;
+
+pub use catalog::Catalog;
+pub use nudge::Nudges;
+pub use process::{Ending, Process};

@@ -81,7 +81,7 @@ pub struct Plan {
 pub fn plan(snapshot: &Snapshot, policy: &Policy, _now: Timestamp, seed: u64) -> Plan {
     let mut state = State::new(snapshot, policy, seed);
     while state.plan.placements.len() < policy.placements_max as usize {
-        let Some(turn) = state.turns.next() else { break };
+        let Some(turn) = state.turns.take() else { break };
         state.take_turn(turn);
     }
     state.refuse_the_rest();
@@ -150,7 +150,7 @@ impl<'a> State<'a> {
     }
 
     fn refuse_the_rest(&mut self) {
-        while let Some(turn) = self.turns.next() {
+        while let Some(turn) = self.turns.take() {
             self.refuse(turn, Hold::PassFull, Vec::new());
         }
     }

@@ -73,7 +73,7 @@ impl Turns {
     }
 
     /// The next turn. The caller answers with [`Turns::placed`] or [`Turns::blocked`].
-    pub fn next(&mut self) -> Option<Turn> {
+    pub fn take(&mut self) -> Option<Turn> {
         let Reverse(key) = self.teams.pop()?;
         let Reverse((_, group)) = self.groups[key.team].pop()?;
         Some(Turn { group, team: key.team })

@@ -1,0 +1,536 @@
+//! The one active dispatcher of a cluster: an actor that owns the [`Board`].
+//!
+//! On takeover it loads the cluster's open attempts and compares them with the first complete list from the
+//! cluster: what runs is adopted, what was begun and is not there is called again (the same name, so it is
+//! the same launch), what is there and is not current is stopped.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use yard_domain::{
+    AttemptNumber, Capacity, ClusterHealth, ClusterId, ClusterReport, JobId, RemoteName, Timestamp,
+};
+use yard_ports::store::{ActiveAttempt, AttemptRef, LaunchOrder, Recorded};
+use yard_ports::{DriverError, Observation, RemoteJob, StoreError};
+
+use super::board::{Action, Board};
+use super::breaker::Breaker;
+use super::launcher::{Answer, Launcher};
+use super::recorder::Recorder;
+use super::{ClusterRuntime, Shared};
+use crate::keeper::Held;
+
+/// Stop and forget calls out at once.
+const CALLS_MAX: usize = 16;
+/// Attempts read per page on takeover.
+const PAGE: u32 = 5_000;
+/// How often clocks and wishes are looked at, whatever the poll interval.
+const CLOCK_TICK: Duration = Duration::from_secs(1);
+/// A stop that shows no effect is asked for again after this long.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// How often board and store are fully compared.
+const COMPARE_EVERY: Duration = Duration::from_mins(5);
+
+/// What came back from a call that ran beside the actor.
+enum Done {
+    Stopped(AttemptRef, Result<(), DriverError>),
+    Forgotten(RemoteName, Result<(), DriverError>),
+    Capacity(Result<Option<Capacity>, DriverError>),
+}
+
+/// See the module.
+pub struct Actor {
+    cluster: ClusterId,
+    shared: Shared,
+    runtime: ClusterRuntime,
+    held: Held,
+    board: Board,
+    recorder: Recorder,
+    breaker: Breaker,
+    launcher: Launcher,
+    launches: JoinSet<(AttemptRef, Answer)>,
+    launch_cancels: HashMap<AttemptRef, CancellationToken>,
+    calls: JoinSet<Done>,
+    call_slots: Arc<Semaphore>,
+    /// What has ended on the cluster and is to be removed there, and when; oldest first.
+    forget_queue: VecDeque<(Instant, (JobId, AttemptNumber))>,
+    ended_remotely: HashSet<(JobId, AttemptNumber)>,
+    clock: DbClock,
+    seen_at: Instant,
+    have_list: bool,
+    health: ClusterHealth,
+    capacity: Option<Capacity>,
+    message: Option<String>,
+}
+
+/// The database's time, read now and then and carried on by the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+struct DbClock {
+    at: Timestamp,
+    read: Instant,
+}
+
+impl DbClock {
+    fn now(&self) -> Timestamp {
+        self.at.plus(self.read.elapsed())
+    }
+
+    fn instant_of(&self, at: Timestamp) -> Instant {
+        Instant::now() + at.since(self.now())
+    }
+}
+
+impl Actor {
+    /// A dispatcher under a lease that has just been acquired.
+    pub fn new(cluster: ClusterId, shared: Shared, runtime: ClusterRuntime, held: Held, seed: u64) -> Self {
+        let s = &shared.settings;
+        let rng = SmallRng::seed_from_u64(seed);
+        let recorder = Recorder::new(shared.store.clone(), held.clone(), s.retry, s.linger, s.batch_max, rng);
+        Self {
+            board: Board::default(),
+            recorder,
+            breaker: Breaker::new(s.breaker_threshold, s.breaker_pause),
+            launcher: Launcher::new(runtime.driver.clone(), held.clone(), &runtime.launches, s),
+            launches: JoinSet::new(),
+            launch_cancels: HashMap::new(),
+            calls: JoinSet::new(),
+            call_slots: Arc::new(Semaphore::new(CALLS_MAX)),
+            forget_queue: VecDeque::new(),
+            ended_remotely: HashSet::new(),
+            clock: DbClock { at: Timestamp::from_micros(0), read: Instant::now() },
+            seen_at: Instant::now(),
+            have_list: false,
+            health: ClusterHealth::Unknown,
+            capacity: None,
+            message: None,
+            cluster,
+            shared,
+            runtime,
+            held,
+        }
+    }
+
+    /// Dispatches until `cancel`, or until the lease is lost.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
+        self.read_clock().await?;
+        self.take_over().await?;
+        let mut stream = self.runtime.driver.observe().ready_chunks(self.shared.settings.batch_max.max(1));
+        let nudge = self.shared.nudges.of(&self.cluster);
+        let mut poll = tokio::time::interval(self.shared.settings.poll_interval);
+        let mut tick = tokio::time::interval(CLOCK_TICK);
+        let mut report = tokio::time::interval(self.shared.settings.report_interval);
+        let mut compare = tokio::time::interval_at(Instant::now() + COMPARE_EVERY, COMPARE_EVERY);
+        for interval in [&mut poll, &mut tick, &mut report, &mut compare] {
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        loop {
+            let flush_at = self.recorder.due_at();
+            let step = tokio::select! {
+                () = cancel.cancelled() => break,
+                () = self.held.lost().cancelled() => return Ok(()),
+                () = at(flush_at), if flush_at.is_some() => self.flush().await,
+                Some(seen) = stream.next() => self.observe(seen).await,
+                Some(Ok((r, answer))) = self.launches.join_next(), if !self.launches.is_empty() => self.launched(r, answer).await,
+                Some(Ok(done)) = self.calls.join_next(), if !self.calls.is_empty() => self.call_done(done).await,
+                () = nudge.notified() => self.poll().await,
+                _ = poll.tick() => self.poll().await,
+                _ = tick.tick() => self.tick().await,
+                _ = report.tick() => self.report().await,
+                _ = compare.tick() => self.compare().await,
+            };
+            self.survive(step)?;
+        }
+        self.drain().await
+    }
+
+    /// A database that is away is waited for; a lost lease ends the dispatcher.
+    fn survive(&self, step: Result<(), StoreError>) -> Result<(), StoreError> {
+        match step {
+            Err(error @ StoreError::LeaseLost { .. }) => {
+                self.held.mark_lost();
+                Err(error)
+            }
+            Err(error) => {
+                warn!(cluster = %self.cluster, %error, "the dispatcher goes on and tries again");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Lets the launch calls that are out come back and commits what is known; jobs run on.
+    async fn drain(mut self) -> Result<(), StoreError> {
+        for cancel in self.launch_cancels.values() {
+            cancel.cancel();
+        }
+        while let Some(Ok((r, answer))) = self.launches.join_next().await {
+            self.launched(r, answer).await?;
+        }
+        while self.recorder.due_at().is_some() && self.held.is_trusted() {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn read_clock(&mut self) -> Result<(), StoreError> {
+        let read = Instant::now();
+        self.clock = DbClock { at: self.shared.store.now().await?, read };
+        Ok(())
+    }
+
+    async fn load_open(&self) -> Result<Vec<ActiveAttempt>, StoreError> {
+        let mut open = Vec::new();
+        loop {
+            let after = open.last().map(|a: &ActiveAttempt| a.job);
+            let page = self.shared.store.active_attempts(&self.cluster, after, PAGE).await?;
+            let full = page.len() == PAGE as usize;
+            open.extend(page);
+            if !full {
+                return Ok(open);
+            }
+        }
+    }
+
+    async fn take_over(&mut self) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let open = self.load_open().await?;
+        for attempt in &open {
+            self.board.adopt(attempt);
+        }
+        if !open.is_empty() {
+            info!(cluster = %self.cluster, attempts = open.len(), elapsed = ?started.elapsed(), "took over");
+        }
+        metrics::histogram!("yard_takeover_seconds").record(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// The full comparison of board and store; repairs what no event told.
+    async fn compare(&mut self) -> Result<(), StoreError> {
+        let open = self.load_open().await?;
+        let recorder = &self.recorder;
+        let repaired = self.board.compare(&open, |r| recorder.has_end(r));
+        if repaired > 0 {
+            warn!(cluster = %self.cluster, repaired, "the board had drifted from the store");
+            metrics::counter!("yard_board_repairs_total").increment(repaired as u64);
+        }
+        Ok(())
+    }
+
+    // --- launching ---
+
+    async fn poll(&mut self) -> Result<(), StoreError> {
+        let wishes = self.shared.store.stop_wishes(&self.cluster).await?;
+        let actions: Vec<Action> = wishes.into_iter().flat_map(|r| self.board.stop_wish(r)).collect();
+        self.act(actions).await?;
+        self.begin_launches().await
+    }
+
+    async fn begin_launches(&mut self) -> Result<(), StoreError> {
+        while self.health == ClusterHealth::Ready && self.held.is_trusted() {
+            let in_flight = u32::try_from(self.board.calls_in_flight()).unwrap_or(u32::MAX);
+            let room = self.runtime.launches.in_flight_max.saturating_sub(in_flight);
+            let room = self.breaker.allowed(room, Instant::now());
+            if room == 0 {
+                return Ok(());
+            }
+            let batch = self.shared.store.begin_launches(&self.held.lease(), room).await?;
+            let begun = batch.orders.len();
+            for order in batch.orders {
+                let r = AttemptRef { job: order.job.id, attempt: order.attempt };
+                let deadline = order.job.state.deadline().unwrap_or(self.clock.now());
+                self.board.launch_begun(r, deadline);
+                self.spawn_launch(r, &order, deadline);
+            }
+            if begun < room as usize {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn_launch(&mut self, r: AttemptRef, order: &LaunchOrder, deadline: Timestamp) {
+        match yard_wire::launch_request(order, self.shared.instance) {
+            Ok(request) => {
+                let cancel = CancellationToken::new();
+                self.launch_cancels.insert(r, cancel.clone());
+                let until = self.clock.instant_of(deadline);
+                self.launches.spawn(self.launcher.clone().launch(r, request, until, cancel));
+            }
+            Err(error) => {
+                let answer = Some(Err(DriverError::Refused(error.to_string())));
+                self.launches.spawn(async move { (r, answer) });
+            }
+        }
+    }
+
+    async fn relaunch(&mut self, r: AttemptRef) -> Result<(), StoreError> {
+        let busy = self.board.calls_in_flight() >= self.runtime.launches.in_flight_max as usize;
+        if busy || !self.held.is_trusted() {
+            // Still owed: the next tick asks again.
+            return Ok(());
+        }
+        let Some(view) = self.shared.store.job(r.job).await? else { return Ok(()) };
+        let current = view.lifecycle.state.open_attempt().is_some_and(|a| a.number == r.attempt);
+        if !current {
+            self.board.settled(r);
+            return Ok(());
+        }
+        info!(job = %r.job, attempt = %r.attempt, "calling again: it is not known whether it was called");
+        let deadline = view.lifecycle.state.deadline().unwrap_or(self.clock.now());
+        let order = LaunchOrder { job: view.lifecycle, attempt: r.attempt, document: view.document };
+        self.board.relaunched(r);
+        self.spawn_launch(r, &order, deadline);
+        Ok(())
+    }
+
+    async fn launched(&mut self, r: AttemptRef, answer: Answer) -> Result<(), StoreError> {
+        self.launch_cancels.remove(&r);
+        match &answer {
+            Some(Err(DriverError::Refused(_) | DriverError::NameTaken(_)) | Ok(_)) => self.breaker.succeeded(),
+            Some(Err(_)) => self.breaker.failed(Instant::now()),
+            None => {}
+        }
+        if let Some(Ok(None)) = &answer {
+            metrics::counter!("yard_launches_total", "cluster" => self.cluster.to_string()).increment(1);
+        }
+        let actions = self.board.launch_answered(r, answer);
+        self.act(actions).await?;
+        if self.launches.is_empty() { self.begin_launches().await } else { Ok(()) }
+    }
+
+    // --- observing ---
+
+    async fn observe(&mut self, seen: Vec<Result<Observation, DriverError>>) -> Result<(), StoreError> {
+        let mut actions = Vec::new();
+        for item in seen {
+            match item {
+                Ok(Observation::Full(all)) => {
+                    self.note_ended(&all);
+                    actions.extend(self.board.observe_all(all));
+                    self.have_list = true;
+                    self.answered().await?;
+                }
+                Ok(Observation::Changed(one)) => {
+                    self.note_ended(std::slice::from_ref(&one));
+                    actions.extend(self.board.observe(one));
+                    self.answered().await?;
+                }
+                Err(error) => self.silent(&error),
+            }
+        }
+        self.act(actions).await
+    }
+
+    async fn answered(&mut self) -> Result<(), StoreError> {
+        self.seen_at = Instant::now();
+        self.message = None;
+        if self.health != ClusterHealth::Ready && self.have_list {
+            info!(cluster = %self.cluster, "the cluster answers");
+            self.health = ClusterHealth::Ready;
+            self.read_capacity();
+            self.report().await?;
+            return self.begin_launches().await;
+        }
+        Ok(())
+    }
+
+    fn silent(&mut self, error: &DriverError) {
+        debug!(cluster = %self.cluster, %error, "the cluster could not be asked");
+        metrics::counter!("yard_observe_errors_total", "kind" => error.code()).increment(1);
+        self.message = Some(error.to_string());
+    }
+
+    /// What has ended on the cluster stays there for a while, for its log, and is then removed.
+    fn note_ended(&mut self, remotes: &[RemoteJob]) {
+        let at = Instant::now() + self.shared.settings.keep_remote;
+        for remote in remotes.iter().filter(|r| r.status.is_end() && r.instance == Some(self.shared.instance)) {
+            if let Some(key) = RemoteName::parse(remote.name.as_str())
+                && self.ended_remotely.insert(key)
+            {
+                self.forget_queue.push_back((at, key));
+            }
+        }
+    }
+
+    // --- carrying out ---
+
+    async fn act(&mut self, actions: Vec<Action>) -> Result<(), StoreError> {
+        let mut orphans = Vec::new();
+        for action in actions {
+            match action {
+                Action::RecordStart(r) => self.recorder.start(r),
+                Action::RecordEnd(r, end) => self.recorder.end(r, end),
+                Action::Stop(r) => self.stop(r),
+                Action::Relaunch(r) => self.relaunch(r).await?,
+                Action::CancelLaunch(r) => self.launch_cancels.get(&r).into_iter().for_each(CancellationToken::cancel),
+                Action::CheckOrphan(remote) => orphans.push(remote),
+            }
+        }
+        self.check_orphans(orphans).await
+    }
+
+    /// What runs here in our name and is not the current attempt of its job is stopped.
+    async fn check_orphans(&mut self, remotes: Vec<RemoteJob>) -> Result<(), StoreError> {
+        let ours = remotes.into_iter().filter(|r| r.instance == Some(self.shared.instance) && !r.status.is_end());
+        let refs: Vec<AttemptRef> = ours
+            .filter_map(|r| RemoteName::parse(r.name.as_str()))
+            .map(|(job, attempt)| AttemptRef { job, attempt })
+            .filter(|r| !self.recorder.has_end(*r))
+            .collect();
+        if refs.is_empty() {
+            return Ok(());
+        }
+        let current = self.shared.store.are_current(&self.cluster, &refs).await?;
+        for (r, _) in refs.into_iter().zip(current).filter(|(_, current)| !current) {
+            warn!(cluster = %self.cluster, job = %r.job, attempt = %r.attempt, "stopping an orphan: it is not current");
+            metrics::counter!("yard_orphans_stopped_total").increment(1);
+            self.stop(r);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, r: AttemptRef) {
+        if !self.held.is_trusted() {
+            return;
+        }
+        let (driver, slots) = (self.runtime.driver.clone(), self.call_slots.clone());
+        self.calls.spawn(async move {
+            let _slot = slots.acquire().await;
+            Done::Stopped(r, driver.stop(&RemoteName::new(r.job, r.attempt)).await)
+        });
+    }
+
+    async fn call_done(&mut self, done: Done) -> Result<(), StoreError> {
+        match done {
+            Done::Stopped(r, answer) => {
+                if let Err(error) = &answer {
+                    debug!(job = %r.job, attempt = %r.attempt, %error, "stop was not taken");
+                }
+                let actions = self.board.stop_answered(r, &answer, self.clock.now());
+                self.act(actions).await
+            }
+            Done::Forgotten(name, Err(error)) if !matches!(error, DriverError::NotFound) => {
+                debug!(%name, %error, "could not remove it from the cluster; it stays until the next takeover");
+                Ok(())
+            }
+            Done::Forgotten(..) | Done::Capacity(Ok(None)) => Ok(()),
+            Done::Capacity(Ok(Some(mut capacity))) => {
+                capacity.0.jobs = self.runtime.jobs_max;
+                if self.capacity.as_ref() == Some(&capacity) {
+                    return Ok(());
+                }
+                info!(cluster = %self.cluster, ?capacity, "read the cluster's capacity");
+                self.capacity = Some(capacity);
+                self.send_report().await
+            }
+            Done::Capacity(Err(error)) => {
+                self.silent(&error);
+                Ok(())
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        let committed = self.recorder.flush(self.shared.settings.poll_interval).await?;
+        let mut freed = false;
+        for (r, recorded) in committed {
+            match recorded {
+                Recorded::Started { deadline } => self.board.started(r, deadline),
+                Recorded::Requeued { .. } | Recorded::Ended(_) => {
+                    self.board.settled(r);
+                    freed = true;
+                }
+                Recorded::Stale if self.recorder.has_end(r) => {}
+                Recorded::Stale => {
+                    debug!(job = %r.job, attempt = %r.attempt, "the store has moved on without us");
+                    self.board.settled(r);
+                }
+            }
+        }
+        if freed {
+            self.shared.nudges.scheduler();
+        }
+        Ok(())
+    }
+
+    // --- clocks ---
+
+    async fn tick(&mut self) -> Result<(), StoreError> {
+        let silent = self.seen_at.elapsed();
+        if self.health == ClusterHealth::Ready && silent > self.shared.settings.unreachable_after {
+            warn!(cluster = %self.cluster, ?silent, "the cluster does not answer; its jobs stay as they are");
+            self.health = ClusterHealth::Unreachable;
+            self.report().await?;
+        }
+        let mut actions = self.board.due(self.clock.now(), ASK_AGAIN);
+        if silent > self.shared.settings.lost_grace {
+            actions.extend(self.board.lose(self.shared.settings.batch_max));
+        } else if self.have_list && self.message.is_none() {
+            actions.extend(self.board.owed());
+        }
+        self.forget_old();
+        metrics::gauge!("yard_open_attempts", "cluster" => self.cluster.to_string()).set(self.board.len() as f64);
+        metrics::gauge!("yard_breaker_open", "cluster" => self.cluster.to_string())
+            .set(f64::from(u8::from(self.breaker.is_open())));
+        self.act(actions).await
+    }
+
+    fn forget_old(&mut self) {
+        let now = Instant::now();
+        while let Some((_, key)) = self.forget_queue.pop_front_if(|(due, _)| *due <= now) {
+            let name = RemoteName::new(key.0, key.1);
+            self.ended_remotely.remove(&key);
+            let (driver, slots) = (self.runtime.driver.clone(), self.call_slots.clone());
+            self.calls.spawn(async move {
+                let _slot = slots.acquire().await;
+                let answer = driver.forget(&name).await;
+                Done::Forgotten(name, answer)
+            });
+        }
+    }
+
+    fn read_capacity(&mut self) {
+        let driver = self.runtime.driver.clone();
+        self.calls.spawn(async move { Done::Capacity(driver.capacity().await) });
+    }
+
+    async fn report(&mut self) -> Result<(), StoreError> {
+        self.read_clock().await?;
+        if self.health == ClusterHealth::Ready {
+            self.read_capacity();
+        } else if self.seen_at.elapsed() > self.shared.settings.unreachable_after {
+            self.health = ClusterHealth::Unreachable;
+        }
+        self.send_report().await
+    }
+
+    async fn send_report(&self) -> Result<(), StoreError> {
+        let report = ClusterReport {
+            cluster: self.cluster.clone(),
+            health: self.health,
+            capacity: self.capacity.clone(),
+            message: self.message.clone(),
+        };
+        self.shared.store.report_cluster(&self.held.lease(), &report).await?;
+        if self.health == ClusterHealth::Ready {
+            self.shared.nudges.scheduler();
+        }
+        Ok(())
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

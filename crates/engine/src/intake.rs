@@ -1,0 +1,246 @@
+//! Intake of one queue: receive → read and check → commit the verdicts → delete.
+//!
+//! A message is deleted only after its verdict is committed. One that can't be accepted becomes a rejected
+//! (or conflict) receipt, is sent to the dead-letter queue if there is one, and only then deleted. Whatever
+//! happens in between, the message comes again and meets its own receipt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+use yard_domain::{Arrival, FieldError, JobId, TeamId, Verdict};
+use yard_ports::{Inbox, InboxError, Message, MessageHandle, Store};
+use yard_wire::submission::{Defaults, Door, Limits};
+
+use crate::catalog::Catalog;
+use crate::nudge::Nudges;
+use crate::settings::IntakeSettings;
+
+/// Everything that the intake of one queue needs.
+pub struct Intake {
+    /// The queue.
+    pub inbox: Arc<dyn Inbox>,
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// What submissions are checked against.
+    pub catalog: Catalog,
+    /// The teams that this queue may submit for; `None` is all.
+    pub teams: Option<Vec<TeamId>>,
+    /// Bounds on a submission.
+    pub limits: Limits,
+    /// What a submission leaves out.
+    pub defaults: Defaults,
+    /// Whom to wake.
+    pub nudges: Nudges,
+    /// Limits and times.
+    pub settings: IntakeSettings,
+    /// Makes job ids; see [`IdSource`].
+    pub ids: IdSource,
+}
+
+/// Makes job ids from the wall clock (only for their order) and a seeded generator.
+#[derive(Debug, Clone)]
+pub struct IdSource {
+    unix_ms: fn() -> u64,
+    rng: SmallRng,
+}
+
+impl IdSource {
+    /// `unix_ms` reads the wall clock.
+    pub fn new(unix_ms: fn() -> u64, seed: u64) -> Self {
+        Self { unix_ms, rng: SmallRng::seed_from_u64(seed) }
+    }
+
+    /// The next id.
+    pub fn next_id(&mut self) -> JobId {
+        JobId::new((self.unix_ms)(), self.rng.random())
+    }
+}
+
+impl Intake {
+    /// Takes in messages until `cancel`; then finishes the batch in hand. What has been received and not
+    /// begun becomes visible again by itself.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let (tx, mut rx) = mpsc::channel::<Vec<Message>>(self.settings.receivers.max(1) as usize);
+        let mut receivers = JoinSet::new();
+        for _ in 0..self.settings.receivers.max(1) {
+            receivers.spawn(receive(self.inbox.clone(), tx.clone(), self.settings, cancel.clone()));
+        }
+        drop(tx);
+        let mut seq = SmallRng::seed_from_u64(self.ids.rng.random());
+        while let Some(batch) = gather(&mut rx, &self.settings).await {
+            self.take_in(batch, &cancel, &mut seq).await;
+        }
+        receivers.shutdown().await;
+    }
+
+    async fn take_in(&mut self, messages: Vec<Message>, cancel: &CancellationToken, rng: &mut SmallRng) {
+        let started = Instant::now();
+        let arrivals: Vec<Arrival> = messages.iter().map(|m| self.read(m)).collect();
+        let Some(verdicts) = self.commit(&messages, &arrivals, cancel, rng).await else { return };
+        for verdict in &verdicts {
+            metrics::counter!("yard_intake_total", "queue" => self.inbox.name().to_owned(), "verdict" => code(verdict))
+                .increment(1);
+        }
+        if verdicts.iter().any(|v| matches!(v, Verdict::Accepted { first: true, .. })) {
+            self.nudges.scheduler();
+        }
+        let done = self.settle(&messages, &verdicts).await;
+        self.delete(&done).await;
+        metrics::histogram!("yard_intake_batch_seconds").record(started.elapsed().as_secs_f64());
+        debug!(queue = self.inbox.name(), messages = messages.len(), "took in");
+    }
+
+    fn read(&mut self, message: &Message) -> Arrival {
+        let door = Door::queue(self.inbox.name(), &message.id, self.teams.as_deref());
+        let admission = self.catalog.admission();
+        yard_wire::submission::arrival(message.body.as_bytes(), &door, &admission, &self.limits, &self.defaults, self.ids.next_id())
+    }
+
+    /// Commits the verdicts, however long the database is away: meanwhile the messages are kept hidden.
+    /// `None` if the process is to stop first; the messages come again.
+    async fn commit(
+        &self,
+        messages: &[Message],
+        arrivals: &[Arrival],
+        cancel: &CancellationToken,
+        rng: &mut SmallRng,
+    ) -> Option<Vec<Verdict>> {
+        let handles: Vec<MessageHandle> = messages.iter().map(|m| m.handle.clone()).collect();
+        let mut keep_hidden_at = Instant::now() + self.inbox.visibility() / 2;
+        for pause in backoff(&self.settings, rng.random()) {
+            match self.store.accept(arrivals).await {
+                Ok(verdicts) => return Some(verdicts),
+                Err(error) => warn!(queue = self.inbox.name(), %error, ?pause, "could not commit verdicts; trying again"),
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return None,
+                () = tokio::time::sleep(pause) => {}
+            }
+            if Instant::now() >= keep_hidden_at {
+                keep_hidden_at = Instant::now() + self.inbox.visibility() / 2;
+                if let Err(error) = self.inbox.extend(&handles, self.inbox.visibility()).await {
+                    warn!(queue = self.inbox.name(), %error, "could not keep messages hidden; they will come again");
+                }
+            }
+        }
+        None
+    }
+
+    /// Sends what was not accepted to the dead-letter queue; returns what may be deleted now.
+    async fn settle(&self, messages: &[Message], verdicts: &[Verdict]) -> Vec<MessageHandle> {
+        let mut done = Vec::with_capacity(messages.len());
+        for (message, verdict) in messages.iter().zip(verdicts) {
+            let reason = match verdict {
+                Verdict::Accepted { .. } => None,
+                Verdict::Rejected(errors) => Some(sentence(errors)),
+                Verdict::Conflict { job } => Some(format!("the key already belongs to job {job} with another body")),
+            };
+            if let Some(reason) = reason {
+                info!(queue = self.inbox.name(), message = message.id, reason, "not accepted");
+                if let Err(error) = self.inbox.dead_letter(&message.body, &reason).await {
+                    error!(queue = self.inbox.name(), message = message.id, %error, "could not dead-letter; it will come again");
+                    continue;
+                }
+            }
+            done.push(message.handle.clone());
+        }
+        done
+    }
+
+    async fn delete(&self, done: &[MessageHandle]) {
+        match self.inbox.delete(done).await {
+            Ok(left) if left.is_empty() => {}
+            Ok(left) => warn!(queue = self.inbox.name(), left = left.len(), "not all messages could be deleted; they will come again"),
+            Err(error) => warn!(queue = self.inbox.name(), %error, "could not delete messages; they will come again"),
+        }
+    }
+}
+
+fn code(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accepted { first: true, .. } => "accepted",
+        Verdict::Accepted { first: false, .. } => "repeated",
+        Verdict::Rejected(_) => "rejected",
+        Verdict::Conflict { .. } => "conflict",
+    }
+}
+
+fn sentence(errors: &[FieldError]) -> String {
+    let one = |e: &FieldError| if e.field.is_empty() { e.message.clone() } else { format!("{}: {}", e.field, e.message) };
+    errors.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn backoff(settings: &IntakeSettings, seed: u64) -> impl Iterator<Item = Duration> + use<> {
+    ExponentialBuilder::default()
+        .with_min_delay(settings.backoff_initial)
+        .with_max_delay(settings.backoff_max)
+        .with_jitter()
+        .with_jitter_seed(seed)
+        .without_max_times()
+        .build()
+}
+
+/// Receives until `cancel` or until nobody takes the messages any more.
+async fn receive(
+    inbox: Arc<dyn Inbox>,
+    to: mpsc::Sender<Vec<Message>>,
+    settings: IntakeSettings,
+    cancel: CancellationToken,
+) {
+    let mut failures = 0u32;
+    while !cancel.is_cancelled() {
+        let received = tokio::select! {
+            () = cancel.cancelled() => return,
+            received = inbox.receive() => received,
+        };
+        match received {
+            Ok(messages) if messages.is_empty() => failures = 0,
+            Ok(messages) => {
+                failures = 0;
+                if to.send(messages).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                report(inbox.name(), &error, failures);
+                let pause = settings.backoff_initial.saturating_mul(1 << failures.min(10)).min(settings.backoff_max);
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+        }
+    }
+}
+
+fn report(queue: &str, error: &InboxError, failures: u32) {
+    metrics::counter!("yard_receive_errors_total", "queue" => queue.to_owned()).increment(1);
+    match error {
+        InboxError::Unavailable { .. } if failures < 3 => debug!(%error, "receive failed"),
+        InboxError::Unavailable { .. } => warn!(%error, failures, "receive keeps failing"),
+        InboxError::Refused { .. } => error!(%error, failures, "receive is refused"),
+    }
+}
+
+/// A batch: the first receive's messages, and what else arrives within the linger time, up to the limit
+/// (exceeded by at most one receive's). `None` once all receivers have ended.
+async fn gather(rx: &mut mpsc::Receiver<Vec<Message>>, settings: &IntakeSettings) -> Option<Vec<Message>> {
+    let mut batch = rx.recv().await?;
+    let until = Instant::now() + settings.linger;
+    while batch.len() < settings.batch_max {
+        match tokio::time::timeout_at(until, rx.recv()).await {
+            Ok(Some(more)) => batch.extend(more),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Some(batch)
+}

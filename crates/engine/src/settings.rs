@@ -1,0 +1,149 @@
+//! The limits and times of the loops. All of them are configuration; the defaults suit one installation
+//! with a handful of clusters.
+
+use std::time::Duration;
+
+use yard_domain::RetryRules;
+use yard_domain::lease::LeaseTerms;
+use yard_planner::Policy;
+use yard_ports::store::QueueView;
+
+/// Intake of one queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntakeSettings {
+    /// Receivers that wait on the queue side by side.
+    pub receivers: u32,
+    /// Most messages committed in one transaction.
+    pub batch_max: usize,
+    /// Longest that the first message of a batch waits for others.
+    pub linger: Duration,
+    /// First wait after a failed call; doubles up to `backoff_max`, with jitter.
+    pub backoff_initial: Duration,
+    /// Longest wait after a failed call.
+    pub backoff_max: Duration,
+}
+
+impl Default for IntakeSettings {
+    fn default() -> Self {
+        Self {
+            receivers: 2,
+            batch_max: 200,
+            linger: Duration::from_millis(5),
+            backoff_initial: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The scheduler's loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchedulerSettings {
+    /// Longest pause between passes; a nudge ends it early.
+    pub pass_interval: Duration,
+    /// How much of the queue one pass looks at.
+    pub view: QueueView,
+    /// How it decides.
+    pub policy: Policy,
+    /// Most placements committed in one transaction.
+    pub commit_batch: usize,
+    /// The scheduler's lease.
+    pub lease: LeaseTerms,
+    /// Pause between sweeps of the clocks.
+    pub sweep_interval: Duration,
+    /// Most jobs moved in one sweep transaction.
+    pub sweep_batch: u32,
+    /// Jobs that ended longer ago are deleted (their receipts stay).
+    pub keep_ended: Duration,
+    /// Pause between purges.
+    pub purge_interval: Duration,
+    /// Pause between audits of the ledger.
+    pub audit_interval: Duration,
+}
+
+impl Default for SchedulerSettings {
+    fn default() -> Self {
+        Self {
+            pass_interval: Duration::from_millis(250),
+            view: QueueView { groups: 1_000, depth: 200 },
+            policy: Policy { placements_max: 1_000, fit: yard_planner::Fit::Spread },
+            commit_batch: 200,
+            lease: LeaseTerms { ttl: Duration::from_secs(5), margin: Duration::from_secs(1) },
+            sweep_interval: Duration::from_millis(500),
+            sweep_batch: 200,
+            keep_ended: Duration::from_hours(24 * 30),
+            purge_interval: Duration::from_mins(1),
+            audit_interval: Duration::from_mins(1),
+        }
+    }
+}
+
+/// The dispatchers, one per cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DispatcherSettings {
+    /// A dispatcher's lease.
+    pub lease: LeaseTerms,
+    /// Longest pause between looks for placed jobs; a nudge ends it early.
+    pub poll_interval: Duration,
+    /// Pause between looks at who dispatches what.
+    pub election_interval: Duration,
+    /// Longest a reported start or end waits for others before it is committed.
+    pub linger: Duration,
+    /// Most starts or ends committed in one transaction.
+    pub batch_max: usize,
+    /// How long a cluster may be silent before its health says so.
+    pub unreachable_after: Duration,
+    /// How long a cluster may be silent before its jobs count as lost.
+    pub lost_grace: Duration,
+    /// How long what has ended stays on the cluster (with its log).
+    pub keep_remote: Duration,
+    /// Pause between reports of health and capacity to the store.
+    pub report_interval: Duration,
+    /// First wait before a launch call is repeated; doubles up to `launch_backoff_max`, with jitter.
+    pub launch_backoff_initial: Duration,
+    /// Longest wait before a launch call is repeated.
+    pub launch_backoff_max: Duration,
+    /// Launch calls that must fail in a row before the breaker holds back further launches.
+    pub breaker_threshold: u32,
+    /// How long an open breaker holds launches back before it lets one try.
+    pub breaker_pause: Duration,
+    /// When failed attempts are tried again.
+    pub retry: RetryRules,
+}
+
+impl Default for DispatcherSettings {
+    fn default() -> Self {
+        Self {
+            lease: LeaseTerms { ttl: Duration::from_secs(10), margin: Duration::from_secs(3) },
+            poll_interval: Duration::from_millis(250),
+            election_interval: Duration::from_secs(1),
+            linger: Duration::from_millis(5),
+            batch_max: 256,
+            unreachable_after: Duration::from_secs(10),
+            lost_grace: Duration::from_mins(10),
+            keep_remote: Duration::from_hours(1),
+            report_interval: Duration::from_secs(5),
+            launch_backoff_initial: Duration::from_millis(200),
+            launch_backoff_max: Duration::from_secs(10),
+            breaker_threshold: 5,
+            breaker_pause: Duration::from_secs(5),
+            retry: RetryRules::default(),
+        }
+    }
+}
+
+/// How fast one cluster may be driven.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LaunchLimits {
+    /// Launches per second, in the long run.
+    pub rate_per_s: f64,
+    /// Launches at once after a pause.
+    pub burst: u32,
+    /// Launches begun and not yet answered by the cluster, at most.
+    pub in_flight_max: u32,
+}
+
+impl Default for LaunchLimits {
+    fn default() -> Self {
+        Self { rate_per_s: 10.0, burst: 20, in_flight_max: 16 }
+    }
+}
