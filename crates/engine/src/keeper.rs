@@ -74,6 +74,11 @@ impl Keeper {
         &self.holder
     }
 
+    /// Whether any lease is still held.
+    pub fn holds_any(&self) -> bool {
+        self.all().iter().any(|(held, _)| !held.lost.is_cancelled())
+    }
+
     fn all(&self) -> std::sync::MutexGuard<'_, Vec<(Held, LeaseTerms)>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
