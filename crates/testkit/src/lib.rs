@@ -1,1 +1,4 @@
 //! Fakes over the ports, builders, a real database per test, and the conformance suites.
+
+pub mod driver_suite;
+pub mod null_driver;
