@@ -1,1 +1,23 @@
-//! The JSON of the SQS message and the HTTP API, and its conversion to and from the domain.
+//! The JSON of the SQS message and the HTTP API, and its conversion to and from the domain. No I/O.
+//!
+//! - [`submission`]: the one versioned document that producers send, as types (the schema) and as a reader
+//!   that finds everything wrong with it at once.
+//! - [`admission`]: what the installation says to it: known teams, doors, what could ever fit.
+//! - [`arrival`]: both together, from raw bytes to what the store commits. The same for every door.
+//! - [`launch`]: from a stored document back to what a driver needs.
+//! - [`views`]: the JSON that the HTTP API answers with and the CLI reads.
+//! - [`canonical`], [`quantity`], [`limits`]: the parts they share.
+
+pub mod admission;
+pub mod arrival;
+pub mod canonical;
+pub mod launch;
+pub mod limits;
+pub mod quantity;
+pub mod submission;
+
+pub use admission::Admission;
+pub use arrival::{Intake, Source};
+pub use launch::{DocumentError, launch_request};
+pub use limits::{Defaults, Limits};
+pub use submission::Submission;

@@ -1,0 +1,130 @@
+//! What the installation says to a well-formed submission: is the team known, may this door submit for it,
+//! could any cluster ever run it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use yard_domain::resources::{Shortage, show_quantity};
+use yard_domain::{Cluster, ClusterSelector, Request, Team, TeamId};
+
+use crate::submission::{Draft, Faults};
+
+/// The installation as admission sees it: a snapshot that the engine refreshes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// The configured teams.
+    pub teams: BTreeMap<TeamId, Team>,
+    /// The teams that a door (`sqs:<queue>`, `http`) may submit for. A door that is not named may submit for all.
+    pub doors: BTreeMap<String, BTreeSet<TeamId>>,
+    /// Every cluster. One whose capacity is not known yet counts as large enough; one that is drained or
+    /// doesn't answer counts too, since it may come back.
+    pub clusters: Vec<Cluster>,
+}
+
+impl Admission {
+    /// From the store's catalog and the configuration's doors.
+    pub fn new(teams: Vec<Team>, clusters: Vec<Cluster>, doors: BTreeMap<String, BTreeSet<TeamId>>) -> Self {
+        Self { teams: teams.into_iter().map(|t| (t.id.clone(), t)).collect(), doors, clusters }
+    }
+
+    /// Adds everything that stands against the sound parts of `draft`.
+    pub(crate) fn check(&self, door: &str, draft: &Draft, faults: &mut Faults) {
+        if let Some(team) = &draft.team {
+            self.check_team(door, team, draft.request.as_ref(), faults);
+        }
+        if let (Some(request), Some(selector)) = (&draft.request, &draft.clusters) {
+            self.check_fit(request, selector, faults);
+        }
+    }
+
+    fn check_team(&self, door: &str, team: &TeamId, request: Option<&Request>, faults: &mut Faults) {
+        let Some(known) = self.teams.get(team) else {
+            let near = crate::submission::nearest(team.as_str(), self.teams.keys().map(TeamId::as_str));
+            let hint = near
+                .map_or_else(|| "ask an operator to add it".to_owned(), |n| format!("did you mean {n:?}?"));
+            return faults.push(
+                "team",
+                "unknown_team",
+                format!("there is no team {:?}; {hint}", team.as_str()),
+            );
+        };
+        if self.doors.get(door).is_some_and(|allowed| !allowed.contains(team)) {
+            faults.push(
+                "team",
+                "team_not_allowed",
+                format!("{door} may not submit for team {:?}", team.as_str()),
+            );
+        }
+        let short = request.and_then(|r| known.quota.allows(&Request::default(), r).err());
+        if let Some(short) = short {
+            let (asked, have) = amounts(&short);
+            let message =
+                format!("asks {asked}, more than team {team}'s whole quota of {have}: it could never run");
+            faults.push(field_of(&short), "never_fits", message);
+        }
+    }
+
+    fn check_fit(&self, request: &Request, selector: &ClusterSelector, faults: &mut Faults) {
+        let selected: Vec<_> = self.clusters.iter().filter(|c| c.configured && selector.admits(c)).collect();
+        if selected.is_empty() {
+            return faults.push("clusters", "never_fits", self.nothing_selected(selector));
+        }
+        let mut shortages = BTreeMap::new();
+        for cluster in selected {
+            let Some(capacity) = &cluster.capacity else { return };
+            match capacity.allows(&Request::default(), request) {
+                Ok(()) => return,
+                Err(short) => shortages.insert(&cluster.id, short),
+            };
+        }
+        // One resource that is short everywhere is the field to mend; else it is the combination.
+        let fields: BTreeSet<_> = shortages.values().map(field_of).collect();
+        let field = if fields.len() == 1 { fields.into_iter().next() } else { None };
+        let each = shortages.iter().map(|(id, short)| {
+            let (asked, have) = amounts(short);
+            format!("{id} has {have} of {} in all (asked {asked})", short.resource)
+        });
+        let message = format!("no cluster could ever run it: {}", join_some(each));
+        faults.push(field.unwrap_or_else(|| "resources".to_owned()), "never_fits", message);
+    }
+
+    fn nothing_selected(&self, selector: &ClusterSelector) -> String {
+        let configured: Vec<_> = self.clusters.iter().filter(|c| c.configured).collect();
+        let known = join_some(configured.iter().map(|c| {
+            let labels: Vec<_> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            if labels.is_empty() { c.id.to_string() } else { format!("{} ({})", c.id, labels.join(", ")) }
+        }));
+        if configured.is_empty() {
+            return "no cluster is configured".to_owned();
+        }
+        let missing: Vec<_> =
+            selector.only.iter().filter(|id| !configured.iter().any(|c| c.id == **id)).collect();
+        if let [id, ..] = missing[..] {
+            let near = crate::submission::nearest(id.as_str(), configured.iter().map(|c| c.id.as_str()));
+            let hint = near.map_or_else(String::new, |n| format!(", did you mean {n:?}?"));
+            return format!("there is no cluster {:?}{hint}; there are: {known}", id.as_str());
+        }
+        format!("no cluster has all these labels; there are: {known}")
+    }
+}
+
+/// Asked and available, as shown to people.
+fn amounts(short: &Shortage) -> (String, String) {
+    (show_quantity(&short.resource, short.requested), show_quantity(&short.resource, short.available))
+}
+
+fn field_of(short: &Shortage) -> String {
+    match short.resource.as_str() {
+        fixed @ ("cpu" | "gpu" | "memory") => format!("resources.{fixed}"),
+        "jobs" => "team".to_owned(),
+        custom => format!("resources.custom.{custom}"),
+    }
+}
+
+/// Joins a list for a sentence, cut after the first few.
+fn join_some(items: impl Iterator<Item = String>) -> String {
+    const SHOWN: usize = 8;
+    let items: Vec<_> = items.collect();
+    let more = items.len().saturating_sub(SHOWN);
+    let head = items.into_iter().take(SHOWN).collect::<Vec<_>>().join("; ");
+    if more > 0 { format!("{head}; and {more} more") } else { head }
+}

@@ -1,0 +1,192 @@
+//! From raw bytes to what the store commits: the same for SQS and HTTP, valid or not.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use yard_domain::{Arrival, JobId, JobSpec, NewJob, RetryPolicy, SubmissionKey, Timeouts};
+
+use crate::admission::Admission;
+use crate::canonical::{canonical_hash, canonical_text, hash_bytes, parse_strict};
+use crate::limits::{Defaults, Limits};
+use crate::quantity::{exact_memory_text, milli_number};
+use crate::submission::{self, Clusters, Draft, Faults, Memory, Resources, Retry, Submission};
+
+/// The team of a receipt for a submission from which none could be read.
+pub const NO_TEAM: &str = "-";
+
+/// Where a submission came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Which door: `sqs:<queue>` or `http`.
+    pub door: String,
+    /// The message's or request's own id.
+    pub message_id: String,
+    /// The key that came beside the document (`Idempotency-Key`), if any.
+    pub key: Option<String>,
+}
+
+impl Source {
+    /// The key of a submission that brings none: `sqs:<message id>`, `http:<request id>`. The same at every redelivery.
+    fn fallback_key(&self) -> String {
+        let kind = self.door.split(':').next().unwrap_or("-");
+        format!("{kind}:{}", self.message_id)
+    }
+}
+
+/// The rules by which submissions are judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Intake<'a> {
+    /// The installation.
+    pub admission: &'a Admission,
+    /// Bounds on the document.
+    pub limits: &'a Limits,
+    /// What is filled in.
+    pub defaults: &'a Defaults,
+}
+
+impl Intake<'_> {
+    /// Judges what arrived. Never fails: what can't be a job becomes a list of everything that is wrong, under
+    /// the team and key that it claims (as far as they can be read), so that its receipt is found.
+    /// `id` is the job's id if its key turns out to be new.
+    pub fn arrival(&self, raw: &[u8], source: &Source, id: JobId) -> Arrival {
+        let mut faults = Faults::new(self.limits.errors_max);
+        let document = self.parse(raw, &mut faults);
+        let draft =
+            document.as_ref().and_then(|v| submission::read(v, self.limits, self.defaults, &mut faults));
+        if let Some(draft) = &draft {
+            self.admission.check(&source.door, draft, &mut faults);
+        }
+        let given = self.given_key(draft.as_ref(), document.as_ref(), source, &mut faults);
+        let team = draft.as_ref().and_then(|d| d.team.as_ref()).map(ToString::to_string);
+        let key = SubmissionKey {
+            team: team.or_else(|| claimed_team(document.as_ref())).unwrap_or_else(|| NO_TEAM.to_owned()),
+            key: given.clone().unwrap_or_else(|| source.fallback_key()),
+        };
+        let body_hash = document.as_ref().map_or_else(|| hash_bytes(raw), canonical_hash);
+        let content = match draft.and_then(|d| new_job(d, &key.key, given.is_some(), id, body_hash)) {
+            Some(job) if faults.count() == 0 => Ok(Box::new(job)),
+            _ => Err(faults.into_list()),
+        };
+        Arrival {
+            key,
+            source: source.door.clone(),
+            message_id: source.message_id.clone(),
+            body_hash,
+            content,
+        }
+    }
+
+    fn parse(&self, raw: &[u8], faults: &mut Faults) -> Option<Value> {
+        let max = self.limits.body_bytes_max;
+        if raw.len() > max {
+            faults.push(
+                "",
+                "too_large",
+                format!("the document has {} bytes; at most {max} are allowed", raw.len()),
+            );
+            return None;
+        }
+        parse_strict(raw).map_err(|e| faults.push("", "invalid", format!("is not valid JSON: {e}"))).ok()
+    }
+
+    /// The key that the producer gave, in the document or beside it.
+    fn given_key(
+        &self,
+        draft: Option<&Draft>,
+        document: Option<&Value>,
+        source: &Source,
+        faults: &mut Faults,
+    ) -> Option<String> {
+        let in_document = match draft {
+            Some(draft) => draft.key.clone(),
+            None => claimed(document, "key").filter(|k| submission::is_key(k, self.limits)),
+        };
+        let Some(beside) = &source.key else { return in_document };
+        if !submission::is_key(beside, self.limits) {
+            let max = self.limits.key_bytes_max;
+            let message = format!("is no key: use 1 to {max} visible ASCII characters, no spaces");
+            faults.push("Idempotency-Key", "invalid", message);
+            return in_document;
+        }
+        if in_document.as_ref().is_some_and(|k| k != beside) {
+            let message = "differs from the document's \"key\": give one of them, or the same in both";
+            faults.push("Idempotency-Key", "invalid", message);
+            return in_document;
+        }
+        Some(beside.clone())
+    }
+}
+
+/// A text field of a document that can't be read as a whole.
+fn claimed(document: Option<&Value>, field: &str) -> Option<String> {
+    document?.get(field)?.as_str().map(str::to_owned)
+}
+
+fn claimed_team(document: Option<&Value>) -> Option<String> {
+    claimed(document, "team").filter(|t| t.parse::<yard_domain::TeamId>().is_ok())
+}
+
+/// `None` if a part is missing, which the faults then say.
+fn new_job(draft: Draft, key: &str, key_given: bool, id: JobId, body_hash: [u8; 32]) -> Option<NewJob> {
+    let spec = JobSpec {
+        name: draft.name.unwrap_or_else(|| if key_given { key.to_owned() } else { short(&draft.entrypoint) }),
+        entrypoint: draft.entrypoint,
+        runtime_env: draft.runtime_env,
+        request: draft.request?,
+        priority: draft.priority,
+        clusters: draft.clusters?,
+        retry: RetryPolicy { max_retries: draft.max_retries },
+        timeouts: Timeouts { queue: draft.queue_timeout, run: draft.run_timeout },
+        metadata: draft.metadata,
+    };
+    let team = draft.team?;
+    let document = effective_document(&team.to_string(), key, &spec);
+    Some(NewJob { id, team, key: key.to_owned(), body_hash, spec, document })
+}
+
+/// The first words of an entrypoint, as a name.
+fn short(entrypoint: &str) -> String {
+    const CHARS: usize = 60;
+    let line = entrypoint.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().filter(|c| !c.is_control()).take(CHARS).collect()
+}
+
+/// The document as stored: canonical JSON of the submission with every default filled in, so that what a job
+/// runs under stays what it was when the installation's defaults change.
+fn effective_document(team: &str, key: &str, spec: &JobSpec) -> String {
+    let request = &spec.request;
+    let memory =
+        exact_memory_text(request.memory_bytes).map_or(Memory::Bytes(request.memory_bytes), Memory::Text);
+    let custom: BTreeMap<_, _> =
+        request.custom_milli.iter().map(|(n, m)| (n.clone(), milli_number(*m))).collect();
+    let only: Vec<_> = spec.clusters.only.iter().map(ToString::to_string).collect();
+    let labels = &spec.clusters.labels;
+    let full = Submission {
+        key: Some(key.to_owned()),
+        name: Some(spec.name.clone()),
+        runtime_env: Some(spec.runtime_env.clone()),
+        resources: Some(Resources {
+            cpu: Some(milli_number(request.cpu_milli)),
+            gpu: Some(milli_number(request.gpu_milli)),
+            memory: (request.memory_bytes > 0).then_some(memory),
+            custom: (!custom.is_empty()).then_some(custom),
+        }),
+        priority: Some(spec.priority.get().into()),
+        clusters: Some(Clusters {
+            only: (!only.is_empty()).then_some(only),
+            labels: (!labels.is_empty()).then(|| labels.clone()),
+        }),
+        retry: Some(Retry { max_retries: Some(spec.retry.max_retries) }),
+        timeouts: Some(submission::Timeouts {
+            queue_s: Some(spec.timeouts.queue.as_secs()),
+            run_s: Some(spec.timeouts.run.as_secs()),
+        }),
+        metadata: Some(spec.metadata.clone()),
+        ..Submission::new(team, &spec.entrypoint)
+    };
+    // Maps with text keys and finite numbers only: this always has a JSON form.
+    canonical_text(&serde_json::to_value(full).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use serde_json::json;
+use uuid::Uuid;
+use yard_domain::{Capacity, Cluster, ClusterHealth, ClusterSwitch, Request, Team};
+
+use super::*;
+
+fn cluster(id: &str, region: &str, capacity: Option<Capacity>) -> Cluster {
+    Cluster {
+        id: id.parse().unwrap(),
+        driver: "ray".to_owned(),
+        labels: [("region".to_owned(), region.to_owned())].into(),
+        capacity,
+        switch: ClusterSwitch::Open,
+        health: ClusterHealth::Ready,
+        last_seen: None,
+        configured: true,
+        message: None,
+    }
+}
+
+fn capacity(cpu: u64, gpu: u64, gib: u64, a100: u64) -> Capacity {
+    let custom_milli = if a100 > 0 { [("A100".to_owned(), a100 * 1_000)].into() } else { BTreeMap::new() };
+    Capacity(Request {
+        cpu_milli: cpu * 1_000,
+        gpu_milli: gpu * 1_000,
+        memory_bytes: gib << 30,
+        jobs: 100,
+        custom_milli,
+    })
+}
+
+fn installation() -> Admission {
+    let team = |id: &str, gpu: Option<u64>| Team {
+        id: id.parse().unwrap(),
+        quota: yard_domain::Limits { gpu_milli: gpu.map(|g| g * 1_000), ..yard_domain::Limits::default() },
+        weight: 1,
+    };
+    Admission::new(
+        vec![team("ads", Some(4)), team("search", None)],
+        vec![
+            cluster("east", "us-east-1", Some(capacity(16, 8, 64, 2))),
+            cluster("west", "us-west-2", Some(capacity(32, 0, 128, 0))),
+        ],
+        [("sqs:search-jobs".to_owned(), ["search".parse().unwrap()].into())].into(),
+    )
+}
+
+fn source(door: &str) -> Source {
+    Source { door: door.to_owned(), message_id: "m-1".to_owned(), key: None }
+}
+
+fn judge_from(raw: &[u8], source: &Source) -> Arrival {
+    let (admission, limits, defaults) = (installation(), Limits::default(), Defaults::default());
+    Intake { admission: &admission, limits: &limits, defaults: &defaults }.arrival(
+        raw,
+        source,
+        JobId(Uuid::nil()),
+    )
+}
+
+fn judge(document: &Value) -> Arrival {
+    judge_from(document.to_string().as_bytes(), &source("sqs:all"))
+}
+
+fn errors(arrival: &Arrival) -> String {
+    let mut out = format!("receipt {}\n", arrival.key);
+    match &arrival.content {
+        Ok(job) => writeln!(out, "accepted: {}", job.document).unwrap(),
+        Err(errors) => {
+            for e in errors {
+                writeln!(out, "{:?} {}: {}", e.field, e.code, e.message).unwrap();
+            }
+        }
+    }
+    out
+}
+
+fn example() -> Value {
+    json!({"v":1,"team":"ads","key":"nightly-2026-11-22","name":"train","entrypoint":"python train.py","runtime_env":{},
+        "resources":{"cpu":2,"gpu":1,"memory":"8GiB","custom":{"A100":1}},"priority":0,
+        "clusters":{"only":["east"],"labels":{"region":"us-east-1"}},"retry":{"max_retries":2},
+        "timeouts":{"queue_s":86400,"run_s":21600},"metadata":{"k":"v"}})
+}
+
+#[test]
+fn the_example_becomes_a_job() {
+    let arrival = judge(&example());
+    let job = arrival.content.clone().unwrap();
+    assert_eq!(arrival.key.to_string(), "ads/nightly-2026-11-22");
+    assert_eq!(
+        job.spec.request,
+        Request {
+            cpu_milli: 2_000,
+            gpu_milli: 1_000,
+            memory_bytes: 8 << 30,
+            jobs: 1,
+            custom_milli: [("A100".to_owned(), 1_000)].into(),
+        }
+    );
+    assert_eq!(job.spec.timeouts.run.as_secs(), 21_600);
+    assert_eq!(job.spec.retry.max_retries, 2);
+    assert_eq!(job.body_hash, canonical_hash(&example()));
+    insta::assert_snapshot!(job.document);
+}
+
+#[test]
+fn defaults_fill_in_but_do_not_change_the_hash() {
+    let least = json!({"v":1,"team":"search","entrypoint":"  echo   hi\nthere "});
+    let arrival = judge(&least);
+    assert_eq!(arrival.body_hash, canonical_hash(&least));
+    assert_eq!(arrival.key.to_string(), "search/sqs:m-1");
+    insta::assert_snapshot!(errors(&arrival));
+
+    let nulls = json!({"v":1.0,"team":"search","key":"k","entrypoint":"x","resources":{"gpu":2,"cpu":null},"priority":null});
+    let job = judge(&nulls).content.unwrap();
+    assert_eq!((job.spec.request.cpu_milli, job.spec.request.gpu_milli), (1_000, 2_000));
+    assert_eq!(job.spec.name, "k");
+}
+
+#[test]
+fn the_effective_document_is_itself_a_submission() {
+    let job = judge(&example()).content.unwrap();
+    let again = judge_from(job.document.as_bytes(), &source("http")).content.unwrap();
+    assert_eq!((again.spec, again.document), (job.spec, job.document));
+}
+
+#[test]
+fn everything_wrong_is_said_at_once() {
+    let document = json!({"v":1,"team":"Ads!","key":"with space","name":" ","entrypiont":"python x","runtime_env":[],
+        "resources":{"cpu":"2","gpu":-1,"memory":"8GB","custom":{"gpu":1,"A100":0,"T4":0.0001,"bad name":1},"cpus":3},
+        "priority":5000,"clusters":{"only":["east","Not A Name",7],"labels":{"region":1},"regions":[]},
+        "retry":{"max_retries":-1,"backoff":3},"timeouts":{"queue_s":0,"run_s":"6h"},
+        "metadata":{"k":1,"yard.x":"y"},"max_retries":3,"memory":"8GiB","zzz":true});
+    insta::assert_snapshot!(errors(&judge(&document)));
+}
+
+#[test]
+fn each_quantity_has_its_own_error() {
+    let cases = [
+        json!({"cpu": 1.0005}),
+        json!({"cpu": 1e9}),
+        json!({"cpu": true}),
+        json!({"memory": 0}),
+        json!({"memory": -5}),
+        json!({"memory": 1.5}),
+        json!({"memory": "lots"}),
+        json!({"memory": "8Gi"}),
+        json!({"memory": "4096TiB"}),
+        json!({"memory": ["8GiB"]}),
+        json!({"custom": {"Memory": 1}}),
+        json!({"custom": {"jobs": 1}}),
+        json!({"custom": {"A100": null}}),
+        json!({"custom": 3}),
+        json!("2 cpus"),
+    ];
+    let mut all = String::new();
+    for resources in cases {
+        let arrival = judge(&json!({"v":1,"team":"ads","key":"k","entrypoint":"x","resources":resources}));
+        writeln!(all, "{resources}\n{}", errors(&arrival)).unwrap();
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn what_is_no_document_has_one_clear_error() {
+    let mut all = String::new();
+    for raw in [
+        &b""[..],
+        b"hello",
+        b"[1,2]",
+        b"{\"v\":1,\"team\":\"ads\",\"team\":\"search\",\"entrypoint\":\"x\"}",
+        b"{\"v\":2,\"team\":\"ads\",\"key\":\"mine\",\"entrypoint\":\"x\",\"novel\":1}",
+        b"{\"team\":\"ads\",\"entrypoint\":\"x\"}",
+        b"{\"v\":1}",
+        b"{\"v\":1,\"team\":null,\"entrypoint\":\" \"} x",
+        b"{\"v\":1,\"team\":\"\xff\"}",
+    ] {
+        writeln!(all, "{}\n{}", String::from_utf8_lossy(raw), errors(&judge_from(raw, &source("sqs:all"))))
+            .unwrap();
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn what_is_too_long_is_refused() {
+    let metadata: BTreeMap<String, String> = (0..65).map(|i| (format!("k{i}"), "v".to_owned())).collect();
+    let mut document = json!({"v":1,"team":"t".repeat(64),"key":"k".repeat(201),"name":"ä".repeat(201),
+        "entrypoint":"x".repeat(70_000),"runtime_env":{"a":"x".repeat(300_000)},"metadata":metadata});
+    document["metadata"]["k1"] = json!("v".repeat(5_000));
+    document["metadata"]["l".repeat(129)] = json!("v");
+    insta::assert_snapshot!(errors(&judge(&document)));
+
+    let huge = json!({"v":1,"team":"ads","entrypoint":"x","metadata":{"a":"x".repeat(1 << 20)}});
+    insta::assert_snapshot!(errors(&judge(&huge)));
+
+    let many: serde_json::Map<_, _> = (0..500).map(|i| (format!("field{i:03}"), Value::from(i))).collect();
+    let Err(list) = judge(&json!({"v":1,"team":"ads","entrypoint":"x","resources":many})).content else {
+        panic!("accepted")
+    };
+    assert_eq!(list.len(), 101);
+    assert_eq!(list[100].message, "400 more errors are not listed");
+}
+
+#[test]
+fn the_installation_has_its_say() {
+    let with = |team: &str, resources: Value, clusters: Value| json!({"v":1,"team":team,"key":"k","entrypoint":"x","resources":resources,"clusters":clusters});
+    let cases = [
+        with("adds", json!({}), json!({})),
+        with("nobody", json!({"gpu":9}), json!({})),
+        with("ads", json!({"gpu":5}), json!({})),
+        with("search", json!({"gpu":9}), json!({})),
+        with("search", json!({"gpu":1,"cpu":20}), json!({})),
+        with("search", json!({"custom":{"H100":1}}), json!({})),
+        with("search", json!({"gpu":1}), json!({"only":["west"]})),
+        with("search", json!({}), json!({"only":["wset"]})),
+        with("search", json!({}), json!({"only":["wset","east"]})),
+        with("search", json!({}), json!({"labels":{"region":"eu"}})),
+        with("search", json!({}), json!({"only":["west"],"labels":{"region":"us-east-1"}})),
+    ];
+    let mut all = String::new();
+    for document in cases {
+        writeln!(all, "{document}\n{}", errors(&judge(&document))).unwrap();
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn doors_bind_teams_and_unknown_capacity_could_fit() {
+    let document = json!({"v":1,"team":"ads","key":"k","entrypoint":"x"});
+    let raw = document.to_string();
+    let arrival = judge_from(raw.as_bytes(), &source("sqs:search-jobs"));
+    assert_eq!(
+        errors(&arrival),
+        "receipt ads/k\n\"team\" team_not_allowed: sqs:search-jobs may not submit for team \"ads\"\n"
+    );
+    let mut admission = installation();
+    admission.clusters.push(cluster("new", "x", None));
+    let big = json!({"v":1,"team":"search","key":"k","entrypoint":"x","resources":{"cpu":1000}}).to_string();
+    let (limits, defaults) = (Limits::default(), Defaults::default());
+    let judged = |admission: &Admission| {
+        let intake = Intake { admission, limits: &limits, defaults: &defaults };
+        intake.arrival(big.as_bytes(), &source("http"), JobId(Uuid::nil())).content.is_ok()
+    };
+    assert!(judged(&admission));
+    admission.clusters[2].configured = false;
+    assert!(!judged(&admission));
+}
+
+#[test]
+fn a_key_may_come_beside_the_document() {
+    let beside = |key: &str, document: Value| {
+        let source = Source { key: Some(key.to_owned()), ..source("http") };
+        errors(&judge_from(document.to_string().as_bytes(), &source))
+            .lines()
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(" | ")
+    };
+    let plain = json!({"v":1,"team":"ads","entrypoint":"x"});
+    let keyed = json!({"v":1,"team":"ads","key":"own","entrypoint":"x"});
+    assert!(beside("k1", plain.clone()).starts_with("receipt ads/k1 | accepted: "));
+    assert!(beside("own", keyed.clone()).starts_with("receipt ads/own | accepted: "));
+    assert_eq!(
+        beside("other", keyed),
+        "receipt ads/own | \"Idempotency-Key\" invalid: differs from the document's \"key\": give one of them, or the same in both"
+    );
+    assert!(beside("a b", plain).starts_with("receipt ads/http:m-1 | \"Idempotency-Key\" invalid"));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic_and_every_refusal_says_why(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let arrival = judge_from(&raw, &source("http"));
+        prop_assert!(arrival.content.is_err_and(|e| !e.is_empty()));
+    }
+
+    #[test]
+    fn the_hash_ignores_spelling_and_sees_content(cpu in 1u32..16, priority in -1000i32..=1000) {
+        let a = json!({"v":1,"team":"search","key":"k","entrypoint":"x","priority":priority,"resources":{"cpu":cpu}});
+        let spelt = format!(
+            "{{ \"resources\":{{\"cpu\":{cpu}.0}},\n\"priority\":{priority}e0,\"entrypoint\":\"\\u0078\",\"key\":\"k\",\"team\":\"search\",\"v\":1}}"
+        );
+        let one = judge(&a);
+        let other = judge_from(spelt.as_bytes(), &source("http"));
+        prop_assert_eq!(one.body_hash, other.body_hash);
+        let (one, other) = (one.content.unwrap(), other.content.unwrap());
+        prop_assert_eq!(one, other);
+        let mut changed = a;
+        changed["priority"] = json!((priority + 1).rem_euclid(1000) - 2000);
+        prop_assert_ne!(judge(&changed).body_hash, judge_from(spelt.as_bytes(), &source("http")).body_hash);
+    }
+}

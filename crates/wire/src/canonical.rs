@@ -1,0 +1,202 @@
+//! One spelling per JSON value, so that 'the same document again' can be told by a hash.
+//!
+//! Two documents are the same if they are the same JSON *value*: white space, the order of keys, escapes and
+//! the spelling of numbers (`2`, `2.0`, `2e0`) do not matter. Everything else does: `"8GiB"` and `8589934592`
+//! are a string and a number, so they differ, though both ask for the same memory. The hash must stay the
+//! same for ever, so it must not depend on how this or a later version reads quantities.
+
+use std::fmt::{self, Write};
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use sha2::{Digest, Sha256};
+
+/// Reads JSON strictly: a key given twice, or anything after the value, is an error. The error's text has
+/// the line and column.
+pub fn parse_strict(raw: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut de = serde_json::Deserializer::from_slice(raw);
+    let value = Strict.deserialize(&mut de)?;
+    de.end()?;
+    Ok(value)
+}
+
+/// The canonical text of a value: sorted keys, no white space, one spelling per number.
+pub fn canonical_text(value: &Value) -> String {
+    let mut out = String::new();
+    write_value(&mut out, value);
+    out
+}
+
+/// SHA-256 of the canonical text.
+pub fn canonical_hash(value: &Value) -> [u8; 32] {
+    hash_bytes(canonical_text(value).as_bytes())
+}
+
+/// SHA-256 of bytes that are no JSON.
+pub fn hash_bytes(raw: &[u8]) -> [u8; 32] {
+    Sha256::digest(raw).into()
+}
+
+fn write_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Number(number) => write_number(out, number),
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_value(out, item);
+            }
+            out.push(']');
+        }
+        Value::Object(map) => write_object(out, map),
+        Value::Null | Value::Bool(_) | Value::String(_) => push_display(out, value),
+    }
+}
+
+fn write_object(out: &mut String, map: &Map<String, Value>) {
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_unstable_by(|a, b| a.0.cmp(b.0));
+    out.push('{');
+    for (i, (key, value)) in entries.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        push_display(out, &Value::String(key.clone()));
+        out.push(':');
+        write_value(out, value);
+    }
+    out.push('}');
+}
+
+/// Whole numbers that a float holds exactly are written as integers.
+fn write_number(out: &mut String, number: &Number) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match number.as_f64() {
+        Some(f) if number.is_f64() && f.fract() == 0.0 && f.abs() < EXACT => {
+            #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53, as just checked")]
+            let whole = f as i64;
+            push_display(out, &whole);
+        }
+        _ => push_display(out, number),
+    }
+}
+
+fn push_display(out: &mut String, value: &dyn fmt::Display) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{value}");
+}
+
+/// Builds a [`Value`], refusing a key that is given twice (serde_json would keep the last one, silently).
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Value, D::Error> {
+        de.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(v).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        Ok(Value::String(v))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(Strict)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if map.contains_key(&key) {
+                let short: String = key.chars().take(100).collect();
+                return Err(A::Error::custom(format!("the key {short:?} is given twice")));
+            }
+            let value = entries.next_value_seed(Strict)?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(text: &str) -> [u8; 32] {
+        canonical_hash(&parse_strict(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn one_value_has_one_text() {
+        let text =
+            r#" {"b": 2.0, "a": [1e2, -0.0, 0.5, null, "é\u0041"], "c": {"y":1,"x":18446744073709551615}} "#;
+        let value = parse_strict(text.as_bytes()).unwrap();
+        assert_eq!(
+            canonical_text(&value),
+            r#"{"a":[100,0,0.5,null,"éA"],"b":2,"c":{"x":18446744073709551615,"y":1}}"#
+        );
+        assert_eq!(hash(r#"{"a":1,"b":2}"#), hash(r#"{ "b":2.0, "a":1 }"#));
+        assert_ne!(hash(r#"{"m":"8GiB"}"#), hash(r#"{"m":8589934592}"#));
+    }
+
+    #[test]
+    fn what_is_not_one_json_value_is_refused_with_its_place() {
+        let error = |raw: &[u8]| parse_strict(raw).unwrap_err().to_string();
+        assert_eq!(
+            error(b"{\"a\": {\"b\": 1,\n \"b\": 2}}"),
+            "the key \"b\" is given twice at line 2 column 4"
+        );
+        assert_eq!(error(b"{} {}"), "trailing characters at line 1 column 4");
+        assert_eq!(error(b""), "EOF while parsing a value at line 1 column 0");
+        assert!(error(b"\"\xff\"").contains("line 1 column"));
+        assert!(error(&b"[".repeat(10_000)).contains("recursion limit"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn canonical_text_reads_back_as_itself(text in "\\PC{0,40}", n in proptest::num::f64::NORMAL, i: i64) {
+            let value = serde_json::json!({"s": text, "n": n, "i": i, "l": [n, i]});
+            let canonical = canonical_text(&value);
+            let again = parse_strict(canonical.as_bytes()).unwrap();
+            proptest::prop_assert_eq!(canonical_text(&again), canonical);
+        }
+    }
+}
