@@ -1,13 +1,18 @@
 //! What submissions are checked against: teams, clusters, quotas and capacities, as last read from the store.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use yard_domain::TeamId;
 use yard_ports::{Store, StoreError};
-use yard_wire::submission::Admission;
+use yard_wire::Admission;
+
+/// Which teams each door may submit for; a door that is not in it may for all.
+pub type Doors = BTreeMap<String, BTreeSet<TeamId>>;
 
 /// The present admission context; cheap to clone and to read.
 #[derive(Debug, Clone)]
@@ -32,17 +37,22 @@ pub struct CatalogLoop {
     store: Arc<dyn Store>,
     tx: watch::Sender<Arc<Admission>>,
     interval: Duration,
+    doors: Doors,
 }
 
 /// Reads the catalogue for the first time. The loop returned keeps it fresh.
-pub async fn load(store: Arc<dyn Store>, interval: Duration) -> Result<(Catalog, CatalogLoop), StoreError> {
-    let (tx, rx) = watch::channel(Arc::new(read(store.as_ref()).await?));
-    Ok((Catalog { rx }, CatalogLoop { store, tx, interval }))
+pub async fn load(
+    store: Arc<dyn Store>,
+    doors: Doors,
+    interval: Duration,
+) -> Result<(Catalog, CatalogLoop), StoreError> {
+    let (tx, rx) = watch::channel(Arc::new(read(store.as_ref(), &doors).await?));
+    Ok((Catalog { rx }, CatalogLoop { store, tx, interval, doors }))
 }
 
-async fn read(store: &dyn Store) -> Result<Admission, StoreError> {
+async fn read(store: &dyn Store, doors: &Doors) -> Result<Admission, StoreError> {
     let (teams, clusters) = (store.teams().await?, store.clusters().await?);
-    Ok(Admission { teams, clusters: clusters.into_iter().filter(|c| c.configured).collect() })
+    Ok(Admission::new(teams, clusters, doors.clone()))
 }
 
 impl CatalogLoop {
@@ -53,7 +63,7 @@ impl CatalogLoop {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(self.interval) => {}
             }
-            match read(self.store.as_ref()).await {
+            match read(self.store.as_ref(), &self.doors).await {
                 Ok(admission) => _ = self.tx.send_replace(Arc::new(admission)),
                 Err(error) => warn!(%error, "could not refresh the catalogue; the last state stands"),
             }

@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use yard_domain::{Arrival, FieldError, JobId, TeamId, Verdict};
+use yard_domain::{Arrival, FieldError, JobId, Verdict};
 use yard_ports::{Inbox, InboxError, Message, MessageHandle, Store};
-use yard_wire::submission::{Defaults, Door, Limits};
+use yard_wire::arrival::Source;
+use yard_wire::{Defaults, Limits};
 
 use crate::catalog::Catalog;
 use crate::nudge::Nudges;
@@ -31,8 +32,6 @@ pub struct Intake {
     pub store: Arc<dyn Store>,
     /// What submissions are checked against.
     pub catalog: Catalog,
-    /// The teams that this queue may submit for; `None` is all.
-    pub teams: Option<Vec<TeamId>>,
     /// Bounds on a submission.
     pub limits: Limits,
     /// What a submission leaves out.
@@ -99,9 +98,10 @@ impl Intake {
     }
 
     fn read(&mut self, message: &Message) -> Arrival {
-        let door = Door::queue(self.inbox.name(), &message.id, self.teams.as_deref());
+        let source = Source { door: door(self.inbox.name()), message_id: message.id.clone(), key: None };
         let admission = self.catalog.admission();
-        yard_wire::submission::arrival(message.body.as_bytes(), &door, &admission, &self.limits, &self.defaults, self.ids.next_id())
+        let rules = yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };
+        rules.arrival(message.body.as_bytes(), &source, self.ids.next_id())
     }
 
     /// Commits the verdicts, however long the database is away: meanwhile the messages are kept hidden.
@@ -162,6 +162,11 @@ impl Intake {
             Err(error) => warn!(queue = self.inbox.name(), %error, "could not delete messages; they will come again"),
         }
     }
+}
+
+/// The name of a queue's door in receipts, and in [`yard_wire::Admission::doors`].
+pub fn door(queue: &str) -> String {
+    format!("sqs:{queue}")
 }
 
 fn code(verdict: &Verdict) -> &'static str {

@@ -37,8 +37,6 @@ const PAGE: u32 = 5_000;
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 /// A stop that shows no effect is asked for again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// How often board and store are fully compared.
-const COMPARE_EVERY: Duration = Duration::from_mins(5);
 
 /// What came back from a call that ran beside the actor.
 enum Done {
@@ -128,7 +126,8 @@ impl Actor {
         let mut poll = tokio::time::interval(self.shared.settings.poll_interval);
         let mut tick = tokio::time::interval(CLOCK_TICK);
         let mut report = tokio::time::interval(self.shared.settings.report_interval);
-        let mut compare = tokio::time::interval_at(Instant::now() + COMPARE_EVERY, COMPARE_EVERY);
+        let resync = self.runtime.resync;
+        let mut compare = tokio::time::interval_at(Instant::now() + resync, resync);
         for interval in [&mut poll, &mut tick, &mut report, &mut compare] {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }

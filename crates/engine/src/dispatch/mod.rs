@@ -17,6 +17,7 @@ pub mod recorder;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -41,6 +42,8 @@ pub struct ClusterRuntime {
     pub launches: LaunchLimits,
     /// Jobs on its head at once, for a capacity that is read from the cluster.
     pub jobs_max: u64,
+    /// Pause between full comparisons of what is known here with what the store says.
+    pub resync: Duration,
 }
 
 /// Everything the dispatchers of a process share.
@@ -143,7 +146,12 @@ impl Dispatchers {
         };
         let runtime = self.clusters.get(&cluster).cloned().unwrap_or_else(|| {
             warn!(%cluster, "the cluster is not in the configuration; its jobs count as lost when the grace ends");
-            ClusterRuntime { driver: Arc::new(absent::AbsentDriver), launches: LaunchLimits::default(), jobs_max: 0 }
+            ClusterRuntime {
+                driver: Arc::new(absent::AbsentDriver),
+                launches: LaunchLimits::default(),
+                jobs_max: 0,
+                resync: Duration::from_mins(5),
+            }
         });
         info!(%cluster, token = %held.lease().token, "dispatching");
         let stop = CancellationToken::new();

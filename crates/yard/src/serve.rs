@@ -1,0 +1,205 @@
+//! `yard serve`: starts the loops of the chosen roles over one store and stops them in order.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use yard_domain::{Cluster, ClusterId, Team, TeamId};
+use yard_engine::dispatch::{ClusterRuntime, Dispatchers, Shared};
+use yard_engine::intake::{IdSource, Intake};
+use yard_engine::keeper::Keeper;
+use yard_engine::placement::Scheduler;
+use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
+use yard_engine::sweep::Sweeper;
+use yard_engine::{Ending, Nudges, Process, catalog};
+use yard_ports::{Driver, Inbox, Store, StoreError};
+use yard_wire::{Defaults, Limits};
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Role {
+    /// Serves the HTTP API.
+    Api,
+    /// Takes in submissions from queues.
+    Intake,
+    /// Claims and places jobs, and keeps the clocks.
+    Scheduler,
+    /// Launches and watches jobs, one active dispatcher per cluster over all replicas.
+    Dispatcher,
+}
+
+impl Role {
+    /// All of them: the default.
+    pub fn all() -> BTreeSet<Self> {
+        [Self::Api, Self::Intake, Self::Scheduler, Self::Dispatcher].into()
+    }
+}
+
+/// A queue to take submissions from.
+pub struct Queue {
+    /// How to talk to it.
+    pub inbox: Arc<dyn Inbox>,
+    /// The teams that it may submit for; `None` is all.
+    pub teams: Option<Vec<TeamId>>,
+    /// Limits and times.
+    pub settings: IntakeSettings,
+}
+
+/// Everything that is put together from the configuration before anything runs.
+pub struct Installation {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// The configured teams.
+    pub teams: Vec<Team>,
+    /// The configured clusters.
+    pub clusters: Vec<Cluster>,
+    /// How to drive them.
+    pub runtimes: HashMap<ClusterId, ClusterRuntime>,
+    /// Where submissions come from.
+    pub queues: Vec<Queue>,
+    /// Bounds on a submission.
+    pub limits: Limits,
+    /// What a submission leaves out.
+    pub defaults: Defaults,
+    /// The scheduler's limits and times.
+    pub scheduler: SchedulerSettings,
+    /// The dispatchers' limits and times.
+    pub dispatcher: DispatcherSettings,
+    /// The API's limits and times.
+    pub server: yard_server::ServerConfig,
+    /// How long stopping may take.
+    pub drain: Duration,
+    /// The metrics of this process.
+    pub metrics: metrics_exporter_prometheus::PrometheusHandle,
+}
+
+/// A running process.
+pub struct Running {
+    process: Process,
+    drain: Duration,
+    store: Arc<dyn Store>,
+}
+
+impl Running {
+    /// Asks it to finish what is in hand.
+    pub fn soft(&self) -> CancellationToken {
+        self.process.soft()
+    }
+
+    /// Asks it to drop everything.
+    pub fn hard(&self) -> CancellationToken {
+        self.process.hard()
+    }
+
+    /// The store it works on.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    /// Waits for its end.
+    pub async fn wait(self) -> Ending {
+        self.process.run(self.drain).await
+    }
+}
+
+/// How long the catalogue that submissions are checked against may lag behind the store.
+const CATALOG_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Starts the loops. `listener` is needed for the API role. `holder` names this process among all live ones.
+pub async fn start(
+    plan: Installation,
+    roles: &BTreeSet<Role>,
+    listener: Option<TcpListener>,
+    holder: &str,
+    seed: u64,
+) -> Result<Running, StoreError> {
+    plan.store.sync_catalog(&plan.teams, &plan.clusters).await?;
+    let instance = plan.store.instance().await?;
+    let (catalog, catalog_loop) = catalog::load(plan.store.clone(), CATALOG_INTERVAL).await?;
+    let mut process = Process::new();
+    let soft = process.soft();
+    let nudges = Nudges::default();
+    let keeper = Keeper::new(plan.store.clone(), holder);
+    let ids = IdSource::new(crate::wall_clock::unix_ms, seed);
+    info!(holder, %instance, ?roles, "starting");
+    process.spawn("catalog", catalog_loop.run(soft.clone()));
+    // Leases are renewed until everything that works under them has stopped.
+    process.spawn("lease keeper", keep(keeper.clone(), soft.clone(), plan.drain));
+    if let (true, Some(listener)) = (roles.contains(&Role::Api), listener) {
+        let state = api_state(&plan, &catalog, &nudges, ids.clone());
+        process.spawn("api", serve_api(listener, state, soft.clone()));
+    }
+    if roles.contains(&Role::Scheduler) {
+        start_scheduler(&mut process, &plan, &keeper, &nudges, seed);
+    }
+    if roles.contains(&Role::Dispatcher) {
+        let shared = Shared {
+            store: plan.store.clone(),
+            keeper: keeper.clone(),
+            nudges: nudges.clone(),
+            settings: plan.dispatcher,
+            instance,
+        };
+        process.spawn("dispatchers", Dispatchers::new(shared, plan.runtimes, seed).run(soft.clone()));
+    }
+    if roles.contains(&Role::Intake) {
+        for (i, queue) in plan.queues.into_iter().enumerate() {
+            let intake = Intake {
+                inbox: queue.inbox,
+                store: plan.store.clone(),
+                catalog: catalog.clone(),
+                limits: plan.limits.clone(),
+                defaults: plan.defaults.clone(),
+                nudges: nudges.clone(),
+                settings: queue.settings,
+                ids: IdSource::new(crate::wall_clock::unix_ms, seed.wrapping_add(1 + i as u64)),
+            };
+            process.spawn("intake", intake.run(soft.clone()));
+        }
+    }
+    Ok(Running { process, drain: plan.drain, store: plan.store })
+}
+
+/// Renews leases while the process runs, and on while it drains: a dispatcher that commits its last ends
+/// needs its lease. The process does not wait longer for it than for the others.
+fn keep(keeper: Keeper, soft: CancellationToken, drain: Duration) -> impl Future<Output = ()> {
+    async move {
+        let stop = CancellationToken::new();
+        let renewing = keeper.clone().run(stop.clone());
+        let drained = async {
+            soft.cancelled().await;
+            let until = tokio::time::Instant::now() + drain;
+            while keeper.holds_any() && tokio::time::Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = renewing => {}
+            () = drained => stop.cancel(),
+        }
+    }
+}
+
+fn start_scheduler(process: &mut Process, plan: &Installation, keeper: &Keeper, nudges: &Nudges, seed: u64) {
+    let soft = process.soft();
+    let scheduler = Scheduler::new(plan.store.clone(), keeper.clone(), nudges.clone(), plan.scheduler, seed);
+    process.spawn("scheduler", scheduler.run(soft.clone()));
+    let sweeper = Sweeper {
+        store: plan.store.clone(),
+        keeper: keeper.clone(),
+        nudges: nudges.clone(),
+        settings: plan.scheduler,
+        retry: plan.dispatcher.retry,
+    };
+    process.spawn("sweeper", sweeper.run(soft));
+}
+
+async fn serve_api(listener: TcpListener, state: yard_server::AppState, soft: CancellationToken) {
+    if let Err(error) = yard_server::serve(listener, state, soft).await {
+        warn!(%error, "the API stopped");
+    }
+}
