@@ -15,6 +15,7 @@ pub mod launch;
 pub mod limits;
 pub mod quantity;
 pub mod submission;
+pub mod views;
 
 pub use admission::Admission;
 pub use arrival::{Intake, Source};

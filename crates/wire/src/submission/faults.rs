@@ -34,7 +34,7 @@ impl Faults {
         let beyond = self.total - self.list.len();
         if beyond > 0 {
             let message = format!("{beyond} more errors are not listed");
-            self.list.push(FieldError { field: String::new(), code: "too_many_errors", message });
+            self.list.push(FieldError { field: String::new(), code: "too_large", message });
         }
         self.list
     }

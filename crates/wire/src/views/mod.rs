@@ -1,0 +1,26 @@
+//! The JSON that the HTTP API answers with. The server writes these types, the CLI reads them.
+//!
+//! Times are RFC 3339 texts in UTC with microseconds, by the database's clock. A field that does not apply is
+//! left out. Fields are only ever added: readers must pass over those they don't know.
+
+mod amounts;
+mod catalog;
+mod history;
+mod job;
+mod problem;
+mod receipt;
+mod time;
+
+pub use amounts::{Amounts, Quota};
+pub use catalog::{AuditView, ClusterList, ClusterView, DriftView, SwitchAnswer, TeamList, TeamView};
+pub use history::{HistoryView, LineView};
+pub use job::{
+    AttemptView, Clock, FailureView, JobList, JobSummary, JobView, RetriesView, StopAnswerView, StopRequest,
+    Waiting,
+};
+pub use problem::{FieldProblem, Problem, ProblemCode};
+pub use receipt::{ConflictView, ReceiptView, Submitted};
+pub use time::{parse_time, time_text};
+
+#[cfg(test)]
+mod tests;
