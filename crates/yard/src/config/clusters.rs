@@ -1,0 +1,230 @@
+//! `[[cluster]]`: where jobs run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use yard_domain::{Capacity, Cluster, ClusterHealth, ClusterId, ClusterSwitch, Request};
+use yard_engine::settings::LaunchLimits;
+
+use super::intake::http_url;
+use super::quantity::{bytes, milli};
+use super::reader::Table;
+use super::secret::Secret;
+use super::service::{millis, secs, to_u32};
+use super::teams::{custom, id};
+
+/// One cluster and how it is driven.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterConfig {
+    /// As the store is to know it. Its capacity is `None` if it is to be read from the cluster.
+    pub cluster: Cluster,
+    /// Most jobs on it at once (on Ray: on its head, which keeps about 85 MB for each).
+    pub jobs_max: u64,
+    /// How fast it may be driven.
+    pub launch: LaunchLimits,
+    /// Time between full comparisons of what it has with what the store says.
+    pub resync: Duration,
+    /// The code that talks to it.
+    pub driver: DriverConfig,
+}
+
+/// What a driver needs to know of its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DriverConfig {
+    /// A standing Ray cluster.
+    Ray(RayCluster),
+    /// Child processes on this host.
+    Process(ProcessCluster),
+}
+
+/// A standing Ray cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RayCluster {
+    /// The base URL of its dashboard, without a slash at the end.
+    pub address: String,
+    /// Its bearer token.
+    pub token: Option<Secret>,
+    /// A PEM file with the authorities that its certificate is checked against, beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Pause between lists of its jobs.
+    pub poll_interval: Duration,
+    /// Longest duration of one call.
+    pub call_timeout: Duration,
+    /// Whether what a job asks for is also reserved for its entrypoint in Ray.
+    pub reserve_entrypoint: bool,
+}
+
+/// Child processes on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessCluster {
+    /// Where their records and logs are kept.
+    pub dir: PathBuf,
+    /// From the gentle signal to the forced end.
+    pub stop_grace: Duration,
+    /// Pause between looks at the processes.
+    pub poll_interval: Duration,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Ray,
+    Process,
+}
+
+/// Reads every `[[cluster]]`.
+pub(super) fn clusters(root: &mut Table<'_, '_>) -> Vec<ClusterConfig> {
+    let mut clusters: Vec<ClusterConfig> = Vec::new();
+    for mut t in root.tables("cluster", "id") {
+        if let Some(config) = cluster(&mut t) {
+            let id = &config.cluster.id;
+            if clusters.iter().any(|c| c.cluster.id == *id) {
+                t.complain("id", format!("{id} is taken by a cluster before: give each its own"));
+            }
+            clusters.push(config);
+        }
+        t.finish();
+    }
+    if clusters.is_empty() && !root.is_set("cluster") {
+        root.missing_table("cluster", "add at least one [[cluster]] with id, driver and address");
+    }
+    clusters
+}
+
+fn cluster(t: &mut Table<'_, '_>) -> Option<ClusterConfig> {
+    let id = id::<ClusterId>(t, "east");
+    let kind = t.parsed("driver", |text| match text {
+        "ray" => Ok(Kind::Ray),
+        "process" => Ok(Kind::Process),
+        _ => Err(format!("{text:?} is not a driver: use \"ray\" or \"process\"")),
+    });
+    if kind.is_none() && !t.is_set("driver") {
+        t.missing("driver", "add driver = \"ray\" or \"process\"");
+    }
+    let labels = labels(t);
+    let default_jobs = if matches!(kind, Some(Kind::Process)) { 1_000 } else { 100 };
+    let jobs_max = t.integer_or("jobs_max", default_jobs, 1..=100_000);
+    let capacity = capacity(t, jobs_max);
+    let launch = launch(t);
+    let resync = t.span_or("resync_s", Duration::from_mins(5), secs(1, 86_400));
+    let (name, driver) = match kind {
+        Some(Kind::Ray) => ("ray", ray(t).map(DriverConfig::Ray)),
+        Some(Kind::Process) => ("process", process(t, capacity.is_some()).map(DriverConfig::Process)),
+        // The keys of no driver or of any: what is wrong with them shows once the driver is known.
+        None => return t.forgive(),
+    };
+    let cluster = Cluster {
+        id: id?,
+        driver: name.to_owned(),
+        labels,
+        capacity,
+        switch: ClusterSwitch::Open,
+        health: ClusterHealth::Unknown,
+        last_seen: None,
+        configured: true,
+        message: None,
+    };
+    Some(ClusterConfig { cluster, jobs_max, launch, resync, driver: driver? })
+}
+
+fn labels(t: &mut Table<'_, '_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for (name, (place, value)) in t.free_table("labels") {
+        if let Some(text) = value.as_str() {
+            labels.insert(name.to_owned(), text.to_owned());
+        } else {
+            t.sources().problem(place, format!("{}.labels.{name}", t.shown()), "must be a text in quotes");
+        }
+    }
+    labels
+}
+
+fn capacity(t: &mut Table<'_, '_>, jobs_max: u64) -> Option<Capacity> {
+    let mut c = t.table("capacity");
+    let request = Request {
+        cpu_milli: c.quantity("cpu", milli).unwrap_or(0),
+        gpu_milli: c.quantity("gpu", milli).unwrap_or(0),
+        memory_bytes: c.quantity("memory", bytes).unwrap_or(0),
+        jobs: jobs_max,
+        custom_milli: custom(&mut c).into_iter().filter(|(_, amount)| *amount > 0).collect(),
+    };
+    let declared = c.is_present() || !Request { jobs: 0, ..request.clone() }.is_zero();
+    if declared && request.cpu_milli == 0 {
+        c.missing(
+            "cpu",
+            "state every resource that the cluster has, cpu at least; what is not stated is zero",
+        );
+    }
+    c.finish();
+    declared.then_some(Capacity(request))
+}
+
+fn launch(t: &mut Table<'_, '_>) -> LaunchLimits {
+    let default = LaunchLimits::default();
+    LaunchLimits {
+        rate_per_s: t.number_or("launch_rate_per_s", default.rate_per_s, 0.001..=10_000.0),
+        burst: to_u32(t.integer_or("launch_burst", u64::from(default.burst), 1..=10_000)),
+        in_flight_max: to_u32(t.integer_or("in_flight_max", u64::from(default.in_flight_max), 1..=10_000)),
+    }
+}
+
+fn ray(t: &mut Table<'_, '_>) -> Option<RayCluster> {
+    let address = t.parsed("address", http_url);
+    if address.is_none() && !t.is_set("address") {
+        t.missing("address", "add the URL of its dashboard, such as address = \"http://10.0.0.5:8265\"");
+    }
+    let token = token(t);
+    let ca_file = t.text("ca_file").map(|path| t.sources().path(path));
+    if let Some(path) = ca_file.as_ref().filter(|path| !path.is_file()) {
+        t.complain("ca_file", format!("{} is not there", path.display()));
+    }
+    let config = RayCluster {
+        address: address.clone().unwrap_or_default(),
+        token,
+        ca_file,
+        poll_interval: t.span_or("poll_interval_ms", Duration::from_secs(1), millis(100, 300_000)),
+        call_timeout: t.span_or("call_timeout_s", Duration::from_secs(30), secs(1, 600)),
+        reserve_entrypoint: t.switch_or("reserve_entrypoint", true),
+    };
+    address.map(|_| config)
+}
+
+/// The token, from a file or from the variable that `token_env` names: never from the configuration itself.
+fn token(t: &mut Table<'_, '_>) -> Option<Secret> {
+    if t.is_set("token") {
+        t.know_only("token");
+        t.complain("token", "must not stand here: put it into a file and name that with token_file, or a variable with token_env");
+    }
+    let (file, variable) = (t.text("token_file"), t.text("token_env"));
+    if file.is_some() && variable.is_some() {
+        t.complain("token_env", "stands beside token_file: keep one of the two");
+    }
+    let (key, token) = match (file, variable) {
+        (Some(path), _) => ("token_file", t.sources().secret_file(path)),
+        (None, Some(name)) => {
+            let value = t.sources().named_variable(name).map(str::trim).filter(|v| !v.is_empty());
+            (
+                "token_env",
+                value.map(str::to_owned).ok_or_else(|| format!("the environment variable {name} is not set")),
+            )
+        }
+        (None, None) => return None,
+    };
+    token.map_err(|message| t.complain(key, message)).ok().map(Secret::new)
+}
+
+fn process(t: &mut Table<'_, '_>, has_capacity: bool) -> Option<ProcessCluster> {
+    let dir = t.text("dir").map(|path| t.sources().path(path));
+    if dir.is_none() && !t.is_set("dir") {
+        t.missing("dir", "add the folder for its processes' records and logs, such as dir = \"processes\"");
+    }
+    if !has_capacity {
+        t.missing_table(
+            "capacity",
+            "a process cluster must declare what it has, such as capacity = { cpu = 4, memory = \"8GiB\" }",
+        );
+    }
+    let stop_grace = t.span_or("stop_grace_s", Duration::from_secs(10), secs(0, 3_600));
+    let poll_interval = t.span_or("poll_interval_ms", Duration::from_millis(500), millis(10, 60_000));
+    Some(ProcessCluster { dir: dir?, stop_grace, poll_interval })
+}

@@ -1,0 +1,164 @@
+//! The configuration: one TOML file, with `YARD__SECTION__KEY` in the environment on top.
+//!
+//! Everything wrong is reported at once, each with its line (or variable) and how to mend it; unknown keys
+//! are refused. That is why the file is read from a tree with positions and not by derived deserialisers,
+//! which stop at the first mistake (docs/adr/0004-configuration.md). Every key, with its default and unit, is in
+//! docs/configuration.md, which a test holds to this code.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `sources.rs` | the file's text, the environment, secret files; what has been found out |
+//! | `value.rs` | a value as it stands |
+//! | `reader.rs` | typed values out of a table, environment first |
+//! | `problem.rs` | what is wrong, where |
+//! | `quantity.rs`, `secret.rs` | `64GiB`; values that are never shown |
+//! | `service.rs` | `[server]`, `[database]`, `[log]` |
+//! | `intake.rs` | `[intake]`, `[[queue]]` |
+//! | `loops.rs` | `[scheduler]`, `[dispatcher]`, `[retry]`, `[retention]` |
+//! | `jobs.rs` | `[defaults]`, `[limits]` |
+//! | `teams.rs`, `clusters.rs` | `[[team]]`, `[[cluster]]` |
+//! | `summary.rs` | what `yard check-config` shows |
+
+mod clusters;
+mod intake;
+mod jobs;
+mod loops;
+mod problem;
+mod quantity;
+mod reader;
+mod secret;
+mod service;
+mod sources;
+mod summary;
+mod teams;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+use yard_domain::{Team, TeamId};
+use yard_engine::settings::{DispatcherSettings, SchedulerSettings};
+use yard_ports::store::StoreLimits;
+
+pub use clusters::{ClusterConfig, DriverConfig, ProcessCluster, RayCluster};
+pub use intake::QueueConfig;
+pub use problem::{ConfigErrors, Place, Problem};
+pub use secret::Secret;
+pub use service::{DatabaseConfig, DatabaseUrl, LogConfig, LogFormat, ServerConfig};
+pub use sources::{Environment, KnownKey};
+pub use summary::Summary;
+
+use reader::Table;
+use sources::Sources;
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The HTTP API.
+    pub server: ServerConfig,
+    /// The store.
+    pub database: DatabaseConfig,
+    /// Deadlines that the store puts on what it moves.
+    pub store_limits: StoreLimits,
+    /// Where submissions come from.
+    pub queues: Vec<QueueConfig>,
+    /// How often the teams and clusters that submissions are checked against are read again.
+    pub catalog_refresh: Duration,
+    /// The scheduler's loops, retention included.
+    pub scheduler: SchedulerSettings,
+    /// The dispatchers' loops, retries included.
+    pub dispatcher: DispatcherSettings,
+    /// What a submission leaves out.
+    pub defaults: yard_wire::Defaults,
+    /// Bounds on a submission.
+    pub limits: yard_wire::Limits,
+    /// Who is charged.
+    pub teams: Vec<Team>,
+    /// Where jobs run.
+    pub clusters: Vec<ClusterConfig>,
+    /// The log.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Reads the file at `path` with `environment` on top.
+    pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigErrors {
+            file: name.clone(),
+            problems: vec![Problem {
+                place: Place::File,
+                key: String::new(),
+                message: format!("can't be read: {error}"),
+            }],
+        })?;
+        Self::parse(&name, &text, path.parent().unwrap_or(Path::new("")), environment)
+    }
+
+    /// Reads `text`, called `name` in messages. Relative paths in it are below `folder`.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        folder: &Path,
+        environment: &Environment,
+    ) -> Result<Self, ConfigErrors> {
+        Self::parse_and_list_keys(name, text, folder, environment).0
+    }
+
+    /// As [`Config::parse`]; tells as well every key that the parser asked for.
+    pub fn parse_and_list_keys(
+        name: &str,
+        text: &str,
+        folder: &Path,
+        environment: &Environment,
+    ) -> (Result<Self, ConfigErrors>, BTreeSet<KnownKey>) {
+        let sources = Sources::new(text, folder, environment);
+        let (tree, mistakes) = DeTable::parse_recoverable(text);
+        for mistake in &mistakes {
+            let place = mistake.span().map_or(Place::File, |span| sources.line(&span));
+            sources.problem(place, "", format!("not TOML: {}", mistake.message()));
+        }
+        // A file that isn't TOML is read no further: half a tree would only give problems that aren't there.
+        let config = if mistakes.is_empty() { read(Table::root(&sources, tree.get_ref())) } else { None };
+        let (problems, known) = sources.into_findings();
+        let errors = ConfigErrors { file: name.to_owned(), problems };
+        (config.filter(|_| errors.problems.is_empty()).ok_or(errors), known)
+    }
+}
+
+/// Reads every section; `None` if one of them can't be had, which is then noted as a problem.
+fn read(mut root: Table<'_, '_>) -> Option<Config> {
+    let server = service::server(&mut root);
+    let database = service::database(&mut root);
+    let log = service::log(&mut root);
+    let (intake, catalog_refresh) = intake::intake(&mut root);
+    let (mut scheduler, store_limits) = loops::scheduler(&mut root);
+    loops::retention(&mut root, &mut scheduler);
+    let dispatcher = loops::dispatcher(&mut root);
+    let limits = jobs::limits(&mut root);
+    let defaults = jobs::defaults(&mut root, &limits);
+    let teams = teams::teams(&mut root);
+    let team_ids: Vec<TeamId> = teams.iter().map(|team| team.id.clone()).collect();
+    let queues = intake::queues(&mut root, intake, &team_ids);
+    let clusters = clusters::clusters(&mut root);
+    root.sources().check_unknown_variables();
+    root.finish();
+    Some(Config {
+        server: server?,
+        database: database?,
+        store_limits,
+        queues,
+        catalog_refresh,
+        scheduler,
+        dispatcher,
+        defaults,
+        limits,
+        teams,
+        clusters,
+        log: log?,
+    })
+}

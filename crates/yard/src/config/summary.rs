@@ -1,0 +1,82 @@
+//! What `yard check-config` shows of a valid configuration.
+
+use std::fmt;
+
+use yard_domain::resources::show_quantity;
+use yard_domain::{Limits, Request};
+use yard_inbox_sqs::QueueAddress;
+
+use super::{Config, DatabaseUrl, DriverConfig};
+
+/// A configuration on a few lines, without secrets.
+pub struct Summary<'c>(pub &'c Config);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = self.0;
+        writeln!(f, "server    {}", config.server.listen)?;
+        match &config.database.url {
+            DatabaseUrl::Sqlite(path) => writeln!(f, "database  SQLite in {}", path.display())?,
+            DatabaseUrl::MySql(url) => writeln!(f, "database  {}", without_credentials(url.expose()))?,
+        }
+        for queue in &config.queues {
+            let teams = queue.teams.as_ref().map_or("every team".to_owned(), |teams| list(teams));
+            let address = match &queue.sqs.queue {
+                QueueAddress::Url(url) => format!(" at {url}"),
+                QueueAddress::Name(_) => String::new(),
+            };
+            writeln!(f, "queue     {}{address}, for {teams}", queue.sqs.name)?;
+        }
+        for team in &config.teams {
+            writeln!(f, "team      {}, weight {}, {}", team.id, team.weight, quota(&team.quota))?;
+        }
+        for cluster in &config.clusters {
+            let place = match &cluster.driver {
+                DriverConfig::Ray(ray) => format!("ray at {}", ray.address),
+                DriverConfig::Process(process) => format!("processes in {}", process.dir.display()),
+            };
+            let capacity = cluster
+                .cluster
+                .capacity
+                .as_ref()
+                .map_or("capacity as it says itself".to_owned(), |c| has(&c.0));
+            writeln!(
+                f,
+                "cluster   {}, {place}, {capacity}, up to {} jobs",
+                cluster.cluster.id, cluster.jobs_max
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn without_credentials(url: &str) -> String {
+    let Ok(mut url) = reqwest::Url::parse(url) else { return "(not shown)".to_owned() };
+    // Neither fails for a URL with a host; if they did, the URL must not be shown.
+    if url.set_password(None).is_err() || url.set_username("").is_err() {
+        return "(not shown)".to_owned();
+    }
+    url.set_query(None);
+    url.to_string()
+}
+
+fn quota(quota: &Limits) -> String {
+    let named =
+        ["cpu", "gpu", "memory", "jobs"].into_iter().chain(quota.custom_milli.keys().map(String::as_str));
+    let bounds: Vec<String> = named
+        .filter_map(|name| Some(format!("{name} {}", show_quantity(name, quota.limit(name)?))))
+        .collect();
+    if bounds.is_empty() { "no quota".to_owned() } else { format!("quota {}", bounds.join(", ")) }
+}
+
+fn has(capacity: &Request) -> String {
+    let amounts = capacity.amounts().filter(|(name, amount)| *name != "jobs" && *amount > 0);
+    amounts
+        .map(|(name, amount)| format!("{name} {}", show_quantity(name, amount)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn list(items: &[impl fmt::Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
