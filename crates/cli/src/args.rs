@@ -1,0 +1,188 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The server's address.
+    #[arg(
+        long,
+        global = true,
+        env = "YARD_SERVER",
+        default_value = "http://127.0.0.1:8920",
+        value_name = "URL"
+    )]
+    pub server: String,
+    /// A bearer token for a proxy in front of the server.
+    #[arg(long, global = true, env = "YARD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Print JSON, for programs.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands that talk to a server.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Hand over a job: a document (FILE or - for standard input), or --team and a command.
+    Submit(Box<Submit>),
+    /// List jobs, newest first.
+    List(List),
+    /// Show one job.
+    Get {
+        /// Which one.
+        job: String,
+    },
+    /// Show everything that happened to a job.
+    History {
+        /// Which one.
+        job: String,
+    },
+    /// Print a job's output.
+    Logs {
+        /// Which one.
+        job: String,
+        /// Follow it to the job's end, through retries.
+        #[arg(short, long)]
+        follow: bool,
+        /// Of this attempt (by default the last).
+        #[arg(long)]
+        attempt: Option<u32>,
+    },
+    /// Stop jobs.
+    Stop {
+        /// Which ones.
+        #[arg(required = true)]
+        jobs: Vec<String>,
+        /// Why, for the history.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Wait until jobs have ended; the exit code tells how.
+    Wait {
+        /// Which ones.
+        #[arg(required = true)]
+        jobs: Vec<String>,
+        /// Give up after this many seconds.
+        #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+        timeout: Option<Duration>,
+    },
+    /// Show what became of a submission, by the producer's own key.
+    Receipt {
+        /// The team.
+        team: String,
+        /// The key.
+        key: String,
+    },
+    /// Show teams, their quotas and what they have in use.
+    Teams,
+    /// Show clusters, what they have and what is in use.
+    Clusters,
+    /// Give a cluster no new jobs; those it has run to their end.
+    Drain {
+        /// Which one.
+        cluster: String,
+    },
+    /// Give a drained cluster new jobs again.
+    Resume {
+        /// Which one.
+        cluster: String,
+    },
+    /// Recompute what is in use from the open attempts and compare.
+    Audit,
+}
+
+/// What to submit.
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// The document; - reads standard input.
+    #[arg(value_name = "FILE", conflicts_with_all = ["team", "command"], required_unless_present = "team")]
+    pub file: Option<PathBuf>,
+    /// Who is charged.
+    #[arg(long, requires = "command")]
+    pub team: Option<String>,
+    /// Your own key: the same key again is the same job.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// A name, for people.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// CPUs.
+    #[arg(long)]
+    pub cpu: Option<f64>,
+    /// GPUs.
+    #[arg(long)]
+    pub gpu: Option<f64>,
+    /// Memory, such as 8GiB.
+    #[arg(long)]
+    pub memory: Option<String>,
+    /// A custom resource; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=AMOUNT")]
+    pub custom: Vec<(String, String)>,
+    /// From -1000 to 1000; higher goes first inside the team.
+    #[arg(long, allow_negative_numbers = true)]
+    pub priority: Option<i64>,
+    /// Only this cluster; may be repeated.
+    #[arg(long)]
+    pub cluster: Vec<String>,
+    /// Only clusters with this label; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
+    pub label: Vec<(String, String)>,
+    /// Retries after failures of the job's own.
+    #[arg(long)]
+    pub retries: Option<u32>,
+    /// Longest run, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub run_timeout: Option<u64>,
+    /// Longest wait in the queue, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub queue_timeout: Option<u64>,
+    /// A note of your own; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
+    pub metadata: Vec<(String, String)>,
+    /// An environment variable of the job; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
+    pub env: Vec<(String, String)>,
+    /// Wait until the job has ended; the exit code tells how.
+    #[arg(long)]
+    pub wait: bool,
+    /// The command to run.
+    #[arg(last = true, value_name = "CMD", requires = "team")]
+    pub command: Vec<String>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Of this team.
+    #[arg(long)]
+    pub team: Option<String>,
+    /// In this state; may be repeated.
+    #[arg(long)]
+    pub state: Vec<String>,
+    /// On this cluster.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// At most this many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// Go on after a page: its `next`.
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write it as a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}

@@ -1,0 +1,165 @@
+//! HTTP, and its errors on one line.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use reqwest::{Method, Response, StatusCode, Url};
+use serde_json::Value;
+
+use crate::args::Global;
+use crate::exit::{self, Failure};
+
+/// Longest time for an answer that is not a stream.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest time until a connection stands.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to one server.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<String>,
+}
+
+impl Client {
+    /// For the server named on the command line.
+    pub fn new(global: &Global) -> Result<Self, Failure> {
+        let wrong = |e: String| {
+            Failure::new(
+                exit::USAGE,
+                format!("--server {:?} is not a URL such as http://127.0.0.1:8920: {e}", global.server),
+            )
+        };
+        let mut base = Url::parse(&global.server).map_err(|e| wrong(e.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(wrong("it must begin with http:// or https://".to_owned()));
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        // The provider is process-wide; a second installation is refused, which is fine.
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        let http =
+            http.map_err(|e| Failure::new(exit::UNAVAILABLE, format!("can't set up HTTP: {}", chain(&e))))?;
+        Ok(Self { http, base, token: global.token.clone() })
+    }
+
+    /// The URL of a path of segments, each percent-encoded as needed.
+    fn url(&self, segments: &[&str], query: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// Sends a request and returns the answer, whatever its status.
+    pub async fn send(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, String)],
+        body: Option<String>,
+        timeout: Option<Duration>,
+    ) -> Result<Response, Failure> {
+        let mut request = self.http.request(method, self.url(segments, query));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        if let Some(timeout) = timeout {
+            request = request.timeout(timeout);
+        }
+        request.send().await.map_err(|e| self.unreachable(&e))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let base = self.base.as_str().trim_end_matches('/');
+        let message = if error.is_connect() {
+            format!(
+                "can't reach {base}: start it with `yard serve` or `yard dev`, or set --server ({})",
+                chain(error)
+            )
+        } else {
+            format!("no answer from {base}: {}", chain(error))
+        };
+        Failure::new(exit::UNAVAILABLE, message)
+    }
+
+    /// GET, for JSON.
+    pub async fn get(&self, segments: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {
+        let response = self.send(Method::GET, segments, query, None, Some(TIMEOUT)).await?;
+        self.json(response).await.map(|(_, value)| value)
+    }
+
+    /// POST, for JSON.
+    pub async fn post(&self, segments: &[&str], body: String) -> Result<(StatusCode, Value), Failure> {
+        let response = self.send(Method::POST, segments, &[], Some(body), Some(TIMEOUT)).await?;
+        self.json(response).await
+    }
+
+    async fn json(&self, response: Response) -> Result<(StatusCode, Value), Failure> {
+        let status = response.status();
+        if !status.is_success() {
+            return Err(problem(response).await);
+        }
+        let text = response.text().await.map_err(|e| self.unreachable(&e))?;
+        let value = serde_json::from_str(&text).map_err(|e| {
+            Failure::new(exit::UNAVAILABLE, format!("the answer is not JSON ({e}): is this a yard server?"))
+        })?;
+        Ok((status, value))
+    }
+}
+
+/// A failure out of a problem document (RFC 9457): title, detail, and every field's error on a line of its own.
+pub async fn problem(response: Response) -> Failure {
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    let code = match status {
+        StatusCode::NOT_FOUND => exit::NOT_FOUND,
+        StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => {
+            exit::REJECTED
+        }
+        s if s.is_server_error() || s == StatusCode::TOO_MANY_REQUESTS => exit::UNAVAILABLE,
+        _ => exit::USAGE,
+    };
+    let Ok(problem) = serde_json::from_str::<Value>(&text) else {
+        return Failure::new(code, format!("the server answered {status}"));
+    };
+    let part = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+    let mut message = match (part("title"), part("detail")) {
+        (title, detail) if detail.is_empty() => title,
+        (title, detail) if title.is_empty() => detail,
+        (title, detail) => format!("{title}: {detail}"),
+    };
+    if message.is_empty() {
+        message = format!("the server answered {status}");
+    }
+    for error in problem["errors"].as_array().into_iter().flatten() {
+        let field = error["field"].as_str().unwrap_or_default();
+        let what = error["message"].as_str().unwrap_or_default();
+        let place = if field.is_empty() { "the document" } else { field };
+        _ = write!(message, "\n  {place}: {what}");
+    }
+    Failure::new(code, message)
+}
+
+/// An error with its sources, once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut next = error.source();
+    while let Some(error) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}

@@ -1,0 +1,52 @@
+//! The commands. Each takes the client and whether JSON is wanted, and returns an exit code.
+
+mod clusters;
+mod jobs;
+mod logs;
+mod submit;
+mod wait;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::args::Command;
+use crate::client::Client;
+use crate::exit::{self, Failure};
+
+/// What a command comes back with.
+pub type Done = Result<i32, Failure>;
+
+/// Runs one command.
+pub async fn run(command: Command, client: &Client, json: bool) -> Done {
+    match command {
+        Command::Submit(args) => submit::submit(*args, client, json).await,
+        Command::List(args) => jobs::list(&args, client, json).await,
+        Command::Get { job } => jobs::get(&job, client, json).await,
+        Command::History { job } => jobs::history(&job, client, json).await,
+        Command::Logs { job, follow, attempt } => logs::logs(&job, follow, attempt, client).await,
+        Command::Stop { jobs, reason } => jobs::stop(&jobs, &reason, client, json).await,
+        Command::Wait { jobs, timeout } => wait::wait(&jobs, timeout, client, json).await,
+        Command::Receipt { team, key } => jobs::receipt(&team, &key, client, json).await,
+        Command::Teams => clusters::teams(client, json).await,
+        Command::Clusters => clusters::clusters(client, json).await,
+        Command::Drain { cluster } => clusters::switch(&cluster, "drain", client, json).await,
+        Command::Resume { cluster } => clusters::switch(&cluster, "resume", client, json).await,
+        Command::Audit => clusters::audit(client, json).await,
+    }
+}
+
+/// Reads an answer as its type; a server of another version may not fit.
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
+    serde_json::from_value(value).map_err(|e| {
+        Failure::new(exit::UNAVAILABLE, format!("the server's answer is of another version: {e}"))
+    })
+}
+
+/// Prints a value as JSON, for programs.
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Failure::new(exit::UNAVAILABLE, format!("can't be shown as JSON: {e}")))?;
+    println!("{text}");
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Exit codes: the same meaning in every command (docs/cli.md).
+
+/// It worked; for `wait` and `submit --wait`: every job succeeded.
+pub const OK: i32 = 0;
+/// The job failed.
+pub const JOB_FAILED: i32 = 1;
+/// The command line is wrong, or the server refuses the request as such.
+pub const USAGE: i32 = 2;
+/// The submission was rejected, or its key belongs to another job.
+pub const REJECTED: i32 = 3;
+/// There is no such job, receipt or cluster.
+pub const NOT_FOUND: i32 = 4;
+/// The server can't be reached or can't answer now.
+pub const UNAVAILABLE: i32 = 5;
+/// The job was stopped or expired.
+pub const NOT_RUN: i32 = 6;
+/// `wait --timeout` is over and the job has not ended.
+pub const TIMED_OUT: i32 = 7;
+/// `audit` found that the ledger has drifted.
+pub const DRIFT: i32 = 8;
+
+/// For `--help`.
+pub const EXIT_CODES_HELP: &str = "Exit codes:
+  0  it worked; wait: every job succeeded
+  1  the job failed
+  2  wrong command line, configuration or request
+  3  the submission was rejected, or its key belongs to another job
+  4  no such job, receipt or cluster
+  5  the server can't be reached or can't answer now
+  6  the job was stopped or expired
+  7  wait --timeout is over
+  8  audit: the ledger has drifted";
+
+/// Why a command did not work: one line for people, and its exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// See the constants.
+    pub code: i32,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with this code.
+    pub fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// The exit code for a job in this state; `None` if it has not ended.
+pub fn of_state(state: &str) -> Option<i32> {
+    match state {
+        "succeeded" => Some(OK),
+        "failed" => Some(JOB_FAILED),
+        "stopped" | "expired" => Some(NOT_RUN),
+        _ => None,
+    }
+}
+
+/// The exit code of several jobs: the first bad one's, in the order of badness 1, 6.
+pub fn of_states<'a>(states: impl Iterator<Item = &'a str>) -> i32 {
+    let codes: Vec<i32> = states.filter_map(of_state).collect();
+    [JOB_FAILED, NOT_RUN].into_iter().find(|c| codes.contains(c)).unwrap_or(OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_job_decides() {
+        assert_eq!(of_states(["succeeded", "succeeded"].into_iter()), OK);
+        assert_eq!(of_states(["succeeded", "expired"].into_iter()), NOT_RUN);
+        assert_eq!(of_states(["stopped", "failed"].into_iter()), JOB_FAILED);
+        assert_eq!(of_state("running"), None);
+    }
+}

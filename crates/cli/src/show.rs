@@ -1,0 +1,264 @@
+//! Tables and texts for people.
+
+use std::fmt::Write;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use yard_domain::Timestamp;
+use yard_domain::resources::show_quantity;
+use yard_wire::views::{
+    Amounts, AuditView, ClusterList, JobList, JobView, LineView, Quota, ReceiptView, StopAnswerView,
+    TeamList, parse_time,
+};
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table
+}
+
+/// Control characters in what came from outside must not reach the terminal.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `3s`, `5m`, `2h`, `4d`.
+fn age(from: &str, now: Option<Timestamp>) -> String {
+    let (Some(from), Some(now)) = (parse_time(from), now) else { return "?".to_owned() };
+    let s = now.since(from).as_secs();
+    match s {
+        0..120 => format!("{s}s"),
+        120..7_200 => format!("{}m", s / 60),
+        7_200..172_800 => format!("{}h", s / 3_600),
+        _ => format!("{}d", s / 86_400),
+    }
+}
+
+/// A page of jobs.
+pub fn jobs(list: &JobList) -> String {
+    let now = parse_time(&list.now);
+    let mut t = table(&["ID", "TEAM", "NAME", "STATE", "SINCE", "AGE", "CLUSTER", "ATTEMPT"]);
+    for j in &list.jobs {
+        let state = if j.stop_requested && !j.has_ended() {
+            format!("{} (stopping)", j.state)
+        } else {
+            j.state.clone()
+        };
+        t.add_row([
+            j.id.clone(),
+            j.team.clone(),
+            clean(&j.name).chars().take(40).collect(),
+            state,
+            age(&j.since, now),
+            age(&j.created_at, now),
+            j.cluster.clone().unwrap_or_else(|| "-".to_owned()),
+            j.attempt.to_string(),
+        ]);
+    }
+    if list.jobs.is_empty() { "no jobs".to_owned() } else { t.trim_fmt() }
+}
+
+/// One job, whole.
+pub fn job(view: &JobView) -> String {
+    let j = &view.summary;
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| _ = writeln!(out, "{name:<10} {}", clean(value));
+    line("id", &j.id);
+    line("team", &j.team);
+    line("key", &j.key);
+    line("name", &j.name);
+    line("state", &format!("{} since {}", j.state, j.since));
+    if let Some(failure) = &j.failure {
+        let code = failure.exit_code.map(|c| format!(" (exit {c})")).unwrap_or_default();
+        line("failure", &format!("{}{code}: {}", failure.class, failure.message));
+    }
+    if j.stop_requested && !j.has_ended() {
+        line("stop", "requested");
+    }
+    if let Some(clock) = &view.clock {
+        line("clock", &format!("{} at {}", clock.kind, clock.at));
+    }
+    line("resources", &amounts(&j.resources));
+    line("priority", &view.priority.to_string());
+    line("accepted", &j.created_at);
+    let r = &view.retries;
+    line(
+        "retries",
+        &format!("{} of {} own, {} infrastructure, {} preempted", r.own, r.own_max, r.infra, r.preempted),
+    );
+    if let Some(waiting) = &view.waiting {
+        line("waiting", &format!("{} ({})", waiting.message, waiting.code));
+        for (cluster, why) in &waiting.clusters {
+            line("", &format!("{cluster}: {why}"));
+        }
+    }
+    if let Some(entrypoint) = view.spec["entrypoint"].as_str() {
+        line("command", entrypoint);
+    }
+    if !view.attempts.is_empty() {
+        let mut t = table(&["ATTEMPT", "CLUSTER", "PLACED", "STARTED", "ENDED", "END", "MESSAGE"]);
+        for a in &view.attempts {
+            let dash = |v: &Option<String>| v.clone().unwrap_or_else(|| "-".to_owned());
+            t.add_row([
+                a.number.to_string(),
+                a.cluster.clone(),
+                a.placed_at.clone(),
+                dash(&a.started_at),
+                dash(&a.ended_at),
+                dash(&a.end),
+                clean(a.message.as_deref().unwrap_or("-")).chars().take(100).collect(),
+            ]);
+        }
+        _ = write!(out, "\n{}", t.trim_fmt());
+    }
+    out.trim_end().to_owned()
+}
+
+/// One line on a job that has ended.
+pub fn ended(view: &JobView) -> String {
+    let j = &view.summary;
+    let why =
+        j.failure.as_ref().map(|f| format!(" ({}: {})", f.class, clean(&f.message))).unwrap_or_default();
+    format!("{} {}{why}", j.id, j.state)
+}
+
+/// What happened to a job.
+pub fn history(lines: &[LineView]) -> String {
+    let mut t = table(&["SEQ", "AT", "FROM", "TO", "EVENT", "WHO", "WHAT"]);
+    for l in lines {
+        t.add_row([
+            l.seq.to_string(),
+            l.at.clone(),
+            l.from.clone().unwrap_or_else(|| "-".to_owned()),
+            l.to.clone(),
+            l.event.clone(),
+            clean(&l.actor),
+            clean(&l.message).chars().take(120).collect(),
+        ]);
+    }
+    t.trim_fmt()
+}
+
+/// What a stop request met.
+pub fn stop_answer(view: &StopAnswerView) -> String {
+    match (view.answer.as_str(), &view.state) {
+        ("stopped", _) => "stopped".to_owned(),
+        ("requested", _) => "stop requested".to_owned(),
+        (_, Some(state)) => format!("had already ended: {state}"),
+        (other, None) => other.to_owned(),
+    }
+}
+
+/// What became of a submission.
+pub fn receipt(view: &ReceiptView) -> String {
+    let mut out = format!(
+        "{}/{}: {} at {} through {}",
+        view.team,
+        clean(&view.key),
+        view.verdict,
+        view.at,
+        view.source
+    );
+    if let Some(job) = &view.job {
+        _ = write!(out, "\njob {job}");
+    }
+    for e in &view.errors {
+        let place = if e.field.is_empty() { "the document" } else { &e.field };
+        _ = write!(out, "\n  {}: {}", clean(place), clean(&e.message));
+    }
+    for c in &view.conflicts {
+        _ = write!(
+            out,
+            "\nanother body under this key arrived at {} (message {})",
+            c.at,
+            clean(&c.message_id)
+        );
+    }
+    out
+}
+
+/// Teams.
+pub fn teams(list: &TeamList) -> String {
+    let mut t = table(&["TEAM", "WEIGHT", "USED", "QUOTA", "OPEN JOBS"]);
+    for team in &list.teams {
+        let open: Vec<String> = team.open.iter().map(|(s, n)| format!("{n} {s}")).collect();
+        let open = if open.is_empty() { "-".to_owned() } else { open.join(", ") };
+        t.add_row([team.id.clone(), team.weight.to_string(), amounts(&team.used), quota(&team.quota), open]);
+    }
+    t.trim_fmt()
+}
+
+/// Clusters.
+pub fn clusters(list: &ClusterList) -> String {
+    let mut t = table(&["CLUSTER", "DRIVER", "HEALTH", "SWITCH", "USED", "CAPACITY", "LABELS", "MESSAGE"]);
+    for c in &list.clusters {
+        let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        t.add_row([
+            c.id.clone(),
+            c.driver.clone(),
+            c.health.clone(),
+            c.switch.clone(),
+            amounts(&c.used),
+            c.capacity.as_ref().map_or_else(|| "not known yet".to_owned(), amounts),
+            labels.join(","),
+            clean(c.message.as_deref().unwrap_or("")),
+        ]);
+    }
+    t.trim_fmt()
+}
+
+/// Accounts that are wrong.
+pub fn drift(audit: &AuditView) -> String {
+    let mut t = table(&["KIND", "ID", "STORED", "RECOMPUTED"]);
+    for d in &audit.drift {
+        t.add_row([d.kind.clone(), d.id.clone(), amounts(&d.stored), amounts(&d.recomputed)]);
+    }
+    format!("the ledger has drifted:\n{}", t.trim_fmt())
+}
+
+fn amounts(a: &Amounts) -> String {
+    let custom = a.custom.iter().map(|(n, v)| (n.clone(), *v));
+    let list = [("cpu", a.cpu), ("gpu", a.gpu)].into_iter().map(|(n, v)| (n.to_owned(), v)).chain(custom);
+    let mut parts: Vec<String> = list.filter(|(_, v)| *v > 0.0).map(|(n, v)| format!("{n} {v}")).collect();
+    if a.memory_bytes > 0 {
+        parts.push(format!("memory {}", show_quantity("memory", a.memory_bytes)));
+    }
+    if a.jobs > 0 || parts.is_empty() {
+        parts.push(format!("{} jobs", a.jobs));
+    }
+    parts.join(", ")
+}
+
+fn quota(q: &Quota) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(q.cpu.map(|v| format!("cpu {v}")));
+    parts.extend(q.gpu.map(|v| format!("gpu {v}")));
+    parts.extend(q.memory_bytes.map(|v| format!("memory {}", show_quantity("memory", v))));
+    parts.extend(q.jobs.map(|v| format!("{v} jobs")));
+    parts.extend(q.custom.iter().map(|(n, v)| format!("{n} {v}")));
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_read_like_a_person_says_them() {
+        let now = parse_time("2026-11-22T12:00:00.000000Z");
+        for (from, expected) in [
+            ("2026-11-22T11:59:30.000000Z", "30s"),
+            ("2026-11-22T11:30:00.000000Z", "30m"),
+            ("2026-11-22T02:00:00.000000Z", "10h"),
+            ("2026-11-12T12:00:00.000000Z", "10d"),
+            ("nonsense", "?"),
+        ] {
+            assert_eq!(age(from, now), expected);
+        }
+    }
+
+    #[test]
+    fn what_came_from_outside_can_not_drive_the_terminal() {
+        assert_eq!(clean("a\u{1b}[31mb\nc"), "a [31mb c");
+    }
+}
