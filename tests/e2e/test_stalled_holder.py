@@ -1,0 +1,79 @@
+"""One holder's clock is stopped past its lease; another takes over; then the first goes on, knowing nothing."""
+
+import json
+from collections import defaultdict
+
+from support import invariants
+from support.jobs import Job
+from support.wait import until
+
+
+def test_late_writes_of_a_stopped_holder_change_nothing(yard, capsys):
+    """Starts, ends and launches are all in the stopped process's hands, several times over."""
+    yard.configure(dispatcher={"lease_ttl_ms": 1000, "lease_margin_ms": 300})
+    processes = yard.start(3)
+    jobs = [Job("ads", f"job-{i:02}", 0.2 + (i % 5) * 0.2, resources={"cpu": 0.5}) for i in range(60)]
+    for job in jobs:
+        yard.queues.send(job.document(yard.log.path))
+    took_over = 0
+    for round_ in range(3):
+        wanted = (round_ + 1) * 8
+        until(f"{wanted} jobs have been started", lambda wanted=wanted: len(yard.log.runs()) >= wanted, 30)
+        frozen = yard.process_holding("local")
+        before = yard.database.dispatchers()["local"]
+        frozen.freeze()
+
+        def another(before=before) -> bool:
+            return yard.database.dispatchers().get("local", before) != before
+
+        until("another process dispatches the cluster", another, 15)
+        seen = len(yard.log.runs())
+        until("the new one launches", lambda seen=seen: len(yard.log.runs()) > seen, 15)
+        frozen.thaw()
+        took_over += 1
+
+    def all_ended() -> bool:
+        rows = yard.database.query("SELECT state FROM jobs")
+        return [row["state"] for row in rows] == ["succeeded"] * len(jobs)
+
+    until("all jobs have succeeded", all_ended, 60, 0.2)
+    assert all(process.alive() and process.starts == 1 for process in processes)
+    assert len(yard.log.runs()) == len(jobs), "each ran exactly once"
+    invariants.check_all(yard)
+    tokens = check_tokens_grow(yard)
+    stale = sum(yard.api.metric("yard_stale_writes_total", at=process.url) for process in processes)
+    with capsys.disabled():
+        print(f"\n{took_over} takeovers from a stopped process: {tokens} dispatch tokens, {stale:g} stale writes refused")
+
+
+def check_tokens_grow(yard) -> int:
+    """No launch was begun under an older lease after one under a newer; how many leases there were."""
+    lines = yard.database.query("SELECT job_id, at_us, data FROM history WHERE code = 'launch_begun' ORDER BY at_us")
+    by_cluster = defaultdict(list)
+    for line in lines:
+        by_cluster["local"].append(json.loads(line["data"])["lease"])
+    for tokens in by_cluster.values():
+        assert tokens == sorted(tokens), "a launch was begun under a lease that had been taken over"
+    return len(set(by_cluster["local"]))
+
+
+def test_a_stopped_process_does_not_launch_what_it_had_begun(yard):
+    """The launch is begun and committed; before its call to the cluster the process stands still."""
+    # The bucket gives one launch every two seconds, so that launches are waited for all the time.
+    slow = {"launch_rate_per_s": 0.5, "launch_burst": 1}
+    yard.configure(clusters=[yard.process_cluster("local", **slow)])
+    yard.start(2)
+    ids = [yard.api.submitted(Job("ads", f"job-{i}", 0.1).document(yard.log.path)) for i in range(3)]
+    yard.api.wait_state(ids[0], "running", "succeeded")
+    frozen = yard.process_holding("local")
+    before = yard.database.dispatchers()["local"]
+    frozen.freeze()
+    until("another dispatches", lambda: yard.database.dispatchers().get("local", before) != before, 15)
+    for job in ids:
+        yard.api.wait_end(job, 30)
+    runs = len(yard.log.runs())
+    frozen.thaw()
+    # It must find out by itself: as soon as it has a lease again or shows itself present, it has looked.
+    until("the stopped one is back", lambda: len(yard.database.holders()) == 2, 15)
+    assert len(yard.log.runs()) == runs == len(ids)
+    invariants.check_all(yard)
