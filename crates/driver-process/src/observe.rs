@@ -81,6 +81,8 @@ impl Watch {
                 if now >= self.next_full {
                     self.next_full = now + self.resync_interval;
                     self.ready.push_back(Ok(Observation::Full(self.seen.all())));
+                } else if changed.is_empty() {
+                    self.ready.push_back(Ok(Observation::Alive));
                 } else {
                     self.ready.extend(changed.into_iter().map(|job| Ok(Observation::Changed(job))));
                 }

@@ -57,6 +57,7 @@ async fn until(driver: &ProcessDriver, name: &RemoteName, is_it: fn(&RemoteStatu
             let shown = match stream.next().await.unwrap().unwrap() {
                 Observation::Full(jobs) => jobs.into_iter().find(|job| job.name == *name),
                 Observation::Changed(job) => Some(job).filter(|job| job.name == *name),
+                Observation::Alive => None,
             };
             if let Some(job) = shown.filter(|job| is_it(&job.status)) {
                 return job.status;
@@ -310,7 +311,15 @@ async fn a_folder_that_cannot_be_read_is_an_error_and_then_all_is_shown_again() 
     assert!(matches!(stream.next().await, Some(Ok(Observation::Full(jobs))) if jobs.len() == 1));
     let (cluster, aside) = (dir.path().join("cluster"), dir.path().join("aside"));
     std::fs::rename(&cluster, &aside).unwrap();
-    assert!(matches!(stream.next().await, Some(Err(DriverError::Unreachable(_)))));
+    let cut_off = async {
+        loop {
+            match stream.next().await.unwrap() {
+                Ok(Observation::Alive) => {}
+                other => return other,
+            }
+        }
+    };
+    assert!(matches!(cut_off.await, Err(DriverError::Unreachable(_))));
     std::fs::rename(&aside, &cluster).unwrap();
     let full = async {
         loop {

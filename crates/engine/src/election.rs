@@ -40,7 +40,8 @@ pub fn decide(
     let stale = |c: &ClusterId| idle.get(c).is_some_and(|n| *n >= IDLE_LOOKS);
     let acquire: Vec<ClusterId> =
         free.iter().enumerate().filter(|(i, c)| *i < room || stale(c)).map(|(_, c)| (*c).clone()).collect();
-    let give_back = (mine.len() > fair && free.is_empty()).then(|| mine.last().map(|c| (*c).clone())).flatten();
+    let give_back =
+        (mine.len() > fair && free.is_empty()).then(|| mine.last().map(|c| (*c).clone())).flatten();
     Verdict { acquire, give_back }
 }
 
@@ -50,9 +51,10 @@ pub const IDLE_LOOKS: u32 = 3;
 /// Rendezvous hashing (Thaler and Ravishankar): each replica has its own order of preference, so that they
 /// rarely race for the same one. FNV-1a: stable across builds.
 fn preference(me: &str, cluster: &ClusterId) -> u64 {
-    me.bytes().chain([0]).chain(cluster.as_str().bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    me.bytes()
+        .chain([0])
+        .chain(cluster.as_str().bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -76,7 +78,8 @@ mod tests {
         for (n, replicas) in [(1, 3), (2, 3), (4, 3), (7, 2), (10, 3), (5, 1)] {
             let clusters = clusters(n);
             let names: Vec<String> = (0..replicas).map(|i| format!("r{i}")).collect();
-            let mut owner: BTreeMap<ClusterId, String> = clusters.iter().map(|c| (c.clone(), "r0".into())).collect();
+            let mut owner: BTreeMap<ClusterId, String> =
+                clusters.iter().map(|c| (c.clone(), "r0".into())).collect();
             let mut moves = usize::MAX;
             for _ in 0..100 {
                 moves = 0;

@@ -100,7 +100,8 @@ impl Intake {
     fn read(&mut self, message: &Message) -> Arrival {
         let source = Source { door: door(self.inbox.name()), message_id: message.id.clone(), key: None };
         let admission = self.catalog.admission();
-        let rules = yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };
+        let rules =
+            yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };
         rules.arrival(message.body.as_bytes(), &source, self.ids.next_id())
     }
 
@@ -118,7 +119,9 @@ impl Intake {
         for pause in backoff(&self.settings, rng.random()) {
             match self.store.accept(arrivals).await {
                 Ok(verdicts) => return Some(verdicts),
-                Err(error) => warn!(queue = self.inbox.name(), %error, ?pause, "could not commit verdicts; trying again"),
+                Err(error) => {
+                    warn!(queue = self.inbox.name(), %error, ?pause, "could not commit verdicts; trying again")
+                }
             }
             tokio::select! {
                 () = cancel.cancelled() => return None,
@@ -141,7 +144,9 @@ impl Intake {
             let reason = match verdict {
                 Verdict::Accepted { .. } => None,
                 Verdict::Rejected(errors) => Some(sentence(errors)),
-                Verdict::Conflict { job } => Some(format!("the key already belongs to job {job} with another body")),
+                Verdict::Conflict { job } => {
+                    Some(format!("the key already belongs to job {job} with another body"))
+                }
             };
             if let Some(reason) = reason {
                 info!(queue = self.inbox.name(), message = message.id, reason, "not accepted");
@@ -158,8 +163,14 @@ impl Intake {
     async fn delete(&self, done: &[MessageHandle]) {
         match self.inbox.delete(done).await {
             Ok(left) if left.is_empty() => {}
-            Ok(left) => warn!(queue = self.inbox.name(), left = left.len(), "not all messages could be deleted; they will come again"),
-            Err(error) => warn!(queue = self.inbox.name(), %error, "could not delete messages; they will come again"),
+            Ok(left) => warn!(
+                queue = self.inbox.name(),
+                left = left.len(),
+                "not all messages could be deleted; they will come again"
+            ),
+            Err(error) => {
+                warn!(queue = self.inbox.name(), %error, "could not delete messages; they will come again")
+            }
         }
     }
 }
@@ -179,7 +190,9 @@ fn code(verdict: &Verdict) -> &'static str {
 }
 
 fn sentence(errors: &[FieldError]) -> String {
-    let one = |e: &FieldError| if e.field.is_empty() { e.message.clone() } else { format!("{}: {}", e.field, e.message) };
+    let one = |e: &FieldError| {
+        if e.field.is_empty() { e.message.clone() } else { format!("{}: {}", e.field, e.message) }
+    };
     errors.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
@@ -217,7 +230,8 @@ async fn receive(
             Err(error) => {
                 failures += 1;
                 report(inbox.name(), &error, failures);
-                let pause = settings.backoff_initial.saturating_mul(1 << failures.min(10)).min(settings.backoff_max);
+                let pause =
+                    settings.backoff_initial.saturating_mul(1 << failures.min(10)).min(settings.backoff_max);
                 tokio::select! {
                     () = cancel.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}

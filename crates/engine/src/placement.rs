@@ -47,7 +47,13 @@ pub struct PassReport {
 
 impl Scheduler {
     /// A scheduler; `seed` breaks ties differently in each replica.
-    pub fn new(store: Arc<dyn Store>, keeper: Keeper, nudges: Nudges, settings: SchedulerSettings, seed: u64) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        keeper: Keeper,
+        nudges: Nudges,
+        settings: SchedulerSettings,
+        seed: u64,
+    ) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
         Self { store, keeper, nudges, settings, rng, held: None, noted: HashMap::new() }
     }
@@ -152,7 +158,8 @@ impl Scheduler {
 
     /// Keeps, for people, why groups wait; only what changed since the last pass is written.
     async fn note_refusals(&mut self, held: &Held, plan: &Plan) -> Result<(), StoreError> {
-        let notes: Vec<WaitNote> = plan.refusals.iter().filter(|r| r.hold != Hold::PassFull).map(note).collect();
+        let notes: Vec<WaitNote> =
+            plan.refusals.iter().filter(|r| r.hold != Hold::PassFull).map(note).collect();
         let changed: Vec<WaitNote> = notes
             .iter()
             .filter(|n| self.noted.get(&(n.team.clone(), n.shape)).is_none_or(|old| !same_rule(old, n)))
@@ -169,7 +176,8 @@ impl Scheduler {
 /// The same rule with other numbers is not worth a write.
 fn same_rule(a: &WaitNote, b: &WaitNote) -> bool {
     let what = |s: &String| s.split('(').next().unwrap_or_default().to_owned();
-    a.code == b.code && a.clusters.iter().map(|(c, s)| (c, what(s))).eq(b.clusters.iter().map(|(c, s)| (c, what(s))))
+    a.code == b.code
+        && a.clusters.iter().map(|(c, s)| (c, what(s))).eq(b.clusters.iter().map(|(c, s)| (c, what(s))))
 }
 
 fn note(refusal: &GroupRefusal) -> WaitNote {
@@ -184,9 +192,13 @@ fn note(refusal: &GroupRefusal) -> WaitNote {
 
 /// The planner's snapshot of what was loaded.
 pub fn snapshot(input: PlacementInput) -> Snapshot {
-    let mut used: HashMap<AccountOwner, Request> = input.accounts.into_iter().map(|a| (a.owner, a.used)).collect();
+    let mut used: HashMap<AccountOwner, Request> =
+        input.accounts.into_iter().map(|a| (a.owner, a.used)).collect();
     let mut take = |owner: AccountOwner| used.remove(&owner).unwrap_or_default();
-    let teams = input.teams.into_iter().map(|team| TeamView { used: take(AccountOwner::Team(team.id.clone())), team });
+    let teams = input
+        .teams
+        .into_iter()
+        .map(|team| TeamView { used: take(AccountOwner::Team(team.id.clone())), team });
     let teams: Vec<_> = teams.collect();
     let clusters = input
         .clusters

@@ -73,7 +73,8 @@ impl Sweeper {
 
     async fn sweep(&self, held: &Held) -> Result<(), StoreError> {
         loop {
-            let report = self.store.sweep_clocks(&held.lease(), &self.retry, self.settings.sweep_batch).await?;
+            let report =
+                self.store.sweep_clocks(&held.lease(), &self.retry, self.settings.sweep_batch).await?;
             if report.is_empty() {
                 return Ok(());
             }

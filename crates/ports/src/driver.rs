@@ -86,11 +86,14 @@ pub enum Observation {
     Full(Vec<RemoteJob>),
     /// One thing that changed.
     Changed(RemoteJob),
+    /// The cluster was asked, it answered, and nothing has changed: it is alive.
+    Alive,
 }
 
 /// Observations in order; an `Err` item means that the cluster could not be asked just now (the stream goes
 /// on and tries again by itself). Every stream begins with an [`Observation::Full`] or an `Err`, and repeats
-/// `Full` after every `Err`.
+/// `Full` after every `Err`. There is an item each time the cluster was asked, every few seconds at least: a
+/// stream that says nothing is taken for a cluster that is silent.
 pub type ObservationStream = BoxStream<'static, Result<Observation, DriverError>>;
 
 /// A piece of an attempt's log.

@@ -13,9 +13,9 @@ use yard_domain::job::QueueOrder;
 use yard_domain::ledger::Drift;
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{
-    Account, Arrival, AttemptNumber, Cluster, ClusterId, ClusterReport, ClusterSelector, ClusterSwitch, HistoryLine,
-    InstanceId, JobId, Lease, LeaseScope, LeaseToken, Lifecycle, Outcome, Receipt, Request, RetryRules, Shape,
-    StateName, SubmissionKey, Team, TeamId, Timestamp, Verdict,
+    Account, Arrival, AttemptNumber, Cluster, ClusterId, ClusterReport, ClusterSelector, ClusterSwitch,
+    HistoryLine, InstanceId, JobId, Lease, LeaseScope, LeaseToken, Lifecycle, Outcome, Receipt, Request,
+    RetryRules, Shape, StateName, SubmissionKey, Team, TeamId, Timestamp, Verdict,
 };
 
 /// Why a store call failed, by what may be done about it.
@@ -388,7 +388,12 @@ pub trait Store: Send + Sync {
 
     /// Grants the lease of `scope` to `holder` if nobody else's is valid. A holder that asks again while its
     /// own is valid gets a fresh token. `None` if another holds it.
-    async fn acquire_lease(&self, scope: &LeaseScope, holder: &str, ttl: Duration) -> Result<Option<Lease>, StoreError>;
+    async fn acquire_lease(
+        &self,
+        scope: &LeaseScope,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<Option<Lease>, StoreError>;
     /// Renews all of these (one holder's) with one statement; answers for each the lease with its new end,
     /// or `None` if it is lost. A lease that has ended is lost even if nobody took it since.
     async fn renew_leases(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Option<Lease>>, StoreError>;
@@ -405,13 +410,27 @@ pub trait Store: Send + Sync {
     async fn claim(&self, lease: &Lease, requests: &[ClaimRequest]) -> Result<Vec<ClaimedJob>, StoreError>;
     /// Commits placements of claimed jobs, each with its charge on cluster and team, as far as there is room
     /// (checked under locks taken in one order) and the cluster takes jobs; the others go back to the queue.
-    async fn commit_placements(&self, lease: &Lease, orders: &[PlacementOrder]) -> Result<PlacementReport, StoreError>;
+    async fn commit_placements(
+        &self,
+        lease: &Lease,
+        orders: &[PlacementOrder],
+    ) -> Result<PlacementReport, StoreError>;
     /// Gives claimed jobs back.
-    async fn release_claims(&self, lease: &Lease, jobs: &[JobId], reason: ReleaseReason) -> Result<u32, StoreError>;
+    async fn release_claims(
+        &self,
+        lease: &Lease,
+        jobs: &[JobId],
+        reason: ReleaseReason,
+    ) -> Result<u32, StoreError>;
     /// Keeps, for people, why groups wait. Replaces the notes of these groups.
     async fn note_waits(&self, lease: &Lease, notes: &[WaitNote]) -> Result<(), StoreError>;
     /// Moves up to `limit` jobs whose clocks have run out, or whose claim's lease has ended.
-    async fn sweep_clocks(&self, lease: &Lease, rules: &RetryRules, limit: u32) -> Result<SweepReport, StoreError>;
+    async fn sweep_clocks(
+        &self,
+        lease: &Lease,
+        rules: &RetryRules,
+        limit: u32,
+    ) -> Result<SweepReport, StoreError>;
 
     // --- dispatcher (the lease's scope is the cluster) ---
 
@@ -427,7 +446,11 @@ pub trait Store: Send + Sync {
     /// The cluster's open attempts that are to be stopped.
     async fn stop_wishes(&self, cluster: &ClusterId) -> Result<Vec<AttemptRef>, StoreError>;
     /// Records attempts seen running.
-    async fn record_started(&self, lease: &Lease, attempts: &[AttemptRef]) -> Result<Vec<Recorded>, StoreError>;
+    async fn record_started(
+        &self,
+        lease: &Lease,
+        attempts: &[AttemptRef],
+    ) -> Result<Vec<Recorded>, StoreError>;
     /// Records ends: job ended or requeued, attempt closed, both charges refunded, history, all in one.
     async fn record_ends(
         &self,
@@ -439,7 +462,11 @@ pub trait Store: Send + Sync {
     async fn report_cluster(&self, lease: &Lease, report: &ClusterReport) -> Result<(), StoreError>;
     /// Whether each of these attempts is the current, open one of its job (on this cluster): what runs and
     /// is not is swept.
-    async fn are_current(&self, cluster: &ClusterId, attempts: &[AttemptRef]) -> Result<Vec<bool>, StoreError>;
+    async fn are_current(
+        &self,
+        cluster: &ClusterId,
+        attempts: &[AttemptRef],
+    ) -> Result<Vec<bool>, StoreError>;
 
     // --- people and programs ---
 
@@ -452,7 +479,12 @@ pub trait Store: Send + Sync {
     /// Records a wish to stop; ends the job at once if it is queued.
     async fn request_stop(&self, id: JobId, by: &str, reason: &str) -> Result<StopAnswer, StoreError>;
     /// Opens or drains a cluster. `false` if there is no such cluster.
-    async fn switch_cluster(&self, id: &ClusterId, switch: ClusterSwitch, by: &str) -> Result<bool, StoreError>;
+    async fn switch_cluster(
+        &self,
+        id: &ClusterId,
+        switch: ClusterSwitch,
+        by: &str,
+    ) -> Result<bool, StoreError>;
     /// Every cluster.
     async fn clusters(&self) -> Result<Vec<Cluster>, StoreError>;
     /// Every configured team.

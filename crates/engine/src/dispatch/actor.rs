@@ -294,7 +294,9 @@ impl Actor {
     async fn launched(&mut self, r: AttemptRef, answer: Answer) -> Result<(), StoreError> {
         self.launch_cancels.remove(&r);
         match &answer {
-            Some(Err(DriverError::Refused(_) | DriverError::NameTaken(_)) | Ok(_)) => self.breaker.succeeded(),
+            Some(Err(DriverError::Refused(_) | DriverError::NameTaken(_)) | Ok(_)) => {
+                self.breaker.succeeded()
+            }
             Some(Err(_)) => self.breaker.failed(Instant::now()),
             None => {}
         }
@@ -323,6 +325,7 @@ impl Actor {
                     actions.extend(self.board.observe(one));
                     self.answered().await?;
                 }
+                Ok(Observation::Alive) => self.answered().await?,
                 Err(error) => self.silent(&error),
             }
         }
@@ -351,7 +354,8 @@ impl Actor {
     /// What has ended on the cluster stays there for a while, for its log, and is then removed.
     fn note_ended(&mut self, remotes: &[RemoteJob]) {
         let at = Instant::now() + self.shared.settings.keep_remote;
-        for remote in remotes.iter().filter(|r| r.status.is_end() && r.instance == Some(self.shared.instance)) {
+        for remote in remotes.iter().filter(|r| r.status.is_end() && r.instance == Some(self.shared.instance))
+        {
             if let Some(key) = RemoteName::parse(remote.name.as_str())
                 && self.ended_remotely.insert(key)
             {
@@ -370,7 +374,9 @@ impl Actor {
                 Action::RecordEnd(r, end) => self.recorder.end(r, end),
                 Action::Stop(r) => self.stop(r),
                 Action::Relaunch(r) => self.relaunch(r).await?,
-                Action::CancelLaunch(r) => self.launch_cancels.get(&r).into_iter().for_each(CancellationToken::cancel),
+                Action::CancelLaunch(r) => {
+                    self.launch_cancels.get(&r).into_iter().for_each(CancellationToken::cancel)
+                }
                 Action::CheckOrphan(remote) => orphans.push(remote),
             }
         }
@@ -379,7 +385,8 @@ impl Actor {
 
     /// What runs here in our name and is not the current attempt of its job is stopped.
     async fn check_orphans(&mut self, remotes: Vec<RemoteJob>) -> Result<(), StoreError> {
-        let ours = remotes.into_iter().filter(|r| r.instance == Some(self.shared.instance) && !r.status.is_end());
+        let ours =
+            remotes.into_iter().filter(|r| r.instance == Some(self.shared.instance) && !r.status.is_end());
         let refs: Vec<AttemptRef> = ours
             .filter_map(|r| RemoteName::parse(r.name.as_str()))
             .map(|(job, attempt)| AttemptRef { job, attempt })
@@ -477,7 +484,8 @@ impl Actor {
             actions.extend(self.board.owed());
         }
         self.forget_old();
-        metrics::gauge!("yard_open_attempts", "cluster" => self.cluster.to_string()).set(self.board.len() as f64);
+        metrics::gauge!("yard_open_attempts", "cluster" => self.cluster.to_string())
+            .set(self.board.len() as f64);
         metrics::gauge!("yard_breaker_open", "cluster" => self.cluster.to_string())
             .set(f64::from(u8::from(self.breaker.is_open())));
         self.act(actions).await

@@ -192,7 +192,9 @@ impl Board {
 
     fn stop_if_ending(&self, r: AttemptRef) -> Vec<Action> {
         match self.get(r) {
-            Some(Tracked { ending: Some(Ending { asked_at: None, .. }), phase, .. }) if *phase != Phase::Ended => {
+            Some(Tracked { ending: Some(Ending { asked_at: None, .. }), phase, .. })
+                if *phase != Phase::Ended =>
+            {
                 vec![Action::Stop(r)]
             }
             _ => Vec::new(),
@@ -340,7 +342,12 @@ impl Board {
     }
 
     /// The cluster was asked to stop it, and answered.
-    pub fn stop_answered(&mut self, r: AttemptRef, answer: &Result<(), DriverError>, now: Timestamp) -> Vec<Action> {
+    pub fn stop_answered(
+        &mut self,
+        r: AttemptRef,
+        answer: &Result<(), DriverError>,
+        now: Timestamp,
+    ) -> Vec<Action> {
         let Some(t) = self.get_mut(r) else { return Vec::new() };
         let Some(ending) = &mut t.ending else { return Vec::new() };
         match answer {
@@ -363,7 +370,8 @@ impl Board {
     pub fn lose(&mut self, limit: usize) -> Vec<Action> {
         let open = |t: &Tracked| !matches!(t.phase, Phase::Ended | Phase::Launching(Call::InFlight));
         let all = self.attempts.iter().filter(|(_, t)| open(t));
-        let lost: Vec<AttemptRef> = all.take(limit).map(|(job, t)| AttemptRef { job: *job, attempt: t.number }).collect();
+        let lost: Vec<AttemptRef> =
+            all.take(limit).map(|(job, t)| AttemptRef { job: *job, attempt: t.number }).collect();
         let mut actions = Vec::new();
         for r in lost {
             let ending = self.get(r).and_then(|t| t.ending);
@@ -376,7 +384,8 @@ impl Board {
     /// The full comparison with the store: what is open there and not here is taken on; what is here and not
     /// open there goes. `open` is everything open in the store; `pending` tells what is on its way there.
     pub fn compare(&mut self, open: &[ActiveAttempt], pending: impl Fn(AttemptRef) -> bool) -> usize {
-        let known: HashSet<AttemptRef> = open.iter().map(|a| AttemptRef { job: a.job, attempt: a.attempt }).collect();
+        let known: HashSet<AttemptRef> =
+            open.iter().map(|a| AttemptRef { job: a.job, attempt: a.attempt }).collect();
         let before = self.attempts.len();
         self.attempts.retain(|job, t| {
             let r = AttemptRef { job: *job, attempt: t.number };

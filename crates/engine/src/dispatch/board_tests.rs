@@ -159,7 +159,11 @@ fn strangers_are_checked_against_the_store() {
     assert_eq!(board.observe(stranger.clone()), [Action::CheckOrphan(stranger)]);
     let old = remote(AttemptRef { attempt: AttemptNumber(1), ..r(2) }, RemoteStatus::Running);
     board.adopt(&ActiveAttempt { attempt: AttemptNumber(2), ..found(r(2), StateName::Running, false) });
-    assert_eq!(board.observe(old.clone()), [Action::CheckOrphan(old)], "an earlier attempt is not the current one");
+    assert_eq!(
+        board.observe(old.clone()),
+        [Action::CheckOrphan(old)],
+        "an earlier attempt is not the current one"
+    );
 }
 
 #[test]

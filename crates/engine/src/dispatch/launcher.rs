@@ -29,7 +29,12 @@ pub struct Launcher {
 
 impl Launcher {
     /// One per dispatcher: as there is one active dispatcher per cluster, its bucket *is* the cluster's rate.
-    pub fn new(driver: Arc<dyn Driver>, held: Held, limits: &LaunchLimits, settings: &DispatcherSettings) -> Self {
+    pub fn new(
+        driver: Arc<dyn Driver>,
+        held: Held,
+        limits: &LaunchLimits,
+        settings: &DispatcherSettings,
+    ) -> Self {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(settings.launch_backoff_initial)
             .with_max_delay(settings.launch_backoff_max)
@@ -98,7 +103,8 @@ async fn wait(pause: Duration, cancel: &CancellationToken, held: &Held) -> bool 
 }
 
 fn quota(limits: &LaunchLimits) -> Quota {
-    let period = Duration::from_secs_f64(1.0 / limits.rate_per_s.clamp(0.000_1, 1e9)).max(Duration::from_nanos(1));
+    let period =
+        Duration::from_secs_f64(1.0 / limits.rate_per_s.clamp(0.000_1, 1e9)).max(Duration::from_nanos(1));
     let burst = NonZeroU32::new(limits.burst).unwrap_or(NonZeroU32::MIN);
     Quota::with_period(period).unwrap_or_else(|| Quota::per_second(burst)).allow_burst(burst)
 }

@@ -115,7 +115,8 @@ impl Dispatchers {
             let scope = LeaseScope::Presence(self.shared.keeper.holder().to_owned());
             self.presence = self.shared.keeper.acquire(&scope, self.shared.settings.lease).await?;
         }
-        let clusters: BTreeSet<ClusterId> = self.shared.store.clusters().await?.into_iter().map(|c| c.id).collect();
+        let clusters: BTreeSet<ClusterId> =
+            self.shared.store.clusters().await?.into_iter().map(|c| c.id).collect();
         let leases = self.shared.store.leases().await?;
         self.count_idle(&clusters, &leases);
         let verdict = election::decide(self.shared.keeper.holder(), &clusters, &leases, &self.idle);
@@ -129,7 +130,8 @@ impl Dispatchers {
     }
 
     fn count_idle(&mut self, clusters: &BTreeSet<ClusterId>, leases: &[Lease]) {
-        let taken = |c: &ClusterId| leases.iter().any(|l| matches!(&l.scope, LeaseScope::Dispatch(d) if d == c));
+        let taken =
+            |c: &ClusterId| leases.iter().any(|l| matches!(&l.scope, LeaseScope::Dispatch(d) if d == c));
         let idle = clusters.iter().filter(|c| !taken(c));
         self.idle = idle.map(|c| (c.clone(), self.idle.get(c).map_or(1, |n| n + 1))).collect();
     }
@@ -155,7 +157,8 @@ impl Dispatchers {
         });
         info!(%cluster, token = %held.lease().token, "dispatching");
         let stop = CancellationToken::new();
-        let actor = Actor::new(cluster.clone(), self.shared.clone(), runtime, held.clone(), self.rng.random());
+        let actor =
+            Actor::new(cluster.clone(), self.shared.clone(), runtime, held.clone(), self.rng.random());
         self.running.insert(cluster.clone(), (held.clone(), stop.clone()));
         self.actors.spawn(async move {
             match actor.run(stop).await {

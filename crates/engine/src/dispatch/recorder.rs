@@ -42,7 +42,18 @@ impl Recorder {
         rng: SmallRng,
     ) -> Self {
         let (starts, ends, pending) = (Vec::new(), Vec::new(), HashSet::new());
-        Self { store, held, rules, linger, batch_max: batch_max.max(1), rng, starts, ends, pending, due_at: None }
+        Self {
+            store,
+            held,
+            rules,
+            linger,
+            batch_max: batch_max.max(1),
+            rng,
+            starts,
+            ends,
+            pending,
+            due_at: None,
+        }
     }
 
     /// Reports a start.
@@ -62,7 +73,8 @@ impl Recorder {
 
     fn note(&mut self) {
         let now = Instant::now();
-        let at = if self.starts.len().max(self.ends.len()) >= self.batch_max { now } else { now + self.linger };
+        let at =
+            if self.starts.len().max(self.ends.len()) >= self.batch_max { now } else { now + self.linger };
         self.due_at = Some(self.due_at.map_or(at, |due| due.min(at)));
     }
 
