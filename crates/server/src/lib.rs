@@ -1,1 +1,28 @@
-//! The HTTP API.
+//! The HTTP API: what people and programs ask and tell Switchyard. docs/http-api.md is its handbook.
+//!
+//! - [`routes`]: a file per endpoint with its handler, its errors and its tests.
+//! - [`layers`]: what stands around every handler: limits, time, panics, cross-site requests, metrics. Who may
+//!   do what will be decided there too.
+//! - [`problem`]: every error is an RFC 9457 document.
+//! - [`query`]: query parameters with every error at once.
+//! - [`AppState`], [`ServerConfig`]: what the handlers work with.
+//!
+//! The server decides nothing about jobs: it reads the store, commits submissions through the same
+//! [`yard_wire::Intake`] as every other door, and wakes the scheduler.
+
+mod config;
+pub mod layers;
+pub mod openapi;
+pub mod problem;
+pub mod query;
+pub mod routes;
+mod serve;
+mod state;
+
+pub use config::ServerConfig;
+pub use routes::router;
+pub use serve::serve;
+pub use state::AppState;
+
+#[cfg(test)]
+mod testing;

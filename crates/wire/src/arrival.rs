@@ -51,18 +51,36 @@ impl Intake<'_> {
     pub fn arrival(&self, raw: &[u8], source: &Source, id: JobId) -> Arrival {
         let mut faults = Faults::new(self.limits.errors_max);
         let document = self.parse(raw, &mut faults);
+        let body_hash = document.as_ref().map_or_else(|| hash_bytes(raw), canonical_hash);
+        self.judge(document.as_ref(), body_hash, source, id, faults)
+    }
+
+    /// Like [`Intake::arrival`], of a document that has been parsed by [`crate::canonical::parse_strict`]: for doors
+    /// that answer what is no JSON in their own way.
+    pub fn arrival_of(&self, document: &Value, source: &Source, id: JobId) -> Arrival {
+        let faults = Faults::new(self.limits.errors_max);
+        self.judge(Some(document), canonical_hash(document), source, id, faults)
+    }
+
+    fn judge(
+        &self,
+        document: Option<&Value>,
+        body_hash: [u8; 32],
+        source: &Source,
+        id: JobId,
+        mut faults: Faults,
+    ) -> Arrival {
         let draft =
-            document.as_ref().and_then(|v| submission::read(v, self.limits, self.defaults, &mut faults));
+            document.and_then(|v| submission::read(v, self.limits, self.defaults, &mut faults));
         if let Some(draft) = &draft {
             self.admission.check(&source.door, draft, &mut faults);
         }
-        let given = self.given_key(draft.as_ref(), document.as_ref(), source, &mut faults);
+        let given = self.given_key(draft.as_ref(), document, source, &mut faults);
         let team = draft.as_ref().and_then(|d| d.team.as_ref()).map(ToString::to_string);
         let key = SubmissionKey {
-            team: team.or_else(|| claimed_team(document.as_ref())).unwrap_or_else(|| NO_TEAM.to_owned()),
+            team: team.or_else(|| claimed_team(document)).unwrap_or_else(|| NO_TEAM.to_owned()),
             key: given.clone().unwrap_or_else(|| source.fallback_key()),
         };
-        let body_hash = document.as_ref().map_or_else(|| hash_bytes(raw), canonical_hash);
         let content = match draft.and_then(|d| new_job(d, &key.key, given.is_some(), id, body_hash)) {
             Some(job) if faults.count() == 0 => Ok(Box::new(job)),
             _ => Err(faults.into_list()),

@@ -9,6 +9,8 @@ use yard_domain::FieldError;
 pub enum ProblemCode {
     /// The request itself can't be read: a query parameter, an id, a body that is no JSON.
     BadRequest,
+    /// A page of another site tried to act here.
+    CrossSite,
     /// There is no such job, receipt, cluster or page.
     NotFound,
     /// The path is there, but not for this method.
@@ -17,6 +19,8 @@ pub enum ProblemCode {
     Conflict,
     /// The job has no attempt yet, so it has no log.
     NoAttempt,
+    /// The cluster has no log of the attempt: it has not started there yet, or is forgotten.
+    NoLog,
     /// The body is larger than allowed.
     BodyTooLarge,
     /// The body is not declared to be JSON.
@@ -37,12 +41,14 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every code.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
+        Self::CrossSite,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::NoAttempt,
+        Self::NoLog,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::Rejected,
@@ -57,10 +63,12 @@ impl ProblemCode {
     pub fn parts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::BadRequest => ("bad_request", 400, "The request can't be read"),
+            Self::CrossSite => ("cross_site", 403, "Not from a page of another site"),
             Self::NotFound => ("not_found", 404, "Not found"),
             Self::MethodNotAllowed => ("method_not_allowed", 405, "Not for this method"),
             Self::Conflict => ("conflict", 409, "The key belongs to a job with another body"),
             Self::NoAttempt => ("no_attempt", 409, "The job has not been launched yet"),
+            Self::NoLog => ("no_log", 404, "There is no log"),
             Self::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
             Self::UnsupportedMediaType => {
                 ("unsupported_media_type", 415, "The body must be application/json")

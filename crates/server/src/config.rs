@@ -1,0 +1,35 @@
+//! The server's limits.
+
+use std::time::Duration;
+
+/// The server's limits. Every one is configuration; these are the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Largest request body, in bytes. Default 1 MiB.
+    pub body_max_bytes: usize,
+    /// Longest time until a request is answered. A log that is followed may go on for longer: this covers
+    /// the time to its first byte. Default 30 s.
+    pub request_timeout: Duration,
+    /// Most requests answered at once; beyond it they are told to come back. Health checks and metrics are
+    /// not counted. Default 512.
+    pub concurrency_max: usize,
+    /// Most log streams open at once. Default 256.
+    pub log_streams_max: usize,
+    /// Most entries on one page of a list. Default 500.
+    pub page_max: u32,
+    /// How long open requests may go on after the server was told to stop. Default 10 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            body_max_bytes: 1 << 20,
+            request_timeout: Duration::from_secs(30),
+            concurrency_max: 512,
+            log_streams_max: 256,
+            page_max: 500,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What stands around every handler. [`guard`] is the one place where a request is let in or not: limits and
+//! cross-site requests today, and who may do what when there are logins.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+use tracing::error;
+use uuid::Uuid;
+use yard_wire::views::ProblemCode;
+
+use crate::config::ServerConfig;
+use crate::problem::ApiError;
+
+/// Who asks, as written into histories. Until there are logins, everybody who reaches the server is this.
+pub(crate) const CALLER: &str = "user:anonymous";
+
+/// This request's own id: in the answer's `x-request-id`, and in the receipt of a submission.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// Puts limits around the API's routes.
+pub(crate) fn guard(routes: Router, config: &ServerConfig) -> Router {
+    let slots = Arc::new(Semaphore::new(config.concurrency_max.clamp(1, Semaphore::MAX_PERMITS)));
+    let timeout = config.request_timeout;
+    routes
+        .layer(DefaultBodyLimit::max(config.body_max_bytes))
+        .layer(middleware::from_fn(move |request: Request, next: Next| async move {
+            let late = |_| {
+                ApiError::new(ProblemCode::Timeout, "it may still take effect: look before sending it again")
+            };
+            tokio::time::timeout(timeout, next.run(request)).await.map_err(late)
+        }))
+        // A page of another site, open in a browser that can reach this server, must not be able to act here.
+        .layer(CsrfLayer::new().with_rejection_response(|_: ProtectionError| {
+            ApiError::new(ProblemCode::CrossSite, "it comes from a page of another site").into_response()
+        }))
+        .layer(middleware::from_fn_with_state(slots, limit_concurrency))
+}
+
+/// Puts what every route has around all of them: ids, metrics, and an answer even to a panic.
+pub(crate) fn surround(routes: Router) -> Router {
+    routes.layer(CatchPanicLayer::custom(|panic| answer_panic(&panic))).layer(middleware::from_fn(observe))
+}
+
+async fn limit_concurrency(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    match slots.try_acquire() {
+        Ok(_slot) => next.run(request).await,
+        Err(_) => ApiError::new(ProblemCode::Busy, "send it again in a moment").into_response(),
+    }
+}
+
+fn answer_panic(panic: &Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    error!(panic = text, "a handler panicked");
+    ApiError::new(ProblemCode::Internal, "this is a fault of the server; its log says more").into_response()
+}
+
+async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = Uuid::new_v4().to_string();
+    let method = request.method().as_str().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if let Ok(value) = HeaderValue::try_from(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    metrics::histogram!("yard_http_request_seconds", "route" => route.clone())
+        .record(started.elapsed().as_secs_f64());
+    metrics::counter!("yard_http_requests_total", "method" => known(&method), "route" => route, "status" => class(status))
+        .increment(1);
+    response
+}
+
+/// Methods are the client's word: only known ones become labels.
+fn known(method: &str) -> &'static str {
+    ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"]
+        .into_iter()
+        .find(|m| *m == method)
+        .unwrap_or("other")
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}

@@ -1,0 +1,117 @@
+//! Errors as RFC 9457 problem documents. What went wrong inside is logged here, once, and never sent.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tracing::{error, warn};
+use yard_ports::{DriverError, StoreError};
+use yard_wire::DocumentError;
+use yard_wire::views::{FieldProblem, Problem, ProblemCode};
+
+/// How long a client is asked to wait before it tries again, in seconds.
+const RETRY_AFTER_S: &str = "1";
+
+/// Why a request could not be answered as asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError(Box<Problem>, ProblemCode);
+
+impl ApiError {
+    /// An error with its detail.
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self(Box::new(Problem::new(code, detail)), code)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(what: impl Into<String>) -> Self {
+        Self::new(ProblemCode::NotFound, what)
+    }
+
+    /// A request with wrong fields.
+    pub fn fields(code: ProblemCode, detail: impl Into<String>, errors: Vec<FieldProblem>) -> Self {
+        let mut error = Self::new(code, detail);
+        error.0.errors = errors;
+        error
+    }
+
+    /// The same, about a job.
+    #[must_use]
+    pub fn about(mut self, job: impl ToString) -> Self {
+        self.0.job = Some(job.to_string());
+        self
+    }
+
+    /// The document that is sent.
+    pub fn problem(&self) -> &Problem {
+        &self.0
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(*self.0)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Unavailable(_) => {
+                warn!(%error, "a request failed");
+                Self::new(
+                    ProblemCode::Unavailable,
+                    "nothing is lost: the same request can be sent again in a moment",
+                )
+            }
+            StoreError::Schema(reason) => {
+                error!(%error, "a request failed");
+                Self::new(ProblemCode::Unavailable, reason.clone())
+            }
+            StoreError::Inconsistent { table, row, .. } => {
+                error!(%error, "a request failed");
+                Self::new(ProblemCode::Internal, format!("table {table}, row {row}: does not fit the model"))
+            }
+            StoreError::LeaseLost { .. } | StoreError::Rejected { .. } => {
+                error!(%error, "a request failed");
+                Self::new(ProblemCode::Internal, "this is a fault of the server; its log says more")
+            }
+        }
+    }
+}
+
+impl From<DocumentError> for ApiError {
+    fn from(error: DocumentError) -> Self {
+        error!(%error, source = %error.source, "a request failed");
+        Self::new(ProblemCode::Internal, error.to_string()).about(error.job)
+    }
+}
+
+impl From<DriverError> for ApiError {
+    fn from(error: DriverError) -> Self {
+        match error {
+            DriverError::NotFound => {
+                Self::new(ProblemCode::NoLog, "the cluster has no log of this attempt (yet, or any more)")
+            }
+            // The driver's texts come from the cluster and may hold its addresses: they go to the log only.
+            other => {
+                warn!(error = %other, "a cluster could not be asked");
+                let detail = match other.code() {
+                    "unauthorized" => {
+                        "it does not accept our credentials: an operator must look at its token"
+                    }
+                    "unreachable" | "unclear" => {
+                        "it does not answer now; its jobs go on, and so may you in a moment"
+                    }
+                    _ => "it refuses; the server's log says more",
+                };
+                Self::new(ProblemCode::ClusterUnreachable, detail)
+            }
+        }
+    }
+}

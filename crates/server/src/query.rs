@@ -1,0 +1,160 @@
+//! Query parameters, read by hand so that every error is said at once.
+
+use std::str::FromStr;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use yard_wire::views::{FieldProblem, ProblemCode};
+
+use crate::problem::ApiError;
+
+/// The query parameters of a request; reading takes them out, and [`Params::finish`] reports what is left.
+#[derive(Debug, Default)]
+pub struct Params {
+    given: Vec<(String, String)>,
+    known: Vec<&'static str>,
+    errors: Vec<FieldProblem>,
+}
+
+impl Params {
+    /// Every value of a parameter that may be repeated or be a list with commas.
+    pub fn list<T: FromStr<Err: ToString>>(&mut self, name: &'static str) -> Vec<T> {
+        let values = self.take(name);
+        let parts = values.iter().flat_map(|v| v.split(',')).filter(|p| !p.is_empty());
+        parts
+            .map(|p| p.parse::<T>().map_err(|e| e.to_string()))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter_map(|r| self.keep(name, r))
+            .collect()
+    }
+
+    /// A parameter that may be given once.
+    pub fn one<T: FromStr<Err: ToString>>(&mut self, name: &'static str) -> Option<T> {
+        let mut values = self.take(name);
+        let value = values.pop()?;
+        if !values.is_empty() {
+            self.error(name, "is given more than once".to_owned());
+            return None;
+        }
+        let read = value.parse::<T>().map_err(|e| e.to_string());
+        self.keep(name, read)
+    }
+
+    /// A number within bounds.
+    pub fn number(&mut self, name: &'static str, min: u32, max: u32) -> Option<u32> {
+        let number = self.one::<u32>(name)?;
+        if (min..=max).contains(&number) {
+            return Some(number);
+        }
+        self.error(name, format!("is {number}; allowed is {min} to {max}"));
+        None
+    }
+
+    /// A switch: `true`, `1` or nothing after the name is on; `false` and `0` are off.
+    pub fn switch(&mut self, name: &'static str) -> bool {
+        match self.one::<String>(name).as_deref() {
+            None | Some("false" | "0") => false,
+            Some("true" | "1" | "") => true,
+            Some(_) => {
+                self.error(name, "must be true or false".to_owned());
+                false
+            }
+        }
+    }
+
+    /// The error that names everything wrong, parameters that nobody knows included.
+    pub fn finish(mut self) -> Result<(), ApiError> {
+        let unknown: Vec<_> = self.given.drain(..).map(|(name, _)| name).collect();
+        for name in unknown {
+            let message = if self.known.is_empty() {
+                "there is no such parameter here".to_owned()
+            } else {
+                format!("there is no such parameter; known are {}", self.known.join(", "))
+            };
+            let field: String = name.chars().take(100).collect();
+            self.errors.push(FieldProblem { field, code: "unknown_field".to_owned(), message });
+        }
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::fields(ProblemCode::BadRequest, "query parameters are wrong: see errors", self.errors))
+    }
+
+    fn take(&mut self, name: &'static str) -> Vec<String> {
+        self.known.push(name);
+        let (taken, left) = std::mem::take(&mut self.given).into_iter().partition(|(n, _)| n == name);
+        self.given = left;
+        let taken: Vec<(String, String)> = taken;
+        taken.into_iter().map(|(_, value)| value).collect()
+    }
+
+    fn keep<T>(&mut self, name: &'static str, read: Result<T, String>) -> Option<T> {
+        read.map_err(|message| self.error(name, message)).ok()
+    }
+
+    fn error(&mut self, name: &'static str, message: String) {
+        self.errors.push(FieldProblem { field: name.to_owned(), code: "invalid".to_owned(), message });
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read: Result<Query<Vec<(String, String)>>, QueryRejection> =
+            Query::from_request_parts(parts, state).await;
+        match read {
+            Ok(Query(given)) => Ok(Self { given, ..Self::default() }),
+            Err(_) => Err(ApiError::new(ProblemCode::BadRequest, "the query string can't be read")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(given: &[(&str, &str)]) -> Params {
+        let given = given.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Params { given, ..Params::default() }
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        let mut p = params(&[
+            ("limit", "0"),
+            ("limi", "1"),
+            ("team", "A B"),
+            ("follow", "maybe"),
+            ("n", "1"),
+            ("n", "2"),
+        ]);
+        assert_eq!(p.number("limit", 1, 500), None);
+        assert_eq!(p.one::<yard_domain::TeamId>("team"), None);
+        assert!(!p.switch("follow"));
+        assert_eq!(p.one::<u64>("n"), None);
+        let problem = p.finish().unwrap_err().problem().clone();
+        let fields: Vec<_> = problem.errors.iter().map(|e| (e.field.as_str(), e.code.as_str())).collect();
+        assert_eq!(
+            fields,
+            [
+                ("limit", "invalid"),
+                ("team", "invalid"),
+                ("follow", "invalid"),
+                ("n", "invalid"),
+                ("limi", "unknown_field")
+            ]
+        );
+    }
+
+    #[test]
+    fn lists_are_repeated_or_have_commas() {
+        let mut p = params(&[("state", "a,b"), ("state", "c"), ("follow", ""), ("limit", "7")]);
+        assert_eq!(p.list::<String>("state"), ["a", "b", "c"]);
+        assert!(p.switch("follow"));
+        assert_eq!(p.number("limit", 1, 500), Some(7));
+        assert!(p.finish().is_ok());
+    }
+}

@@ -1,0 +1,67 @@
+//! `GET /v1/clusters`, `POST /v1/clusters/{id}/drain` and `…/resume`.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use yard_domain::{ClusterId, ClusterSwitch};
+use yard_wire::views::{ClusterList, Problem, SwitchAnswer};
+
+use crate::layers::CALLER;
+use crate::problem::ApiError;
+use crate::query::Params;
+use crate::state::AppState;
+
+#[utoipa::path(
+    get, path = "/v1/clusters", tag = "installation", summary = "Show clusters, what they have and what is in use",
+    responses((status = 200, body = ClusterList))
+)]
+pub(crate) async fn list(
+    State(state): State<AppState>,
+    params: Params,
+) -> Result<Json<ClusterList>, ApiError> {
+    params.finish()?;
+    let clusters = state.store.clusters().await?;
+    let accounts = state.store.accounts().await?;
+    Ok(Json(ClusterList::new(&clusters, &accounts)))
+}
+
+#[utoipa::path(
+    post, path = "/v1/clusters/{id}/drain", tag = "installation", summary = "Give a cluster no new jobs",
+    description = "Those it has run to their end.",
+    params(("id" = String, Path, description = "The cluster")),
+    responses((status = 200, body = SwitchAnswer), (status = 404, description = "There is no such cluster", body = Problem))
+)]
+pub(crate) async fn drain(
+    State(state): State<AppState>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<SwitchAnswer>, ApiError> {
+    switch(&state, path, ClusterSwitch::Drained).await
+}
+
+#[utoipa::path(
+    post, path = "/v1/clusters/{id}/resume", tag = "installation", summary = "Give a drained cluster new jobs again",
+    params(("id" = String, Path, description = "The cluster")),
+    responses((status = 200, body = SwitchAnswer), (status = 404, description = "There is no such cluster", body = Problem))
+)]
+pub(crate) async fn resume(
+    State(state): State<AppState>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<SwitchAnswer>, ApiError> {
+    switch(&state, path, ClusterSwitch::Open).await
+}
+
+async fn switch(
+    state: &AppState,
+    path: Result<Path<String>, PathRejection>,
+    to: ClusterSwitch,
+) -> Result<Json<SwitchAnswer>, ApiError> {
+    let unknown = || ApiError::not_found("there is no such cluster; GET /v1/clusters lists them");
+    let id: ClusterId = path.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(unknown)?;
+    if !state.store.switch_cluster(&id, to, CALLER).await? {
+        return Err(unknown());
+    }
+    if to == ClusterSwitch::Open {
+        (state.nudge)();
+    }
+    Ok(Json(SwitchAnswer { id: id.to_string(), switch: to.code().to_owned() }))
+}

@@ -1,0 +1,68 @@
+//! `GET /v1/jobs`: list jobs, newest first.
+
+use std::str::FromStr;
+
+use axum::Json;
+use axum::extract::State;
+use yard_domain::StateName;
+use yard_ports::store::JobFilter;
+use yard_wire::views::{JobList, JobSummary, Problem, time_text};
+
+use crate::problem::ApiError;
+use crate::query::Params;
+use crate::state::AppState;
+
+/// Jobs on a page unless the request says otherwise.
+const PAGE: u32 = 50;
+
+#[utoipa::path(
+    get, path = "/v1/jobs", tag = "jobs", summary = "List jobs, newest first",
+    params(
+        ("team" = Option<String>, Query, description = "Of this team"),
+        ("state" = Option<String>, Query, description = "In one of these states: repeat it, or use commas"),
+        ("cluster" = Option<String>, Query, description = "With an open attempt on this cluster"),
+        ("limit" = Option<u32>, Query, description = "At most this many; by default 50"),
+        ("cursor" = Option<String>, Query, description = "Go on after a page: its `next`"),
+    ),
+    responses(
+        (status = 200, body = JobList),
+        (status = 400, description = "Parameters are wrong, with every error", body = Problem),
+    )
+)]
+pub(crate) async fn list(
+    State(state): State<AppState>,
+    mut params: Params,
+) -> Result<Json<JobList>, ApiError> {
+    let limit = params.number("limit", 1, state.config.page_max).unwrap_or(PAGE.min(state.config.page_max));
+    let mut filter = JobFilter {
+        team: params.one("team"),
+        states: params.list::<KnownState>("state").into_iter().map(|s| s.0).collect(),
+        cluster: params.one("cluster"),
+        before: params.one("cursor"),
+        limit: limit.saturating_add(1),
+    };
+    params.finish()?;
+    filter.states.sort_unstable();
+    filter.states.dedup();
+    let now = state.store.now().await?;
+    let mut rows = state.store.jobs(&filter).await?;
+    // One more than asked for was read, to know whether there is another page.
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = if more { rows.last().map(|row| row.lifecycle.id.to_string()) } else { None };
+    let jobs = rows.iter().map(JobSummary::from).collect();
+    Ok(Json(JobList { now: time_text(now), jobs, next }))
+}
+
+struct KnownState(StateName);
+
+impl FromStr for KnownState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        StateName::from_code(text).map(Self).ok_or_else(|| {
+            let known: Vec<_> = StateName::ALL.into_iter().map(StateName::code).collect();
+            format!("there is no such state; known are {}", known.join(", "))
+        })
+    }
+}

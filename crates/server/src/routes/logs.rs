@@ -1,0 +1,135 @@
+//! `GET /v1/jobs/{id}/logs`: the output of an attempt, read from its cluster.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use yard_domain::{JobId, RemoteName};
+use yard_ports::store::{AttemptView, JobView};
+use yard_ports::{Driver, LogStream};
+use yard_wire::views::{Problem, ProblemCode};
+
+use super::{JobPath, no_such_job};
+use crate::problem::ApiError;
+use crate::query::Params;
+use crate::state::AppState;
+
+/// How many log streams may be open at once.
+#[derive(Clone)]
+pub(crate) struct Streams(Arc<Semaphore>);
+
+impl Streams {
+    pub(crate) fn new(max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS))))
+    }
+}
+
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/logs", tag = "jobs", summary = "Read a job's output",
+    description = "Plain text. The headers x-yard-attempt and x-yard-cluster say whose it is. With follow, the stream \
+        goes on until the attempt has ended; a stream that was cut (it does not end, it breaks) is taken up with offset.",
+    params(
+        ("id" = String, Path, description = "The job's id"),
+        ("attempt" = Option<u32>, Query, description = "Of this attempt; by default the last"),
+        ("follow" = Option<bool>, Query, description = "Go on until the attempt has ended"),
+        ("offset" = Option<u64>, Query, description = "From this byte on; by default from the beginning"),
+    ),
+    responses(
+        (status = 200, description = "The output", body = String, content_type = "text/plain"),
+        (status = 404, description = "There is no such job or attempt, or no log of it", body = Problem),
+        (status = 409, description = "The job has not been launched yet", body = Problem),
+        (status = 502, description = "The cluster could not be asked", body = Problem),
+    )
+)]
+pub(crate) async fn logs(
+    State(state): State<AppState>,
+    Extension(streams): Extension<Streams>,
+    JobPath(id): JobPath,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let follow = params.switch("follow");
+    let wanted = params.one::<u32>("attempt");
+    let offset = params.one::<u64>("offset").unwrap_or(0);
+    params.finish()?;
+    let busy = |_| ApiError::new(ProblemCode::Busy, "too many logs are being read: try again in a moment");
+    let slot = streams.0.clone().try_acquire_owned().map_err(busy)?;
+    let job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
+    let attempt = choose(&job, wanted)?;
+    let driver = driver(&state, id, attempt)?;
+    let log = driver.logs(&RemoteName::new(id, attempt.number), offset, follow).await;
+    let log = log.map_err(|e| ApiError::from(e).about(id))?;
+    let body = Body::from_stream(bounded(log, state.shutdown.clone(), id).inspect(move |_| _ = &slot));
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), HeaderValue::from_static("text/plain; charset=utf-8")),
+        (header::X_CONTENT_TYPE_OPTIONS.as_str(), HeaderValue::from_static("nosniff")),
+        ("x-yard-attempt", HeaderValue::from(attempt.number.0)),
+        (
+            "x-yard-cluster",
+            HeaderValue::from_str(attempt.cluster.as_str()).unwrap_or(HeaderValue::from_static("-")),
+        ),
+    ];
+    Ok((headers, body).into_response())
+}
+
+fn choose(job: &JobView, wanted: Option<u32>) -> Result<&AttemptView, ApiError> {
+    let id = job.lifecycle.id;
+    let Some(last) = job.attempts.last() else {
+        let state = job.lifecycle.state.name().code();
+        let detail = format!("it is {state} and has not been given to a cluster yet, so it has no log");
+        return Err(ApiError::new(ProblemCode::NoAttempt, detail).about(id));
+    };
+    let Some(wanted) = wanted else { return Ok(last) };
+    job.attempts.iter().find(|a| a.number.0 == wanted).ok_or_else(|| {
+        ApiError::not_found(format!("there is no attempt {wanted}; the last is {}", last.number)).about(id)
+    })
+}
+
+fn driver<'s>(
+    state: &'s AppState,
+    id: JobId,
+    attempt: &AttemptView,
+) -> Result<&'s Arc<dyn Driver>, ApiError> {
+    let cluster = &attempt.cluster;
+    state.drivers.get(cluster).ok_or_else(|| {
+        let detail = format!(
+            "attempt {} ran on {cluster}, which is not in this server's configuration",
+            attempt.number
+        );
+        ApiError::new(ProblemCode::ClusterUnreachable, detail).about(id)
+    })
+}
+
+/// The log as a body: breaks off, and does not end, when the cluster fails or the server is to stop, so that a
+/// reader can tell.
+fn bounded(
+    log: LogStream,
+    shutdown: CancellationToken,
+    id: JobId,
+) -> impl stream::Stream<Item = io::Result<bytes::Bytes>> + Send + 'static {
+    let cut = Box::pin(shutdown.cancelled_owned());
+    let log = log.map(move |chunk| {
+        chunk.map_err(|error| {
+            warn!(job = %id, %error, "a log broke off");
+            io::Error::other("the cluster's log broke off")
+        })
+    });
+    stream::unfold(Some((log, cut)), |open| async move {
+        let (mut log, mut cut) = open?;
+        tokio::select! {
+            biased;
+            () = &mut cut => Some((Err(io::Error::other("the server is stopping")), None)),
+            chunk = log.next() => match chunk? {
+                Ok(bytes) => Some((Ok(bytes), Some((log, cut)))),
+                Err(error) => Some((Err(error), None)),
+            },
+        }
+    })
+}

@@ -1,0 +1,41 @@
+//! `GET /metrics`: Prometheus.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use yard_ports::store::QueueStats;
+
+use crate::state::AppState;
+
+/// Longest wait for the store; without its answer the process's own metrics are still shown.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation", summary = "Metrics for Prometheus",
+    responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"))
+)]
+pub(crate) async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
+    let stats = tokio::time::timeout(STORE_TIMEOUT, state.store.stats()).await;
+    let stats = stats.ok().and_then(Result::ok);
+    let mut text = state.metrics.render();
+    text.push_str(&jobs(stats.as_ref()));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// The store's counts as gauges. Written here and not through the recorder, which would go on showing a team
+/// that has no jobs any more. The same on every replica: take the maximum, not the sum.
+fn jobs(stats: Option<&QueueStats>) -> String {
+    let mut text =
+        String::from("# HELP yard_store_up Whether the store answered.\n# TYPE yard_store_up gauge\n");
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "yard_store_up {}", u8::from(stats.is_some()));
+    let Some(stats) = stats else { return text };
+    text.push_str("# HELP yard_jobs Jobs that have not ended, by team and state.\n# TYPE yard_jobs gauge\n");
+    for ((team, state), count) in &stats.open {
+        let _ = writeln!(text, "yard_jobs{{team=\"{team}\",state=\"{}\"}} {count}", state.code());
+    }
+    text
+}

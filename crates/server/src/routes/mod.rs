@@ -1,0 +1,82 @@
+//! A file per endpoint: handler, errors, tests.
+
+pub(crate) mod audit;
+pub(crate) mod clusters;
+pub(crate) mod health;
+pub(crate) mod history;
+pub(crate) mod job;
+pub(crate) mod jobs;
+pub(crate) mod logs;
+pub(crate) mod metrics;
+pub(crate) mod pages;
+pub(crate) mod receipt;
+pub(crate) mod stop;
+pub(crate) mod submit;
+pub(crate) mod teams;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::routing::{get, post};
+use yard_domain::JobId;
+use yard_wire::views::ProblemCode;
+
+use crate::layers;
+use crate::problem::ApiError;
+use crate::state::AppState;
+
+/// Every route with everything around it.
+pub fn router(state: AppState) -> Router {
+    let config = state.config.clone();
+    let streams = logs::Streams::new(config.log_streams_max);
+    let api = Router::new()
+        .route("/v1/jobs", get(jobs::list).post(submit::submit))
+        .route("/v1/jobs/{id}", get(job::get))
+        .route("/v1/jobs/{id}/history", get(history::history))
+        .route("/v1/jobs/{id}/logs", get(logs::logs).layer(axum::Extension(streams)))
+        .route("/v1/jobs/{id}/stop", post(stop::stop))
+        .route("/v1/receipts/{team}/{*key}", get(receipt::receipt))
+        .route("/v1/teams", get(teams::list))
+        .route("/v1/clusters", get(clusters::list))
+        .route("/v1/clusters/{id}/drain", post(clusters::drain))
+        .route("/v1/clusters/{id}/resume", post(clusters::resume))
+        .route("/v1/audit", get(audit::audit))
+        .with_state(state.clone());
+    let outside = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(crate::openapi::serve))
+        .merge(pages::routes())
+        .with_state(state);
+    let all = layers::guard(api, &config)
+        .merge(outside)
+        .fallback(async || ApiError::not_found("there is no such page; docs/http-api.md lists them"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(ProblemCode::MethodNotAllowed, "see the Allow header")
+        });
+    layers::surround(all)
+}
+
+/// The job that the path names.
+pub(crate) struct JobPath(pub(crate) JobId);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let unreadable =
+            || ApiError::new(ProblemCode::BadRequest, "the path does not hold a job's id, which is a UUID");
+        let read: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
+        let Path(text) = read.map_err(|_| unreadable())?;
+        text.parse().map(Self).map_err(|_| unreadable())
+    }
+}
+
+/// The error for a job that isn't there.
+pub(crate) fn no_such_job(id: JobId) -> ApiError {
+    ApiError::not_found(format!(
+        "there is no job {id} (jobs that ended long ago are deleted; their receipts are kept)"
+    ))
+}

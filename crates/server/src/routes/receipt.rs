@@ -1,0 +1,41 @@
+//! `GET /v1/receipts/{team}/{key}`: what became of a submission, by its producer's own key.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use yard_domain::SubmissionKey;
+use yard_wire::views::{Problem, ProblemCode, ReceiptView};
+
+use crate::problem::ApiError;
+use crate::query::Params;
+use crate::state::AppState;
+
+#[utoipa::path(
+    get, path = "/v1/receipts/{team}/{key}", tag = "receipts", summary = "Ask what became of a submission",
+    params(
+        ("team" = String, Path, description = "The team as it stood in the submission; `-` if none could be read"),
+        ("key" = String, Path, description = "The producer's key, percent-encoded where needed; slashes may stand as they are"),
+    ),
+    responses(
+        (status = 200, body = ReceiptView),
+        (status = 404, description = "Nothing has come under this key", body = Problem),
+    )
+)]
+pub(crate) async fn receipt(
+    State(state): State<AppState>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    params: Params,
+) -> Result<Json<ReceiptView>, ApiError> {
+    params.finish()?;
+    let Ok(Path((team, key))) = path else {
+        return Err(ApiError::new(
+            ProblemCode::BadRequest,
+            "the path is not valid UTF-8 after percent-decoding",
+        ));
+    };
+    let key = SubmissionKey { team, key };
+    let receipt = state.store.receipt(&key).await?;
+    let receipt =
+        receipt.ok_or_else(|| ApiError::not_found(format!("nothing has come under {key} (yet)")))?;
+    Ok(Json(ReceiptView::from(&receipt)))
+}

@@ -1,0 +1,123 @@
+//! `POST /v1/jobs`: hand over a job.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use yard_domain::{Arrival, JobId, Verdict};
+use yard_wire::canonical::parse_strict;
+use yard_wire::views::{FieldProblem, Problem, ProblemCode, Submitted};
+use yard_wire::{Intake, Source, Submission};
+
+use crate::layers::RequestId;
+use crate::problem::ApiError;
+use crate::state::AppState;
+
+/// The door's name in receipts and in the configuration of who may submit for whom.
+const DOOR: &str = "http";
+
+#[utoipa::path(
+    post, path = "/v1/jobs", tag = "jobs", summary = "Hand over a job",
+    description = "Answers only after the verdict is committed. The same document under the same team and key is the same job.",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The key, if the document has none")),
+    request_body = Submission,
+    responses(
+        (status = 201, description = "A new job", body = Submitted),
+        (status = 200, description = "The same document came before under this key", body = Submitted),
+        (status = 400, description = "The body is not JSON", body = Problem),
+        (status = 409, description = "The key belongs to a job with another body", body = Problem),
+        (status = 413, description = "The body is too large", body = Problem),
+        (status = 415, description = "The body is not declared to be JSON", body = Problem),
+        (status = 422, description = "Rejected, with every error; kept as a receipt", body = Problem),
+        (status = 503, description = "Nothing was committed, or it is not known: send it again", body = Problem),
+    )
+)]
+pub(crate) async fn submit(
+    State(state): State<AppState>,
+    Extension(request): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let body = json_body(&headers, body, state.config.body_max_bytes)?;
+    let arrival = read(&state, &headers, &body, request.0)?;
+    let verdicts = state.store.accept(std::slice::from_ref(&arrival)).await?;
+    let Some(verdict) = verdicts.into_iter().next() else {
+        return Err(ApiError::new(ProblemCode::Internal, "the store gave no verdict"));
+    };
+    answer(&state, &arrival, verdict)
+}
+
+/// The body of a request that must be JSON.
+pub(super) fn json_body(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+    max: usize,
+) -> Result<Bytes, ApiError> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::new(ProblemCode::BodyTooLarge, format!("at most {max} bytes are allowed"))
+        }
+        _ => ApiError::new(ProblemCode::BadRequest, "the body could not be read to its end"),
+    })?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+        return Ok(body);
+    }
+    let given = if kind.is_empty() { "none".to_owned() } else { format!("{kind:?}") };
+    let detail = format!("the Content-Type is {given}; send the header Content-Type: application/json");
+    Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail))
+}
+
+fn read(state: &AppState, headers: &HeaderMap, body: &Bytes, request: String) -> Result<Arrival, ApiError> {
+    let document = parse_strict(body)
+        .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
+    let key = headers.get("idempotency-key").map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    let source = Source { door: DOOR.to_owned(), message_id: request, key };
+    let admission = state.admission.borrow().clone();
+    let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
+    Ok(intake.arrival_of(&document, &source, (state.new_id)()))
+}
+
+fn answer(state: &AppState, arrival: &Arrival, verdict: Verdict) -> Result<Response, ApiError> {
+    let code = match &verdict {
+        Verdict::Accepted { first: true, .. } => "accepted",
+        Verdict::Accepted { first: false, .. } => "repeated",
+        Verdict::Rejected(_) => "rejected",
+        Verdict::Conflict { .. } => "conflict",
+    };
+    metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => code).increment(1);
+    let key = &arrival.key;
+    match verdict {
+        Verdict::Accepted { job, first } => {
+            if first {
+                (state.nudge)();
+            }
+            Ok(accepted(arrival, job, first))
+        }
+        Verdict::Conflict { job } => {
+            let detail =
+                format!("{key} is job {job}, which has another document: use another key, or send the same");
+            Err(ApiError::new(ProblemCode::Conflict, detail).about(job))
+        }
+        Verdict::Rejected(errors) => {
+            let count = errors.len();
+            let detail = format!("{count} error{}; the receipt is {key}", if count == 1 { "" } else { "s" });
+            let errors = errors.iter().map(FieldProblem::from).collect();
+            Err(ApiError::fields(ProblemCode::Rejected, detail, errors))
+        }
+    }
+}
+
+fn accepted(arrival: &Arrival, job: JobId, created: bool) -> Response {
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let body = Submitted {
+        id: job.to_string(),
+        team: arrival.key.team.clone(),
+        key: arrival.key.key.clone(),
+        created,
+    };
+    (status, [(header::LOCATION, format!("/v1/jobs/{job}"))], Json(body)).into_response()
+}

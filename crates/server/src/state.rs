@@ -1,0 +1,39 @@
+//! What the handlers work with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use yard_domain::{ClusterId, JobId};
+use yard_ports::{Driver, Store};
+use yard_wire::{Admission, Defaults, Limits};
+
+use crate::config::ServerConfig;
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// How to read logs, by cluster.
+    pub drivers: Arc<HashMap<ClusterId, Arc<dyn Driver>>>,
+    /// The installation that submissions are checked against; refreshed by the engine.
+    pub admission: watch::Receiver<Arc<Admission>>,
+    /// Bounds on a submission.
+    pub limits: Arc<Limits>,
+    /// What a submission leaves out.
+    pub defaults: Arc<Defaults>,
+    /// Called after a commit that scheduler or dispatchers of this process should see at once: a new job, a
+    /// wish to stop, a cluster that was opened. Must return at once.
+    pub nudge: Arc<dyn Fn() + Send + Sync>,
+    /// Makes the ids of new jobs.
+    pub new_id: Arc<dyn Fn() -> JobId + Send + Sync>,
+    /// This process's metrics.
+    pub metrics: PrometheusHandle,
+    /// The server's limits.
+    pub config: Arc<ServerConfig>,
+    /// Cancelled when the process is to stop: it is not ready any more and ends its log streams.
+    pub shutdown: CancellationToken,
+}
