@@ -146,7 +146,9 @@ impl Event {
             Self::Placed { attempt, cluster, deadline } => {
                 json!({"attempt": attempt.0, "cluster": cluster.as_str(), "deadline_us": deadline.as_micros()})
             }
-            Self::LaunchBegun { lease, deadline } => json!({"lease": lease.0, "deadline_us": deadline.as_micros()}),
+            Self::LaunchBegun { lease, deadline } => {
+                json!({"lease": lease.0, "deadline_us": deadline.as_micros()})
+            }
             Self::Started { deadline } => json!({"deadline_us": deadline.as_micros()}),
             Self::Retried { failure, budget, not_before, queue_deadline } => json!({
                 "failure": failure_data(failure), "budget": budget_code(*budget),
@@ -201,7 +203,9 @@ impl Reader<'_> {
             "retried" => Event::Retried {
                 failure: self.failure()?,
                 budget: self.coded("budget", |c| {
-                    [Budget::Own, Budget::Infra, Budget::Free, Budget::Never].into_iter().find(|b| budget_code(*b) == c)
+                    [Budget::Own, Budget::Infra, Budget::Free, Budget::Never]
+                        .into_iter()
+                        .find(|b| budget_code(*b) == c)
                 })?,
                 not_before: self.time("not_before_us")?,
                 queue_deadline: self.time("queue_deadline_us")?,
@@ -261,4 +265,3 @@ pub struct HistoryLine {
     /// What happened.
     pub event: Event,
 }
-

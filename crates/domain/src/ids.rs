@@ -11,7 +11,9 @@ pub const NAME_MAX: usize = 63;
 
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{value:?} is not a valid {what}: use 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit")]
+#[error(
+    "{value:?} is not a valid {what}: use 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit"
+)]
 pub struct InvalidName {
     /// What the name was to be ("team", "cluster").
     pub what: &'static str,

@@ -176,9 +176,9 @@ impl JobState {
     /// The open attempt, in the states that have one.
     pub fn open_attempt(&self) -> Option<&OpenAttempt> {
         match self {
-            Self::Placed { attempt, .. } | Self::Launching { attempt, .. } | Self::Running { attempt, .. } => {
-                Some(attempt)
-            }
+            Self::Placed { attempt, .. }
+            | Self::Launching { attempt, .. }
+            | Self::Running { attempt, .. } => Some(attempt),
             Self::Queued { .. } | Self::Claimed { .. } | Self::Ended(_) => None,
         }
     }
@@ -264,7 +264,11 @@ impl Lifecycle {
         TransitionError::WrongState { job: self.id, state: self.state.name(), wanted }
     }
 
-    fn current_attempt(&self, number: AttemptNumber, wanted: &'static str) -> Result<&OpenAttempt, TransitionError> {
+    fn current_attempt(
+        &self,
+        number: AttemptNumber,
+        wanted: &'static str,
+    ) -> Result<&OpenAttempt, TransitionError> {
         let open = self.state.open_attempt().ok_or_else(|| self.wrong(wanted))?;
         if open.number == number {
             return Ok(open);
@@ -301,7 +305,12 @@ impl Lifecycle {
     }
 
     /// The scheduler that holds it gives it to a cluster. If it is to be stopped, it ends instead.
-    pub fn place(&self, lease: LeaseToken, cluster: ClusterId, deadline: Timestamp) -> Result<Event, TransitionError> {
+    pub fn place(
+        &self,
+        lease: LeaseToken,
+        cluster: ClusterId,
+        deadline: Timestamp,
+    ) -> Result<Event, TransitionError> {
         self.check_claim(lease, "placed")?;
         if self.stop_requested {
             return Ok(Event::Ended { outcome: Outcome::Stopped });
@@ -367,7 +376,9 @@ impl Lifecycle {
     /// Its wait in the queue is over.
     pub fn expire(&self, now: Timestamp) -> Result<Event, TransitionError> {
         match self.state {
-            JobState::Queued { deadline, .. } if deadline.is_due(now) => Ok(Event::Ended { outcome: Outcome::Expired }),
+            JobState::Queued { deadline, .. } if deadline.is_due(now) => {
+                Ok(Event::Ended { outcome: Outcome::Expired })
+            }
             _ => Err(self.wrong("expired")),
         }
     }

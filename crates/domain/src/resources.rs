@@ -134,14 +134,9 @@ impl Request {
 
     /// Every resource named here with its amount, in a fixed order.
     pub fn amounts(&self) -> impl Iterator<Item = (&str, u64)> {
-        [
-            ("cpu", self.cpu_milli),
-            ("gpu", self.gpu_milli),
-            ("memory", self.memory_bytes),
-            ("jobs", self.jobs),
-        ]
-        .into_iter()
-        .chain(self.custom_milli.iter().map(|(n, a)| (n.as_str(), *a)))
+        [("cpu", self.cpu_milli), ("gpu", self.gpu_milli), ("memory", self.memory_bytes), ("jobs", self.jobs)]
+            .into_iter()
+            .chain(self.custom_milli.iter().map(|(n, a)| (n.as_str(), *a)))
     }
 
     /// Whether nothing at all is asked for or used.
@@ -192,7 +187,8 @@ mod tests {
     use super::*;
 
     fn req(cpu: u64, gpu: u64, a100: u64) -> Request {
-        let custom_milli = if a100 > 0 { BTreeMap::from([("A100".to_owned(), a100)]) } else { BTreeMap::new() };
+        let custom_milli =
+            if a100 > 0 { BTreeMap::from([("A100".to_owned(), a100)]) } else { BTreeMap::new() };
         Request { cpu_milli: cpu, gpu_milli: gpu, memory_bytes: 0, jobs: 1, custom_milli }
     }
 

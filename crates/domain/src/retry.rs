@@ -102,7 +102,10 @@ pub fn decide(
     if used >= limit {
         return RetryVerdict::GiveUp;
     }
-    let full = rules.backoff_initial.saturating_mul(1u32.checked_shl(used).unwrap_or(u32::MAX)).min(rules.backoff_max);
+    let full = rules
+        .backoff_initial
+        .saturating_mul(1u32.checked_shl(used).unwrap_or(u32::MAX))
+        .min(rules.backoff_max);
     RetryVerdict::Retry { after: full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0)), budget }
 }
 

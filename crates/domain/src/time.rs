@@ -63,10 +63,7 @@ mod tests {
     #[test]
     fn shows_rfc_3339() {
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(
-            Timestamp::from_micros(1_795_386_645_000_123).to_string(),
-            "2026-11-22T22:30:45.000123Z"
-        );
+        assert_eq!(Timestamp::from_micros(1_795_386_645_000_123).to_string(), "2026-11-22T22:30:45.000123Z");
         assert_eq!(Timestamp::from_micros(951_782_400_000_000).to_string(), "2000-02-29T00:00:00.000000Z");
     }
 

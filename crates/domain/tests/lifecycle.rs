@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use yard_domain::event::{Actor, Event, HistoryLine, ReleaseReason};
 use yard_domain::lifecycle::{AttemptEnd, JobState, Lifecycle, TRANSITIONS, TransitionError};
 use yard_domain::{
-    AttemptNumber, Failure, FailureClass, JobId, LeaseToken, Request, RetryPolicy, RetryRules, StateName, Timestamp,
+    AttemptNumber, Failure, FailureClass, JobId, LeaseToken, Request, RetryPolicy, RetryRules, StateName,
+    Timestamp,
 };
 
 const T0: Timestamp = Timestamp::from_micros(1_795_386_645_000_000);
@@ -60,7 +61,8 @@ fn call(job: &Lifecycle, what: u8, arg: u8, now: Timestamp) -> Result<Option<Eve
 /// Walks; returns the history.
 fn walk(job: &mut Lifecycle, calls: &[(u8, u8, u64)]) -> Vec<HistoryLine> {
     let mut now = T0;
-    let mut lines = vec![line(job, None, Event::Accepted { queue_deadline: job.state.deadline().unwrap() }, now)];
+    let mut lines =
+        vec![line(job, None, Event::Accepted { queue_deadline: job.state.deadline().unwrap() }, now)];
     for (what, arg, secs) in calls {
         now = now.plus(Duration::from_secs(*secs));
         let before = job.clone();

@@ -6,7 +6,11 @@ use crate::refusal::Refusal;
 use crate::snapshot::{Group, Snapshot};
 
 /// The indexes of the clusters that could take it; if there is none, every cluster's refusal.
-pub fn candidates(snapshot: &Snapshot, used: &[Request], group: &Group) -> Result<Vec<usize>, Vec<(ClusterId, Refusal)>> {
+pub fn candidates(
+    snapshot: &Snapshot,
+    used: &[Request],
+    group: &Group,
+) -> Result<Vec<usize>, Vec<(ClusterId, Refusal)>> {
     let mut fits = Vec::new();
     let mut refusals = Vec::new();
     for (i, view) in snapshot.clusters.iter().enumerate() {
@@ -20,7 +24,12 @@ pub fn candidates(snapshot: &Snapshot, used: &[Request], group: &Group) -> Resul
 
 /// Whether a cluster with this in use could take the request now. The order of checks is the order of what
 /// is hardest to change: the job's own choice, then the operator's, then the cluster's state, then room.
-pub fn check(cluster: &Cluster, used: &Request, request: &Request, selector: &ClusterSelector) -> Result<(), Refusal> {
+pub fn check(
+    cluster: &Cluster,
+    used: &Request,
+    request: &Request,
+    selector: &ClusterSelector,
+) -> Result<(), Refusal> {
     if !selector.only.is_empty() && !selector.only.contains(&cluster.id) {
         return Err(Refusal::NotSelected);
     }

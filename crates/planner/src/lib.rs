@@ -124,7 +124,14 @@ impl<'a> State<'a> {
         }
         match filter::candidates(self.snapshot, &self.cluster_used, group) {
             Ok(candidates) => {
-                let best = score::best(self.snapshot, &self.cluster_used, group, &candidates, self.policy.fit, self.seed);
+                let best = score::best(
+                    self.snapshot,
+                    &self.cluster_used,
+                    group,
+                    &candidates,
+                    self.policy.fit,
+                    self.seed,
+                );
                 self.place(turn, best);
             }
             Err(refusals) => self.refuse(turn, Hold::NoCluster, refusals),
@@ -145,7 +152,12 @@ impl<'a> State<'a> {
 
     fn refuse(&mut self, turn: order::Turn, hold: Hold, clusters: Vec<(ClusterId, Refusal)>) {
         let group = &self.snapshot.groups[turn.group];
-        self.plan.refusals.push(GroupRefusal { team: group.team.clone(), shape: group.shape, hold, clusters });
+        self.plan.refusals.push(GroupRefusal {
+            team: group.team.clone(),
+            shape: group.shape,
+            hold,
+            clusters,
+        });
         self.turns.blocked(turn);
     }
 

@@ -43,7 +43,8 @@ fn fullness(capacity: &Capacity, used: &Request, request: &Request) -> u64 {
         .amounts()
         .filter(|(_, amount)| *amount > 0)
         .map(|(name, amount)| {
-            let (after, whole) = (u128::from(used.amount(name)) + u128::from(amount), u128::from(capacity.0.amount(name)));
+            let (after, whole) =
+                (u128::from(used.amount(name)) + u128::from(amount), u128::from(capacity.0.amount(name)));
             u64::try_from(after * 1_000_000 / whole.max(1)).unwrap_or(u64::MAX)
         })
         .max()

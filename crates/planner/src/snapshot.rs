@@ -56,7 +56,8 @@ impl Snapshot {
     pub fn new(mut teams: Vec<TeamView>, mut clusters: Vec<ClusterView>, mut groups: Vec<Group>) -> Self {
         teams.sort_by(|a, b| a.team.id.cmp(&b.team.id));
         clusters.sort_by(|a, b| a.cluster.id.cmp(&b.cluster.id));
-        let index: HashMap<TeamId, usize> = teams.iter().enumerate().map(|(i, t)| (t.team.id.clone(), i)).collect();
+        let index: HashMap<TeamId, usize> =
+            teams.iter().enumerate().map(|(i, t)| (t.team.id.clone(), i)).collect();
         groups.retain(|g| index.contains_key(&g.team) && !g.orders.is_empty());
         for group in &mut groups {
             group.orders.sort_unstable();

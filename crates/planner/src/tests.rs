@@ -60,7 +60,8 @@ fn counts(plan: &Plan) -> BTreeMap<(String, String), usize> {
 #[test]
 fn a_deep_queue_of_one_team_does_not_delay_another() {
     let teams = vec![team("deep", 1, None), team("small", 1, None)];
-    let groups = vec![group("deep", request(1, 0), 1_000, 0..500), group("small", request(1, 0), 0, 900..902)];
+    let groups =
+        vec![group("deep", request(1, 0), 1_000, 0..500), group("small", request(1, 0), 0, 900..902)];
     let snapshot = Snapshot::new(teams, vec![cluster("east", 4, 0, 100)], groups);
     let plan = plan(&snapshot, &POLICY, NOW, 1);
     let got = counts(&plan);
@@ -100,11 +101,13 @@ fn inside_a_team_priority_then_age_and_what_cannot_fit_is_skipped() {
 
 #[test]
 fn refusals_name_the_rule() {
-    let mut clusters = vec![cluster("c1", 4, 0, 9), cluster("c2", 4, 0, 9), cluster("c3", 4, 0, 9), cluster("c4", 1, 0, 9)];
+    let mut clusters =
+        vec![cluster("c1", 4, 0, 9), cluster("c2", 4, 0, 9), cluster("c3", 4, 0, 9), cluster("c4", 1, 0, 9)];
     clusters[0].cluster.switch = ClusterSwitch::Drained;
     clusters[1].cluster.health = ClusterHealth::Unreachable;
     clusters[2].used = Request { jobs: 9, ..Request::default() };
-    let snapshot = Snapshot::new(vec![team("a", 1, None)], clusters, vec![group("a", request(2, 0), 0, 0..1)]);
+    let snapshot =
+        Snapshot::new(vec![team("a", 1, None)], clusters, vec![group("a", request(2, 0), 0, 0..1)]);
     let plan = plan(&snapshot, &POLICY, NOW, 1);
     let codes: Vec<_> = plan.refusals[0].clusters.iter().map(|(_, r)| r.code()).collect();
     assert_eq!(codes, ["drained", "unreachable", "full", "too_small"]);
@@ -235,7 +238,12 @@ fn packing_fills_one_cluster_first() {
     let spread = plan(&snapshot, &POLICY, NOW, 1);
     assert_eq!(counts(&spread).values().copied().collect::<Vec<_>>(), [2, 2]);
     assert!(matches!(
-        filter::check(&snapshot.clusters[0].cluster, &request(4, 0), &request(1, 0), &ClusterSelector::default()),
+        filter::check(
+            &snapshot.clusters[0].cluster,
+            &request(4, 0),
+            &request(1, 0),
+            &ClusterSelector::default()
+        ),
         Err(Refusal::Full(_))
     ));
 }
