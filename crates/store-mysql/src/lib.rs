@@ -1,1 +1,104 @@
-//! The store on MySQL 8.0+, Aurora and MariaDB 10.6+.
+//! The store on MySQL 8.0+, Aurora (MySQL 8) and MariaDB 10.6+.
+//!
+//! Sessions run READ COMMITTED in UTC: no gap locks, and a statement sees what is committed when it begins. Rows are
+//! locked in one order everywhere (lease, accounts, jobs by id); what deadlocks remain are redone. The verbs
+//! themselves are in the store-sql crate.
+//!
+//! [`migrate`] makes or updates the schema; [`connect`] opens a database whose schema fits.
+
+mod backend;
+mod convert;
+mod schema;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+use yard_ports::store::{Store, StoreError, StoreLimits};
+use yard_store_sql::{SqlStore, StoreOptions};
+
+use crate::backend::MySqlBackend;
+
+/// How the database is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MySqlOptions {
+    /// What holds for every database.
+    pub store: StoreOptions,
+    /// Most connections of this process.
+    pub connections_max: u32,
+    /// Longest wait for a connection of the pool.
+    pub acquire_timeout: Duration,
+    /// A connection is replaced after this long: so that after a failover nobody stays with a server that has become
+    /// read-only.
+    pub connection_lifetime_max: Duration,
+    /// Longest wait for a row lock, in whole seconds, before the transaction is redone.
+    pub lock_wait_timeout: Duration,
+    /// Prepared statements kept per connection. Times connections, times processes, it must stay below the server's
+    /// `max_prepared_stmt_count` (16,382 by default).
+    pub statements_max: usize,
+}
+
+impl MySqlOptions {
+    /// The defaults, with these clocks.
+    pub fn new(limits: StoreLimits) -> Self {
+        Self {
+            store: limits.into(),
+            connections_max: 16,
+            acquire_timeout: Duration::from_secs(30),
+            connection_lifetime_max: Duration::from_mins(10),
+            lock_wait_timeout: Duration::from_secs(5),
+            statements_max: 192,
+        }
+    }
+}
+
+/// Opens the store at `url` (`mysql://user:password@host:port/database`). Refuses a database whose schema is not
+/// this binary's.
+pub async fn connect(url: &str, options: &MySqlOptions) -> Result<Arc<dyn Store>, StoreError> {
+    let pool = pool(url, options).await?;
+    schema::check(&pool).await?;
+    Ok(Arc::new(SqlStore::new(Arc::new(MySqlBackend { pool }), options.store)))
+}
+
+/// Brings the schema of the database at `url` up to this binary's. The database itself must be there.
+pub async fn migrate(url: &str, options: &MySqlOptions) -> Result<(), StoreError> {
+    let pool = pool(url, options).await?;
+    schema::migrate(&pool).await?;
+    let store = SqlStore::new(Arc::new(MySqlBackend { pool: pool.clone() }), options.store);
+    store.seed().await?;
+    pool.close().await;
+    Ok(())
+}
+
+async fn pool(url: &str, options: &MySqlOptions) -> Result<MySqlPool, StoreError> {
+    // The URL may hold a password, so the error must not repeat it.
+    let server = MySqlConnectOptions::from_str(url).map_err(|_| {
+        StoreError::Unavailable("the database's URL can't be read: mysql://user:password@host:port/database".into())
+    })?;
+    let server = server
+        .timezone(Some("+00:00".to_owned()))
+        .statement_cache_capacity(options.statements_max)
+        .disable_statement_logging();
+    let lock_wait_s = options.lock_wait_timeout.as_secs().max(1);
+    let session = format!(
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION innodb_lock_wait_timeout = {lock_wait_s}"
+    );
+    let session: Arc<str> = session.into();
+    MySqlPoolOptions::new()
+        .max_connections(options.connections_max.max(1))
+        .acquire_timeout(options.acquire_timeout)
+        .max_lifetime(options.connection_lifetime_max)
+        .test_before_acquire(false)
+        .after_connect(move |conn, _| {
+            let session = Arc::clone(&session);
+            Box::pin(async move {
+                conn.execute(sqlx::raw_sql(AssertSqlSafe(session))).await?;
+                Ok(())
+            })
+        })
+        .connect_with(server)
+        .await
+        .map_err(|e| StoreError::Unavailable(convert::classify(&e).to_string()))
+}

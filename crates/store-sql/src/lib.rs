@@ -1,1 +1,42 @@
-//! The store verbs in SQL, once, over a small connection port that the MySQL and SQLite adapters fill.
+//! The store's verbs in SQL, once, for every database that an adapter connects.
+//!
+//! - `backend`: what a database must offer ([`Backend`], [`Tx`]) and where dialects differ ([`Dialect`]).
+//! - `tx`, `fault`: named transactions, redone after deadlocks and lost races, counted by name.
+//! - `fence`: a scheduler's or dispatcher's transaction begins with its lease's row.
+//! - `moves`, `accounts`: jobs and ledger rows are locked (in one order everywhere: lease, accounts, jobs by id),
+//!   changed by what the domain decides, and written together with history.
+//! - `intake`, `leases`, `load`, `claim`, `placement`, `launch`, `ends`, `sweep`, `views`, `audit`, `catalog`: the
+//!   verbs by concern; each is a struct whose `run` is one transaction.
+//! - `rows`, `reader`, `codec`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
+//!
+//! Verbs take hundreds of jobs at once and cost a handful of statements, whatever their number.
+
+mod accounts;
+mod audit;
+mod backend;
+mod catalog;
+mod claim;
+mod codec;
+mod ends;
+mod fault;
+mod fence;
+mod intake;
+mod launch;
+mod leases;
+mod load;
+mod moves;
+mod placement;
+mod reader;
+mod rows;
+mod schema;
+mod sql;
+mod store;
+mod sweep;
+mod text;
+mod tx;
+mod views;
+
+pub use backend::{Backend, Dialect, Row, SqlError, Tx, TxKind, Value};
+pub use schema::{Applied, Known, check_schema};
+pub use store::{SqlStore, StoreOptions};
+pub use tx::RetryOptions;

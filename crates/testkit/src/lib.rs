@@ -2,3 +2,4 @@
 
 pub mod driver_suite;
 pub mod null_driver;
+pub mod store_suite;

@@ -1,0 +1,171 @@
+//! Domain values that are kept as JSON text, to and fro. Written by hand: the stored form is a contract of its
+//! own, and domain types don't know it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use yard_domain::{Capacity, ClusterId, ClusterSelector, FieldError, Limits, Request};
+
+pub(crate) fn write_request(request: &Request) -> String {
+    json!({
+        "cpu_milli": request.cpu_milli,
+        "gpu_milli": request.gpu_milli,
+        "memory_bytes": request.memory_bytes,
+        "jobs": request.jobs,
+        "custom_milli": request.custom_milli,
+    })
+    .to_string()
+}
+
+pub(crate) fn read_request(text: &str) -> Option<Request> {
+    let value: Map<String, Value> = serde_json::from_str(text).ok()?;
+    let amount = |name: &str| value.get(name)?.as_u64();
+    Some(Request {
+        cpu_milli: amount("cpu_milli")?,
+        gpu_milli: amount("gpu_milli")?,
+        memory_bytes: amount("memory_bytes")?,
+        jobs: amount("jobs")?,
+        custom_milli: amounts(value.get("custom_milli")?)?,
+    })
+}
+
+pub(crate) fn write_capacity(capacity: &Capacity) -> String {
+    write_request(&capacity.0)
+}
+
+pub(crate) fn read_capacity(text: &str) -> Option<Capacity> {
+    read_request(text).map(Capacity)
+}
+
+pub(crate) fn write_limits(limits: &Limits) -> String {
+    json!({
+        "cpu_milli": limits.cpu_milli,
+        "gpu_milli": limits.gpu_milli,
+        "memory_bytes": limits.memory_bytes,
+        "jobs": limits.jobs,
+        "custom_milli": limits.custom_milli,
+    })
+    .to_string()
+}
+
+pub(crate) fn read_limits(text: &str) -> Option<Limits> {
+    let value: Map<String, Value> = serde_json::from_str(text).ok()?;
+    let limit = |name: &str| match value.get(name)? {
+        Value::Null => Some(None),
+        number => number.as_u64().map(Some),
+    };
+    Some(Limits {
+        cpu_milli: limit("cpu_milli")?,
+        gpu_milli: limit("gpu_milli")?,
+        memory_bytes: limit("memory_bytes")?,
+        jobs: limit("jobs")?,
+        custom_milli: amounts(value.get("custom_milli")?)?,
+    })
+}
+
+pub(crate) fn write_selector(selector: &ClusterSelector) -> String {
+    let only: Vec<&str> = selector.only.iter().map(ClusterId::as_str).collect();
+    json!({"only": only, "labels": selector.labels}).to_string()
+}
+
+pub(crate) fn read_selector(text: &str) -> Option<ClusterSelector> {
+    let value: Map<String, Value> = serde_json::from_str(text).ok()?;
+    let only = value.get("only")?.as_array()?;
+    let only = only.iter().map(|id| id.as_str()?.parse().ok()).collect::<Option<_>>()?;
+    Some(ClusterSelector { only, labels: texts(value.get("labels")?)? })
+}
+
+pub(crate) fn write_labels(labels: &BTreeMap<String, String>) -> String {
+    json!(labels).to_string()
+}
+
+pub(crate) fn read_labels(text: &str) -> Option<BTreeMap<String, String>> {
+    texts(&serde_json::from_str(text).ok()?)
+}
+
+pub(crate) fn write_by_cluster(sentences: &BTreeMap<ClusterId, String>) -> String {
+    let map: Map<String, Value> = sentences.iter().map(|(c, s)| (c.to_string(), json!(s))).collect();
+    Value::Object(map).to_string()
+}
+
+pub(crate) fn read_by_cluster(text: &str) -> Option<BTreeMap<ClusterId, String>> {
+    read_labels(text)?.into_iter().map(|(c, s)| Some((c.parse().ok()?, s))).collect()
+}
+
+pub(crate) fn write_errors(errors: &[FieldError]) -> String {
+    let list = errors.iter().map(|e| json!({"field": e.field, "code": e.code, "message": e.message}));
+    Value::Array(list.collect()).to_string()
+}
+
+pub(crate) fn read_errors(text: &str) -> Option<Vec<FieldError>> {
+    let list: Vec<Value> = serde_json::from_str(text).ok()?;
+    list.iter()
+        .map(|e| {
+            let text = |name: &str| e.get(name)?.as_str();
+            let (field, message) = (text("field")?.to_owned(), text("message")?.to_owned());
+            Some(FieldError { field, code: static_code(text("code")?), message })
+        })
+        .collect()
+}
+
+/// The codes that this version knows; one written by a later version is shown as `invalid`.
+const FIELD_CODES: [&str; 8] = [
+    "unknown_field",
+    "missing",
+    "invalid",
+    "out_of_range",
+    "unknown_team",
+    "team_not_allowed",
+    "never_fits",
+    "too_large",
+];
+
+fn static_code(code: &str) -> &'static str {
+    FIELD_CODES.into_iter().find(|known| *known == code).unwrap_or("invalid")
+}
+
+fn amounts(value: &Value) -> Option<BTreeMap<String, u64>> {
+    value.as_object()?.iter().map(|(name, amount)| Some((name.clone(), amount.as_u64()?))).collect()
+}
+
+fn texts(value: &Value) -> Option<BTreeMap<String, String>> {
+    value.as_object()?.iter().map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let request = Request {
+            cpu_milli: 1_500,
+            gpu_milli: 0,
+            memory_bytes: u64::MAX,
+            jobs: 1,
+            custom_milli: BTreeMap::from([("A\"100".to_owned(), 1)]),
+        };
+        assert_eq!(read_request(&write_request(&request)), Some(request.clone()));
+        assert_eq!(read_capacity(&write_capacity(&Capacity(request.clone()))), Some(Capacity(request)));
+        let limits = Limits { cpu_milli: None, jobs: Some(0), ..Limits::default() };
+        assert_eq!(read_limits(&write_limits(&limits)), Some(limits));
+        let east: ClusterId = "east".parse().unwrap();
+        let labels = BTreeMap::from([("region".to_owned(), "ä".to_owned())]);
+        let selector = ClusterSelector { only: [east.clone()].into(), labels: labels.clone() };
+        assert_eq!(read_selector(&write_selector(&selector)), Some(selector));
+        assert_eq!(read_labels(&write_labels(&labels)), Some(labels));
+        let sentences = BTreeMap::from([(east, "full".to_owned())]);
+        assert_eq!(read_by_cluster(&write_by_cluster(&sentences)), Some(sentences));
+        let errors = vec![FieldError { field: "a.b".to_owned(), code: "missing", message: "m".to_owned() }];
+        assert_eq!(read_errors(&write_errors(&errors)), Some(errors));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        for bad in ["", "{}", "[]", r#"{"cpu_milli":-1}"#] {
+            assert_eq!(read_request(bad), None, "{bad}");
+            assert_eq!(read_limits(bad), None, "{bad}");
+        }
+        assert_eq!(read_selector(r#"{"only":["NOT A NAME"],"labels":{}}"#), None);
+    }
+}

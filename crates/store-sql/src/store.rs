@@ -1,0 +1,248 @@
+//! The port, verb by verb, handed to the transactions that do the work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use yard_domain::event::ReleaseReason;
+use yard_domain::ledger::Drift;
+use yard_domain::{
+    Account, Arrival, Cluster, ClusterId, ClusterReport, ClusterSwitch, HistoryLine, InstanceId, JobId,
+    Lease, LeaseScope, Receipt, RetryRules, SubmissionKey, Team, Timestamp, Verdict,
+};
+use yard_ports::store::{
+    ActiveAttempt, AttemptRef, ClaimRequest, ClaimedJob, EndOrder, JobFilter, JobRow, JobView, LaunchBatch,
+    PlacementInput, PlacementOrder, PlacementReport, QueueStats, QueueView, Recorded, StopAnswer, Store,
+    StoreError, StoreLimits, SweepReport, WaitNote,
+};
+
+use crate::backend::Backend;
+use crate::load::Shapes;
+use crate::tx::{RetryOptions, Runner, Work};
+use crate::{audit, catalog, claim, ends, intake, launch, leases, load, placement, sweep, views};
+
+/// How the store behaves, whatever the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// The clocks that the store sets.
+    pub limits: StoreLimits,
+    /// How transactions are redone.
+    pub retry: RetryOptions,
+}
+
+impl From<StoreLimits> for StoreOptions {
+    fn from(limits: StoreLimits) -> Self {
+        Self { limits, retry: RetryOptions::default() }
+    }
+}
+
+/// The store on some database.
+pub struct SqlStore {
+    runner: Runner,
+    limits: StoreLimits,
+    shapes: Shapes,
+}
+
+impl SqlStore {
+    /// The store on `backend`, whose schema must have been checked.
+    pub fn new(backend: Arc<dyn Backend>, options: StoreOptions) -> Self {
+        let runner = Runner { backend, retry: options.retry };
+        Self { runner, limits: options.limits, shapes: Shapes::default() }
+    }
+
+    /// Writes the rows that every installation has, unless they are there. Adapters call it after migrating.
+    pub async fn seed(&self) -> Result<(), StoreError> {
+        self.run(catalog::Seed).await
+    }
+
+    async fn run<W: Work>(&self, work: W) -> Result<W::Out, StoreError> {
+        self.runner.run(&work).await
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.run(catalog::Now).await
+    }
+
+    async fn instance(&self) -> Result<InstanceId, StoreError> {
+        self.run(catalog::Instance).await
+    }
+
+    async fn sync_catalog(&self, teams: &[Team], clusters: &[Cluster]) -> Result<(), StoreError> {
+        self.run(catalog::SyncCatalog { teams, clusters }).await
+    }
+
+    async fn accept(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError> {
+        self.run(intake::Accept { arrivals }).await
+    }
+
+    async fn receipt(&self, key: &SubmissionKey) -> Result<Option<Receipt>, StoreError> {
+        self.run(intake::FindReceipt { key }).await
+    }
+
+    async fn acquire_lease(
+        &self,
+        scope: &LeaseScope,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.run(leases::Acquire { scope, holder, ttl }).await
+    }
+
+    async fn renew_leases(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Option<Lease>>, StoreError> {
+        self.run(leases::Renew { leases, ttl }).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.run(leases::Release { lease }).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.run(leases::Leases).await
+    }
+
+    async fn load_placement_input(&self, view: QueueView) -> Result<PlacementInput, StoreError> {
+        self.run(load::LoadInput { view, shapes: &self.shapes }).await
+    }
+
+    async fn claim(&self, lease: &Lease, requests: &[ClaimRequest]) -> Result<Vec<ClaimedJob>, StoreError> {
+        self.run(claim::Claim { lease, requests }).await
+    }
+
+    async fn commit_placements(
+        &self,
+        lease: &Lease,
+        orders: &[PlacementOrder],
+    ) -> Result<PlacementReport, StoreError> {
+        self.run(placement::CommitPlacements { lease, orders, limits: self.limits }).await
+    }
+
+    async fn release_claims(
+        &self,
+        lease: &Lease,
+        jobs: &[JobId],
+        reason: ReleaseReason,
+    ) -> Result<u32, StoreError> {
+        self.run(claim::ReleaseClaims { lease, jobs, reason }).await
+    }
+
+    async fn note_waits(&self, lease: &Lease, notes: &[WaitNote]) -> Result<(), StoreError> {
+        self.run(claim::NoteWaits { lease, notes }).await
+    }
+
+    async fn sweep_clocks(
+        &self,
+        lease: &Lease,
+        rules: &RetryRules,
+        limit: u32,
+    ) -> Result<SweepReport, StoreError> {
+        let mut report = SweepReport::default();
+        let mut left = limit;
+        report.woken = self.run(sweep::Wake { lease, limit: left }).await?;
+        left = left.saturating_sub(report.woken);
+        report.expired = self.run(sweep::Expire { lease, limit: left }).await?;
+        left = left.saturating_sub(report.expired);
+        report.reclaimed = self.run(sweep::Reclaim { lease, limit: left }).await?;
+        left = left.saturating_sub(report.reclaimed);
+        let unplace = sweep::Unplace { lease, rules, limit: left, limits: self.limits };
+        report.unplaced = self.run(unplace).await?;
+        Ok(report)
+    }
+
+    async fn begin_launches(&self, lease: &Lease, max: u32) -> Result<LaunchBatch, StoreError> {
+        self.run(launch::BeginLaunches { lease, max, limits: self.limits }).await
+    }
+
+    async fn active_attempts(
+        &self,
+        cluster: &ClusterId,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> Result<Vec<ActiveAttempt>, StoreError> {
+        self.run(launch::ActiveAttempts { cluster, after, limit }).await
+    }
+
+    async fn stop_wishes(&self, cluster: &ClusterId) -> Result<Vec<AttemptRef>, StoreError> {
+        self.run(launch::StopWishes { cluster }).await
+    }
+
+    async fn record_started(
+        &self,
+        lease: &Lease,
+        attempts: &[AttemptRef],
+    ) -> Result<Vec<Recorded>, StoreError> {
+        self.run(launch::RecordStarted { lease, attempts }).await
+    }
+
+    async fn record_ends(
+        &self,
+        lease: &Lease,
+        rules: &RetryRules,
+        ends: &[EndOrder],
+    ) -> Result<Vec<Recorded>, StoreError> {
+        self.run(ends::RecordEnds { lease, rules, ends }).await
+    }
+
+    async fn report_cluster(&self, lease: &Lease, report: &ClusterReport) -> Result<(), StoreError> {
+        self.run(catalog::ReportCluster { lease, report }).await
+    }
+
+    async fn are_current(
+        &self,
+        cluster: &ClusterId,
+        attempts: &[AttemptRef],
+    ) -> Result<Vec<bool>, StoreError> {
+        self.run(launch::AreCurrent { cluster, attempts }).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        self.run(views::FindJob { id }).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError> {
+        self.run(views::ListJobs { filter }).await
+    }
+
+    async fn history(&self, id: JobId, after_seq: u32, limit: u32) -> Result<Vec<HistoryLine>, StoreError> {
+        self.run(views::FindHistory { id, after_seq, limit }).await
+    }
+
+    async fn request_stop(&self, id: JobId, by: &str, reason: &str) -> Result<StopAnswer, StoreError> {
+        self.run(views::RequestStop { id, by, reason }).await
+    }
+
+    async fn switch_cluster(
+        &self,
+        id: &ClusterId,
+        switch: ClusterSwitch,
+        by: &str,
+    ) -> Result<bool, StoreError> {
+        self.run(catalog::SwitchCluster { id, switch, by }).await
+    }
+
+    async fn clusters(&self) -> Result<Vec<Cluster>, StoreError> {
+        self.run(catalog::Clusters).await
+    }
+
+    async fn teams(&self) -> Result<Vec<Team>, StoreError> {
+        self.run(catalog::Teams).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        self.run(catalog::Accounts).await
+    }
+
+    async fn stats(&self) -> Result<QueueStats, StoreError> {
+        self.run(views::Stats).await
+    }
+
+    async fn audit(&self) -> Result<Vec<Drift>, StoreError> {
+        self.run(audit::Audit).await
+    }
+
+    async fn purge(&self, keep: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.run(audit::Purge { keep, limit }).await
+    }
+}
