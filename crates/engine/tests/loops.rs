@@ -1,6 +1,6 @@
 //! The loops over the real SQLite store and clusters in memory: whole lives of jobs, failures, takeovers.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("yard.db");
         let limits =
-            StoreLimits { place_deadline: Duration::from_secs(60), launch_deadline: Duration::from_secs(5) };
+            StoreLimits { place_deadline: Duration::from_mins(1), launch_deadline: Duration::from_secs(5) };
         let options = yard_store_sqlite::SqliteOptions::new(limits);
         yard_store_sqlite::migrate(&path, &options).await.unwrap();
         let store = yard_store_sqlite::connect(&path, &options).await.unwrap();
@@ -101,7 +101,7 @@ impl World {
                 priority: Priority::default(),
                 clusters: ClusterSelector::default(),
                 retry: RetryPolicy { max_retries: retries },
-                timeouts: Timeouts { queue: Duration::from_secs(600), run },
+                timeouts: Timeouts { queue: Duration::from_mins(10), run },
                 metadata: BTreeMap::new(),
             },
             document: r#"{"v":1,"team":"ads","entrypoint":"true"}"#.into(),
@@ -121,7 +121,7 @@ impl World {
     async fn submit_many(&mut self, n: u32) -> Vec<JobId> {
         let mut jobs = Vec::new();
         for i in 0..n {
-            jobs.push(self.submit(if i % 2 == 0 { "ads" } else { "lab" }, 0, Duration::from_secs(60)).await);
+            jobs.push(self.submit(if i % 2 == 0 { "ads" } else { "lab" }, 0, Duration::from_mins(1)).await);
         }
         jobs
     }
@@ -157,7 +157,7 @@ impl World {
             .map(|(id, driver)| {
                 let launches = LaunchLimits { rate_per_s: 1_000.0, burst: 100, in_flight_max: 50 };
                 let driver = Arc::new(driver.clone());
-                (id.parse().unwrap(), ClusterRuntime { driver, launches, jobs_max: 100, resync: PATIENCE })
+                (id.parse().unwrap(), ClusterRuntime { driver, launches, reads_capacity: false, jobs_max: 100, resync: PATIENCE })
             })
             .collect();
         let dispatchers = Dispatchers::new(shared, runtimes, 2);
@@ -268,8 +268,8 @@ async fn jobs_run_to_their_end_on_both_clusters_within_quota() {
 #[tokio::test]
 async fn failures_are_retried_by_cause_and_given_up() {
     let mut world = World::new(NullPlan::succeed_after(Duration::ZERO)).await;
-    let flaky = world.submit("lab", 2, Duration::from_secs(60)).await;
-    let hopeless = world.submit("lab", 1, Duration::from_secs(60)).await;
+    let flaky = world.submit("lab", 2, Duration::from_mins(1)).await;
+    let hopeless = world.submit("lab", 1, Duration::from_mins(1)).await;
     for driver in world.clusters.values() {
         driver.set_script(move |request| {
             let fails = request.job == hopeless || (request.job == flaky && request.attempt.0 < 3);
@@ -382,7 +382,7 @@ async fn two_replicas_share_the_clusters() {
 #[tokio::test]
 async fn a_silent_cluster_keeps_its_jobs_until_its_grace_ends() {
     let mut world = World::new(NullPlan::endless()).await;
-    let job = world.submit("lab", 0, Duration::from_secs(60)).await;
+    let job = world.submit("lab", 0, Duration::from_mins(1)).await;
     let grace = DispatcherSettings {
         unreachable_after: Duration::from_millis(200),
         lost_grace: Duration::from_secs(3),

@@ -1,3 +1,131 @@
-//! One queue in, many Ray clusters out: the binary.
+//! The `yard` command.
 
-fn main() {}
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use yard::compose::{self, SHIM_COMMAND, Schema};
+use yard::config::{Config, Environment, Summary};
+use yard::serve::Role;
+use yard::{dev, run, telemetry};
+
+/// One queue in, many Ray clusters out.
+#[derive(Debug, Parser)]
+#[command(name = "yard", version, about, long_about = None, after_help = yard_cli::EXIT_CODES_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: yard_cli::Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the API, the intake, the scheduler and the dispatchers (or some of them).
+    Serve {
+        /// The configuration file.
+        #[arg(long, default_value = "yard.toml")]
+        config: PathBuf,
+        /// What this process does.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        roles: Vec<Role>,
+    },
+    /// Bring the database's schema up to date.
+    Migrate {
+        /// The configuration file.
+        #[arg(long, default_value = "yard.toml")]
+        config: PathBuf,
+    },
+    /// Say what is wrong with a configuration, all at once.
+    CheckConfig {
+        /// The configuration file.
+        #[arg(long, default_value = "yard.toml")]
+        config: PathBuf,
+    },
+    /// Run the whole product on this machine, with nothing to install but Python 3.
+    Dev(dev::Args),
+    #[command(name = SHIM_COMMAND, hide = true)]
+    ProcessShim {
+        /// The attempt's folder.
+        target: std::ffi::OsString,
+    },
+    #[command(flatten)]
+    Client(yard_cli::Command),
+}
+
+/// The exit code for a wrong configuration or a part that can't be put together.
+const EXIT_SETUP: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The shim is a process per attempt: it stays small, with no runtime.
+    if let Command::ProcessShim { target } = cli.command {
+        return ExitCode::from(u8::try_from(yard_driver_process::shim_main(&target)).unwrap_or(1));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("can't start: {error}")),
+    };
+    let code = runtime.block_on(dispatch(cli));
+    // Nothing that still runs in the background may hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+async fn dispatch(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Serve { config, roles } => {
+            let roles: BTreeSet<Role> =
+                if roles.is_empty() { Role::all() } else { roles.into_iter().collect() };
+            match load(&config) {
+                Ok(config) => serve(&config, &roles).await,
+                Err(code) => code,
+            }
+        }
+        Command::Migrate { config } => match load(&config) {
+            Ok(config) => migrate(&config).await,
+            Err(code) => code,
+        },
+        Command::CheckConfig { config } => match load(&config) {
+            Ok(config) => {
+                print!("{}", Summary(&config));
+                println!("the configuration is valid");
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        },
+        Command::Dev(args) => dev::run(args).await,
+        Command::ProcessShim { .. } => ExitCode::FAILURE,
+        Command::Client(command) => {
+            ExitCode::from(u8::try_from(yard_cli::run(command, &cli.global).await).unwrap_or(1))
+        }
+    }
+}
+
+fn load(path: &std::path::Path) -> Result<Config, ExitCode> {
+    Config::load(path, &Environment::of_process()).map_err(|errors| fail(&errors.to_string()))
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::from(EXIT_SETUP)
+}
+
+async fn serve(config: &Config, roles: &BTreeSet<Role>) -> ExitCode {
+    let metrics = match telemetry::init(&config.log) {
+        Ok(metrics) => metrics,
+        Err(error) => return fail(&format!("can't set up logging and metrics: {error}")),
+    };
+    run::serve(config, roles, metrics).await
+}
+
+async fn migrate(config: &Config) -> ExitCode {
+    match compose::open_store(config, Schema::Migrate).await {
+        Ok(_) => {
+            println!("the schema is up to date");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&format!("migration failed: {error}")),
+    }
+}

@@ -2,21 +2,22 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use yard_domain::{Cluster, ClusterId, Team, TeamId};
+use yard_domain::{Cluster, ClusterId, Team};
+use yard_engine::catalog::Doors;
 use yard_engine::dispatch::{ClusterRuntime, Dispatchers, Shared};
 use yard_engine::intake::{IdSource, Intake};
 use yard_engine::keeper::Keeper;
 use yard_engine::placement::Scheduler;
 use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
 use yard_engine::sweep::Sweeper;
-use yard_engine::{Ending, Nudges, Process, catalog};
-use yard_ports::{Driver, Inbox, Store, StoreError};
+use yard_engine::{Catalog, Ending, Nudges, Process, catalog};
+use yard_ports::{Inbox, Store, StoreError};
 use yard_wire::{Defaults, Limits};
 
 /// What a process does.
@@ -43,8 +44,6 @@ impl Role {
 pub struct Queue {
     /// How to talk to it.
     pub inbox: Arc<dyn Inbox>,
-    /// The teams that it may submit for; `None` is all.
-    pub teams: Option<Vec<TeamId>>,
     /// Limits and times.
     pub settings: IntakeSettings,
 }
@@ -61,6 +60,10 @@ pub struct Installation {
     pub runtimes: HashMap<ClusterId, ClusterRuntime>,
     /// Where submissions come from.
     pub queues: Vec<Queue>,
+    /// Which teams each queue may submit for.
+    pub doors: Doors,
+    /// How long the catalogue that submissions are checked against may lag behind the store.
+    pub catalog_refresh: Duration,
     /// Bounds on a submission.
     pub limits: Limits,
     /// What a submission leaves out.
@@ -106,9 +109,6 @@ impl Running {
     }
 }
 
-/// How long the catalogue that submissions are checked against may lag behind the store.
-const CATALOG_INTERVAL: Duration = Duration::from_secs(2);
-
 /// Starts the loops. `listener` is needed for the API role. `holder` names this process among all live ones.
 pub async fn start(
     plan: Installation,
@@ -119,7 +119,8 @@ pub async fn start(
 ) -> Result<Running, StoreError> {
     plan.store.sync_catalog(&plan.teams, &plan.clusters).await?;
     let instance = plan.store.instance().await?;
-    let (catalog, catalog_loop) = catalog::load(plan.store.clone(), CATALOG_INTERVAL).await?;
+    let (catalog, catalog_loop) =
+        catalog::load(plan.store.clone(), plan.doors.clone(), plan.catalog_refresh).await?;
     let mut process = Process::new();
     let soft = process.soft();
     let nudges = Nudges::default();
@@ -196,6 +197,26 @@ fn start_scheduler(process: &mut Process, plan: &Installation, keeper: &Keeper, 
         retry: plan.dispatcher.retry,
     };
     process.spawn("sweeper", sweeper.run(soft));
+}
+
+fn api_state(plan: &Installation, catalog: &Catalog, nudges: &Nudges, ids: IdSource) -> yard_server::AppState {
+    let drivers = plan.runtimes.iter().map(|(id, runtime)| (id.clone(), runtime.driver.clone()));
+    let (nudges, ids) = (nudges.clone(), Mutex::new(ids));
+    yard_server::AppState {
+        store: plan.store.clone(),
+        drivers: Arc::new(drivers.collect()),
+        admission: catalog.receiver(),
+        limits: Arc::new(plan.limits.clone()),
+        defaults: Arc::new(plan.defaults.clone()),
+        nudge: Arc::new(move || {
+            nudges.scheduler();
+            nudges.all_dispatchers();
+        }),
+        new_id: Arc::new(move || ids.lock().unwrap_or_else(PoisonError::into_inner).next_id()),
+        metrics: plan.metrics.clone(),
+        config: Arc::new(plan.server.clone()),
+        shutdown: CancellationToken::new(),
+    }
 }
 
 async fn serve_api(listener: TcpListener, state: yard_server::AppState, soft: CancellationToken) {

@@ -506,6 +506,9 @@ impl Actor {
     }
 
     fn read_capacity(&mut self) {
+        if !self.runtime.reads_capacity {
+            return;
+        }
         let driver = self.runtime.driver.clone();
         self.calls.spawn(async move { Done::Capacity(driver.capacity().await) });
     }

@@ -40,6 +40,8 @@ pub struct ClusterRuntime {
     pub driver: Arc<dyn Driver>,
     /// How fast it may be driven.
     pub launches: LaunchLimits,
+    /// Whether its capacity is read from it; otherwise it is declared, and the store has it.
+    pub reads_capacity: bool,
     /// Jobs on its head at once, for a capacity that is read from the cluster.
     pub jobs_max: u64,
     /// Pause between full comparisons of what is known here with what the store says.
@@ -151,6 +153,7 @@ impl Dispatchers {
             ClusterRuntime {
                 driver: Arc::new(absent::AbsentDriver),
                 launches: LaunchLimits::default(),
+                reads_capacity: false,
                 jobs_max: 0,
                 resync: Duration::from_mins(5),
             }

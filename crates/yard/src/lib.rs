@@ -1,0 +1,9 @@
+//! The binary's parts: configuration, telemetry, putting the parts together, and `yard dev`.
+
+pub mod compose;
+pub mod config;
+pub mod dev;
+pub mod run;
+pub mod serve;
+pub mod telemetry;
+mod wall_clock;
