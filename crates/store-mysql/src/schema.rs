@@ -10,8 +10,24 @@ use crate::convert::classify;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/mysql");
 
+/// Longest wait for another process that migrates the same database, in seconds.
+const LOCK_WAIT_S: u32 = 600;
+
+/// Brings the schema up to date. Several processes may try at once: one does it, the others wait for it.
 pub(crate) async fn migrate(pool: &MySqlPool) -> Result<(), StoreError> {
-    MIGRATIONS.run(pool).await.map_err(|e| StoreError::Schema(format!("can't migrate: {e}")))
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    // sqlx locks too, but with a wait of -1, which is 'for ever' to MySQL and 'not at all' to MariaDB.
+    let lock = "SELECT GET_LOCK(LEFT(CONCAT('yard.migrate:', DATABASE()), 64), ?)";
+    let locked: Option<i64> =
+        sqlx::query_scalar(lock).bind(LOCK_WAIT_S).fetch_one(&mut *connection).await.map_err(unavailable)?;
+    if locked != Some(1) {
+        return Err(StoreError::Unavailable("another process is migrating this database".to_owned()));
+    }
+    let migrated = MIGRATIONS.run(&mut *connection).await;
+    // The lock goes with the connection, so it must not go back to the pool.
+    let closed = connection.close().await;
+    migrated.map_err(|e| StoreError::Schema(format!("can't migrate: {e}")))?;
+    closed.map_err(unavailable)
 }
 
 pub(crate) async fn check(pool: &MySqlPool) -> Result<(), StoreError> {
