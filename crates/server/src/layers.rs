@@ -20,8 +20,9 @@ use yard_wire::views::ProblemCode;
 use crate::config::ServerConfig;
 use crate::problem::ApiError;
 
-/// Who asks, as written into histories. Until there are logins, everybody who reaches the server is this.
-pub(crate) const CALLER: &str = "user:anonymous";
+/// Who asks, as written into histories (`user:anonymous`). Until there are logins, everybody who reaches the server
+/// is this.
+pub(crate) const CALLER: &str = "anonymous";
 
 /// This request's own id: in the answer's `x-request-id`, and in the receipt of a submission.
 #[derive(Debug, Clone)]
@@ -98,5 +99,89 @@ fn class(status: StatusCode) -> &'static str {
         300..=399 => "3xx",
         400..=499 => "4xx",
         _ => "5xx",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use axum::routing::get;
+    use tokio::sync::Notify;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(app: Router, request: Request) -> (u16, serde_json::Value) {
+        let response = app.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    fn to(path: &str) -> Request {
+        Request::get(path).body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        #[expect(clippy::panic, reason = "what is tested")]
+        async fn bad() {
+            panic!("secret detail");
+        }
+        let app = surround(guard(Router::new().route("/", get(bad)), &ServerConfig::default()));
+        let (status, problem) = ask(app, to("/")).await;
+        assert_eq!((status, problem["code"].as_str()), (500, Some("internal")));
+        assert!(!problem.to_string().contains("secret"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_too_long_is_cut_off() {
+        let slow = get(async || tokio::time::sleep(Duration::from_mins(10)).await);
+        let config = ServerConfig { request_timeout: Duration::from_secs(3), ..ServerConfig::default() };
+        let app = surround(guard(Router::new().route("/", slow), &config));
+        let started = tokio::time::Instant::now();
+        let (status, problem) = ask(app, to("/")).await;
+        assert_eq!((status, problem["code"].as_str()), (504, Some("timeout")));
+        assert_eq!(started.elapsed().as_secs(), 3);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_limit_requests_are_told_to_come_back() {
+        let (inside, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let handler = {
+            let (inside, go) = (inside.clone(), go.clone());
+            get(async move || {
+                inside.notify_one();
+                go.notified().await;
+            })
+        };
+        let config = ServerConfig { concurrency_max: 1, ..ServerConfig::default() };
+        let app = surround(guard(Router::new().route("/", handler), &config));
+        let first = tokio::spawn(ask(app.clone(), to("/")));
+        inside.notified().await;
+        let busy = app.clone().oneshot(to("/")).await.unwrap();
+        assert_eq!((busy.status().as_u16(), busy.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+        go.notify_one();
+        assert_eq!(first.await.unwrap().0, 200);
+        go.notify_one();
+        assert_eq!(ask(app, to("/")).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn a_page_of_another_site_can_look_but_not_act() {
+        let handler = get(async || "ok").post(async || "ok");
+        let app = surround(guard(Router::new().route("/", handler), &ServerConfig::default()));
+        let request = |method: &str, name: &str, value: &str| {
+            let request = Request::builder().method(method).uri("/").header("host", "127.0.0.1:8920");
+            request.header(name, value).body(Body::empty()).unwrap()
+        };
+        let (status, problem) = ask(app.clone(), request("POST", "sec-fetch-site", "cross-site")).await;
+        assert_eq!((status, problem["code"].as_str()), (403, Some("cross_site")));
+        assert_eq!(ask(app.clone(), request("POST", "origin", "http://evil.example")).await.0, 403);
+        assert_eq!(ask(app.clone(), request("POST", "sec-fetch-site", "same-origin")).await.0, 200);
+        assert_eq!(ask(app.clone(), request("POST", "accept", "*/*")).await.0, 200);
+        assert_eq!(ask(app, request("GET", "sec-fetch-site", "cross-site")).await.0, 200);
     }
 }

@@ -39,3 +39,62 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub(crate) async fn serve() -> Json<utoipa::openapi::OpenApi> {
     Json(document())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use yard_wire::views::ProblemCode;
+
+    use super::*;
+    use crate::testing::World;
+
+    /// Path and method of every operation in the document.
+    fn operations() -> Vec<(String, String)> {
+        let document = serde_json::to_value(document()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let of = |(path, item): (&String, &serde_json::Value)| {
+            let methods = item.as_object().unwrap().keys().map(|m| m.to_uppercase());
+            methods.map(|m| (path.clone(), m)).collect::<Vec<_>>()
+        };
+        paths.iter().flat_map(of).collect()
+    }
+
+    #[tokio::test]
+    async fn every_described_operation_is_there_and_others_are_problems() {
+        let world = World::new().await;
+        assert_eq!(operations().len(), 15);
+        for (path, method) in operations() {
+            let real = path.replace("{id}", "no-such").replace("{team}", "a").replace("{key}", "b");
+            let request = Request::builder().method(method.as_str()).uri(&real).body(Body::empty()).unwrap();
+            let answer = world.send(request).await;
+            let code =
+                serde_json::from_slice::<serde_json::Value>(&answer.bytes).unwrap_or_default()["detail"]
+                    .clone();
+            assert_ne!(answer.status.as_u16(), 405, "{method} {path}");
+            assert!(!code.as_str().unwrap_or_default().contains("no such page"), "{method} {path}");
+            let request = Request::builder().method("PATCH").uri(&real).body(Body::empty()).unwrap();
+            let answer = world.send(request).await;
+            answer.problem(405, "method_not_allowed");
+            assert!(answer.headers["allow"].to_str().unwrap().contains(&method), "{method} {path}");
+        }
+        world.get("/v2/jobs").await.problem(404, "not_found");
+        assert_eq!(world.get("/openapi.json").await.json()["info"]["title"], "Switchyard");
+    }
+
+    #[test]
+    fn the_handbook_names_every_operation_and_problem() {
+        let handbook = include_str!("../../../docs/http-api.md");
+        for (path, method) in operations() {
+            assert!(
+                handbook.contains(&format!("`{method} {path}`")),
+                "{method} {path} is not in docs/http-api.md"
+            );
+        }
+        for code in ProblemCode::ALL {
+            let (name, status, _) = code.parts();
+            let row = format!("| `{name}` | {status} |");
+            assert!(handbook.contains(&row), "{row} is not in docs/http-api.md");
+        }
+    }
+}

@@ -115,3 +115,55 @@ impl From<DriverError> for ApiError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use yard_domain::LeaseToken;
+
+    use super::*;
+
+    #[test]
+    fn the_store_s_errors_say_what_to_do_and_nothing_about_the_inside() {
+        let cases = [
+            (
+                StoreError::Unavailable("mysql://yard:hunter2@db.internal refused".to_owned()),
+                503,
+                "unavailable",
+            ),
+            (
+                StoreError::Schema("the schema is version 3; this binary knows 1 to 2".to_owned()),
+                503,
+                "unavailable",
+            ),
+            (
+                StoreError::Inconsistent {
+                    table: "jobs",
+                    row: "j-1".to_owned(),
+                    problem: "hunter2".to_owned(),
+                },
+                500,
+                "internal",
+            ),
+            (StoreError::LeaseLost { scope: "hunter2".to_owned(), token: LeaseToken(1) }, 500, "internal"),
+            (
+                StoreError::Rejected { context: "accept", reason: "near 'hunter2'".to_owned() },
+                500,
+                "internal",
+            ),
+        ];
+        for (error, status, code) in cases {
+            let api = ApiError::from(error);
+            let text = serde_json::to_string(api.problem()).unwrap();
+            assert_eq!((api.problem().status, api.problem().code.as_str()), (status, code), "{text}");
+            assert!(!text.contains("hunter2") && !text.contains("db.internal"), "{text}");
+            let response = api.into_response();
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), status == 503, "{text}");
+        }
+        let row = ApiError::from(StoreError::Inconsistent {
+            table: "jobs",
+            row: "j-1".to_owned(),
+            problem: String::new(),
+        });
+        assert_eq!(row.problem().detail, "table jobs, row j-1: does not fit the model");
+    }
+}

@@ -36,3 +36,36 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: Cancellatio
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ServerConfig;
+    use crate::testing::{Log, World};
+
+    #[tokio::test]
+    async fn it_serves_on_a_socket_and_stops_when_told_even_with_a_stream_open() {
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let config = ServerConfig { drain_timeout: Duration::from_mins(10), ..ServerConfig::default() };
+        let world = World::with(config).await;
+        let id = world.job("k").await;
+        let attempt = world.run(id, "east").await;
+        let name = yard_domain::RemoteName::new(id, attempt).to_string();
+        world.driver.logs.lock().unwrap().insert(name, Log::Text("so far"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, world.state.clone(), stop.clone()));
+        let job: serde_json::Value =
+            reqwest::get(format!("{base}/v1/jobs/{id}")).await.unwrap().json().await.unwrap();
+        assert_eq!(job["state"], "running");
+        let mut log = reqwest::get(format!("{base}/v1/jobs/{id}/logs?follow=true")).await.unwrap();
+        assert_eq!(&log.chunk().await.unwrap().unwrap()[..], b"so far");
+        stop.cancel();
+        assert!(log.chunk().await.is_err(), "the stream is cut, not ended");
+        serving.await.unwrap().unwrap();
+        assert!(reqwest::get(&base).await.unwrap_err().is_connect());
+    }
+}

@@ -1,1 +1,243 @@
+//! What the routes' tests start from: the real SQLite store, a scripted driver, and requests without a socket.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use yard_domain::lifecycle::AttemptEnd;
+use yard_domain::{
+    AttemptNumber, Capacity, Cluster, ClusterHealth, ClusterReport, ClusterSwitch, JobId, Lease, LeaseScope,
+    Limits, RemoteName, Request as Amounts, RetryRules, Team,
+};
+use yard_ports::store::{AttemptRef, ClaimRequest, EndOrder, PlacementOrder, Store, StoreLimits};
+use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream};
+use yard_store_sqlite::SqliteOptions;
+use yard_wire::Admission;
+
+use crate::{AppState, ServerConfig, router};
+
+const LONG: Duration = Duration::from_mins(5);
+
+/// A driver whose logs are written by the test. Nothing else of it is used by the server.
+#[derive(Default)]
+pub(crate) struct LogDriver {
+    /// What `logs` answers, by remote name; what is not there is not found.
+    pub(crate) logs: Mutex<HashMap<String, Log>>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Log {
+    /// These bytes from the beginning; a follower gets no end after them.
+    Text(&'static str),
+    /// Breaks off after these bytes.
+    Broken(&'static str),
+    /// The call itself fails.
+    Fails(DriverError),
+}
+
+#[async_trait]
+impl Driver for LogDriver {
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+
+    async fn launch(&self, _: &LaunchRequest) -> Result<LaunchOutcome, DriverError> {
+        Err(DriverError::Refused("not for this test".to_owned()))
+    }
+
+    fn observe(&self) -> ObservationStream {
+        stream::pending().boxed()
+    }
+
+    async fn stop(&self, _: &RemoteName) -> Result<(), DriverError> {
+        Err(DriverError::NotFound)
+    }
+
+    async fn forget(&self, _: &RemoteName) -> Result<(), DriverError> {
+        Err(DriverError::NotFound)
+    }
+
+    async fn logs(&self, name: &RemoteName, offset: u64, follow: bool) -> Result<LogStream, DriverError> {
+        let log = self.logs.lock().unwrap().get(name.as_str()).cloned().ok_or(DriverError::NotFound)?;
+        let offset = usize::try_from(offset).unwrap();
+        let rest = |text: &'static str| {
+            stream::iter([Ok(Bytes::from_static(&text.as_bytes()[offset.min(text.len())..]))])
+        };
+        match log {
+            Log::Text(text) if follow => Ok(rest(text).chain(stream::pending()).boxed()),
+            Log::Text(text) => Ok(rest(text).boxed()),
+            Log::Broken(text) => {
+                let end = stream::iter([Err(DriverError::Unclear("at 10.0.0.7".to_owned()))]);
+                Ok(rest(text).chain(end).boxed())
+            }
+            Log::Fails(error) => Err(error),
+        }
+    }
+
+    async fn capacity(&self) -> Result<Option<Capacity>, DriverError> {
+        Ok(None)
+    }
+}
+
+/// A server over a fresh store with the teams `ads` (4 cpus) and `search` and the clusters `east` (16 cpus, 8 gpus;
+/// with [`LogDriver`]) and `west` (2 cpus; without a driver).
+pub(crate) struct World {
+    pub(crate) state: AppState,
+    pub(crate) driver: Arc<LogDriver>,
+    pub(crate) nudges: Arc<AtomicUsize>,
+    _folder: TempDir,
+}
+
+/// An answer, read to its end.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|e| panic!("{e}: {:?}", self.bytes))
+    }
+
+    /// Checks that it is a problem document of this code; returns it.
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
+        let problem = self.json();
+        assert_eq!((self.status.as_u16(), problem["code"].as_str()), (status, Some(code)), "{problem}");
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("urn:yard:problem:{code}"));
+        problem
+    }
+}
+
+fn cluster(id: &str, cpu: u64, gpu: u64) -> Cluster {
+    Cluster {
+        id: id.parse().unwrap(),
+        driver: "scripted".to_owned(),
+        labels: [].into(),
+        capacity: Some(Capacity(Amounts { cpu_milli: cpu, gpu_milli: gpu, jobs: 100, ..Amounts::default() })),
+        switch: ClusterSwitch::Open,
+        health: ClusterHealth::Unknown,
+        last_seen: None,
+        configured: true,
+        message: None,
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(ServerConfig::default()).await
+    }
+
+    pub(crate) async fn with(config: ServerConfig) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::new(StoreLimits { place_deadline: LONG, launch_deadline: LONG });
+        let file = folder.path().join("yard.db");
+        yard_store_sqlite::migrate(&file, &options).await.unwrap();
+        let store = yard_store_sqlite::connect(&file, &options).await.unwrap();
+        let quota = Limits { cpu_milli: Some(4_000), ..Limits::default() };
+        let teams = vec![
+            Team { id: "ads".parse().unwrap(), quota, weight: 1 },
+            Team { id: "search".parse().unwrap(), quota: Limits::default(), weight: 2 },
+        ];
+        let clusters = vec![cluster("east", 16_000, 8_000), cluster("west", 2_000, 0)];
+        store.sync_catalog(&teams, &clusters).await.unwrap();
+        let (driver, nudges) = (Arc::new(LogDriver::default()), Arc::new(AtomicUsize::new(0)));
+        let (counted, ids) = (nudges.clone(), AtomicU64::new(1));
+        let drivers = HashMap::from([("east".parse().unwrap(), driver.clone() as Arc<dyn Driver>)]);
+        let state = AppState {
+            store,
+            drivers: Arc::new(drivers),
+            admission: watch::channel(Arc::new(Admission::new(teams, clusters, [].into()))).1,
+            limits: Arc::default(),
+            defaults: Arc::default(),
+            nudge: Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)),
+            new_id: Arc::new(move || JobId::new(ids.fetch_add(1, Ordering::Relaxed), [0; 10])),
+            metrics: PrometheusBuilder::new().build_recorder().handle(),
+            config: Arc::new(config),
+            shutdown: CancellationToken::new(),
+        };
+        Self { state, driver, nudges, _folder: folder }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = router(self.state.clone()).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 10 << 20).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, bytes }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    /// Submits a job of the team `search`; returns its id.
+    pub(crate) async fn job(&self, key: &str) -> JobId {
+        let document = json!({"v": 1, "team": "search", "key": key, "entrypoint": "python x.py"});
+        let answer = self.post("/v1/jobs", &document).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.bytes);
+        answer.json()["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn nudged(&self) -> usize {
+        self.nudges.load(Ordering::Relaxed)
+    }
+
+    async fn lease(&self, scope: LeaseScope) -> Lease {
+        self.state.store.acquire_lease(&scope, "test", LONG).await.unwrap().unwrap()
+    }
+
+    /// Places a queued job on a cluster, launches it and shows it running.
+    pub(crate) async fn run(&self, job: JobId, cluster: &str) -> AttemptNumber {
+        let store: &dyn Store = &*self.state.store;
+        let id: yard_domain::ClusterId = cluster.parse().unwrap();
+        let dispatcher = self.lease(LeaseScope::Dispatch(id.clone())).await;
+        let report = ClusterReport {
+            cluster: id.clone(),
+            health: ClusterHealth::Ready,
+            capacity: None,
+            message: None,
+        };
+        store.report_cluster(&dispatcher, &report).await.unwrap();
+        let scheduler = self.lease(LeaseScope::Scheduler("test".to_owned())).await;
+        let view = store.job(job).await.unwrap().unwrap();
+        let team = view.lifecycle.team.clone();
+        let claim = ClaimRequest { team: team.clone(), shape: view.shape, max: 1 };
+        assert_eq!(store.claim(&scheduler, &[claim]).await.unwrap()[0].id, job);
+        let order = PlacementOrder { job, team, cluster: id };
+        let report = store.commit_placements(&scheduler, &[order]).await.unwrap();
+        assert_eq!(report.placed.len(), 1, "{report:?}");
+        let batch = store.begin_launches(&dispatcher, 1).await.unwrap();
+        let attempt = batch.orders[0].attempt;
+        store.record_started(&dispatcher, &[AttemptRef { job, attempt }]).await.unwrap();
+        attempt
+    }
+
+    /// Records the end of a running attempt.
+    pub(crate) async fn end(&self, job: JobId, attempt: AttemptNumber, cluster: &str, end: AttemptEnd) {
+        let dispatcher = self.lease(LeaseScope::Dispatch(cluster.parse().unwrap())).await;
+        let order = EndOrder { attempt: AttemptRef { job, attempt }, end, jitter: 1.0 };
+        self.state.store.record_ends(&dispatcher, &RetryRules::default(), &[order]).await.unwrap();
+    }
+}

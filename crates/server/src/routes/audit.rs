@@ -20,3 +20,18 @@ pub(crate) async fn audit(
     params.finish()?;
     Ok(Json(AuditView::from(&state.store.audit().await?[..])))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_running_job_is_charged_exactly() {
+        let world = World::new().await;
+        let id = world.job("a").await;
+        world.run(id, "east").await;
+        assert_eq!(world.get("/v1/audit").await.json(), json!({"exact": true, "drift": []}));
+    }
+}

@@ -65,3 +65,34 @@ async fn switch(
     }
     Ok(Json(SwitchAnswer { id: id.to_string(), switch: to.code().to_owned() }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn clusters_are_drained_and_resumed() {
+        let world = World::new().await;
+        let id = world.job("a").await;
+        world.run(id, "east").await;
+        let east = async || world.get("/v1/clusters").await.json()["clusters"][0].clone();
+        let shown = east().await;
+        assert_eq!((&shown["health"], &shown["takes_jobs"]), (&json!("ready"), &json!(true)));
+        assert_eq!((&shown["used"]["cpu"], &shown["free"]["cpu"]), (&json!(1.0), &json!(15.0)));
+        let nudged = world.nudged();
+        let drained = world.post("/v1/clusters/east/drain", &json!({})).await;
+        assert_eq!(drained.json(), json!({"id": "east", "switch": "drained"}));
+        assert_eq!(
+            (&east().await["switch"], &east().await["takes_jobs"]),
+            (&json!("drained"), &json!(false))
+        );
+        assert_eq!(world.nudged(), nudged);
+        world.post("/v1/clusters/east/resume", &json!({})).await;
+        assert_eq!(east().await["switch"], "open");
+        assert_eq!(world.nudged(), nudged + 1);
+        world.post("/v1/clusters/nowhere/drain", &json!({})).await.problem(404, "not_found");
+        world.post("/v1/clusters/NO%20NAME/resume", &json!({})).await.problem(404, "not_found");
+    }
+}

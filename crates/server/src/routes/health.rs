@@ -32,3 +32,17 @@ pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Json<Value>,
     let now = asked.map_err(late)??;
     Ok(Json(json!({"ready": true, "database_time": time_text(now)})))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_stopping_process_is_alive_but_not_ready() {
+        let world = World::new().await;
+        assert_eq!(world.get("/readyz").await.json()["ready"], true);
+        world.state.shutdown.cancel();
+        world.get("/readyz").await.problem(503, "unavailable");
+        assert_eq!(world.get("/healthz").await.json()["alive"], true);
+    }
+}

@@ -38,3 +38,29 @@ pub(crate) async fn history(
     let next = if more { lines.last().map(|line| line.seq) } else { None };
     Ok(Json(HistoryView { id: id.to_string(), lines: lines.iter().map(LineView::from).collect(), next }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn history_comes_in_order_and_in_pages() {
+        let world = World::new().await;
+        let id = world.job("k").await;
+        world.run(id, "east").await;
+        let path = format!("/v1/jobs/{id}/history");
+        let all = world.get(&path).await.json();
+        let events: Vec<_> =
+            all["lines"].as_array().unwrap().iter().map(|l| l["event"].as_str().unwrap()).collect();
+        assert_eq!(events, ["accepted", "claimed", "placed", "launch_begun", "started"]);
+        assert_eq!(all.get("next"), None);
+        assert_eq!(all["lines"][2]["data"]["cluster"], "east");
+        let page = world.get(&format!("{path}?limit=2&after=1")).await.json();
+        assert_eq!((&page["lines"][0]["seq"], &page["next"]), (&json!(2), &json!(3)));
+        world.get(&format!("{path}?after=-1")).await.problem(400, "bad_request");
+        world.get("/v1/jobs/00000000-0000-0000-0000-000000000000/history").await.problem(404, "not_found");
+        assert_eq!(world.get(&format!("{path}?after=99")).await.json()["lines"], json!([]));
+    }
+}

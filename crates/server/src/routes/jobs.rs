@@ -66,3 +66,55 @@ impl FromStr for KnownState {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::ServerConfig;
+    use crate::testing::World;
+
+    fn ids(list: &Value) -> Vec<String> {
+        list["jobs"].as_array().unwrap().iter().map(|j| j["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn pages_go_from_the_newest_to_the_last() {
+        let world = World::new().await;
+        let mut made = Vec::new();
+        for i in 0..5 {
+            made.push(world.job(&format!("k{i}")).await.to_string());
+        }
+        made.reverse();
+        let mut seen = Vec::new();
+        let mut path = "/v1/jobs?limit=2".to_owned();
+        loop {
+            let page = world.get(&path).await.json();
+            seen.extend(ids(&page));
+            assert!(yard_wire::views::parse_time(page["now"].as_str().unwrap()).is_some());
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/v1/jobs?limit=2&cursor={next}");
+        }
+        assert_eq!(seen, made);
+    }
+
+    #[tokio::test]
+    async fn filters_narrow_and_every_wrong_parameter_is_named() {
+        let world = World::with(ServerConfig { page_max: 10, ..ServerConfig::default() }).await;
+        let (a, b) = (world.job("a").await, world.job("b").await);
+        world.run(a, "east").await;
+        let found = async |query: &str| ids(&world.get(&format!("/v1/jobs?{query}")).await.json());
+        assert_eq!(found("state=running").await, [a.to_string()]);
+        assert_eq!(found("state=queued,running").await.len(), 2);
+        assert_eq!(found("state=queued&state=failed").await, [b.to_string()]);
+        assert_eq!(found("cluster=east&team=search").await, [a.to_string()]);
+        assert!(found("team=ads").await.is_empty());
+        let wrong = world
+            .get("/v1/jobs?state=asleep&limit=11&team=A&cursor=x&page=2")
+            .await
+            .problem(400, "bad_request");
+        let fields: Vec<_> =
+            wrong["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
+        assert_eq!(fields, ["limit", "team", "state", "cursor", "page"]);
+    }
+}

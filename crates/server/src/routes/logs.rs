@@ -133,3 +133,94 @@ fn bounded(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use futures::StreamExt;
+    use serde_json::json;
+    use tower::ServiceExt;
+    use yard_domain::{AttemptNumber, RemoteName};
+    use yard_ports::DriverError;
+
+    use crate::testing::{Log, World};
+    use crate::{ServerConfig, router};
+
+    #[tokio::test]
+    async fn the_log_of_the_attempt_is_read_from_its_cluster() {
+        let world = World::new().await;
+        let id = world.job("k").await;
+        let path = format!("/v1/jobs/{id}/logs");
+        let problem = world.get(&path).await.problem(409, "no_attempt");
+        assert_eq!(problem["job"], json!(id.to_string()));
+        world.run(id, "east").await;
+        world.get(&path).await.problem(404, "no_log");
+        let name = RemoteName::new(id, AttemptNumber(1)).to_string();
+        let script = |log| world.driver.logs.lock().unwrap().insert(name.clone(), log);
+        script(Log::Text("hello\nworld\n"));
+        let log = world.get(&path).await;
+        assert_eq!((log.status.as_u16(), &log.bytes[..]), (200, &b"hello\nworld\n"[..]));
+        assert_eq!(
+            (&log.headers["x-yard-attempt"], &log.headers["x-yard-cluster"]),
+            (&"1".parse().unwrap(), &"east".parse().unwrap())
+        );
+        assert_eq!(&world.get(&format!("{path}?offset=6&attempt=1")).await.bytes[..], b"world\n");
+        world.get(&format!("{path}?attempt=2")).await.problem(404, "not_found");
+        world.get(&format!("{path}?offset=x&follow=perhaps")).await.problem(400, "bad_request");
+        for error in [
+            DriverError::Unreachable("10.0.0.7:8265 refused".to_owned()),
+            DriverError::Unauthorized("token abc".to_owned()),
+        ] {
+            script(Log::Fails(error));
+            let text = world.get(&path).await.problem(502, "cluster_unreachable").to_string();
+            assert!(!text.contains("10.0.0.7") && !text.contains("abc"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cluster_without_a_driver_here_is_named() {
+        let world = World::new().await;
+        let id = world.job("k").await;
+        world.run(id, "west").await;
+        let problem = world.get(&format!("/v1/jobs/{id}/logs")).await.problem(502, "cluster_unreachable");
+        assert!(problem["detail"].as_str().unwrap().contains("west"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_breaks_off_does_not_look_finished() {
+        let world = World::new().await;
+        let id = world.job("k").await;
+        world.run(id, "east").await;
+        let name = RemoteName::new(id, AttemptNumber(1)).to_string();
+        world.driver.logs.lock().unwrap().insert(name, Log::Broken("half"));
+        let request = Request::get(format!("/v1/jobs/{id}/logs")).body(Body::empty()).unwrap();
+        let mut body =
+            router(world.state.clone()).oneshot(request).await.unwrap().into_body().into_data_stream();
+        assert_eq!(&body.next().await.unwrap().unwrap()[..], b"half");
+        assert!(body.next().await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_followed_log_is_bounded_by_slots_and_by_the_end_of_the_server() {
+        let world = World::with(ServerConfig { log_streams_max: 1, ..ServerConfig::default() }).await;
+        let id = world.job("k").await;
+        world.run(id, "east").await;
+        let name = RemoteName::new(id, AttemptNumber(1)).to_string();
+        world.driver.logs.lock().unwrap().insert(name, Log::Text("so far"));
+        let app = router(world.state.clone());
+        let follow = || Request::get(format!("/v1/jobs/{id}/logs?follow=true")).body(Body::empty()).unwrap();
+        let mut body = app.clone().oneshot(follow()).await.unwrap().into_body().into_data_stream();
+        assert_eq!(&body.next().await.unwrap().unwrap()[..], b"so far");
+        assert_eq!(app.clone().oneshot(follow()).await.unwrap().status(), 503);
+        let waiting = tokio::time::timeout(Duration::from_millis(50), body.next()).await;
+        assert!(waiting.is_err(), "a followed log goes on");
+        world.state.shutdown.cancel();
+        assert!(body.next().await.unwrap().is_err());
+        assert!(body.next().await.is_none());
+        drop(body);
+        assert_eq!(app.oneshot(follow()).await.unwrap().status(), 200);
+    }
+}

@@ -39,3 +39,30 @@ fn jobs(stats: Option<&QueueStats>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn open_jobs_are_counted_by_team_and_state() {
+        let world = World::new().await;
+        let id = world.job("a").await;
+        world.job("b").await;
+        world.run(id, "east").await;
+        let text = String::from_utf8(world.get("/metrics").await.bytes.to_vec()).unwrap();
+        for line in [
+            "yard_store_up 1",
+            "yard_jobs{team=\"search\",state=\"running\"} 1",
+            "yard_jobs{team=\"search\",state=\"queued\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_shown_as_down() {
+        assert!(jobs(None).ends_with("yard_store_up 0\n"));
+    }
+}

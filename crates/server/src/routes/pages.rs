@@ -30,3 +30,33 @@ fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
     ];
     (headers, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn the_page_loads_nothing_from_elsewhere_and_makes_no_markup_of_data() {
+        let world = World::new().await;
+        for path in ["/", "/ui/app.js", "/ui/app.css"] {
+            let answer = world.get(path).await;
+            assert_eq!(answer.status.as_u16(), 200, "{path}");
+            let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+            assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+            let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
+            for banned in [
+                "http://",
+                "https://",
+                "//cdn",
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+            ] {
+                assert!(!text.contains(banned), "{path} has {banned}");
+            }
+        }
+    }
+}

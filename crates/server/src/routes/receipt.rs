@@ -39,3 +39,26 @@ pub(crate) async fn receipt(
         receipt.ok_or_else(|| ApiError::not_found(format!("nothing has come under {key} (yet)")))?;
     Ok(Json(ReceiptView::from(&receipt)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn keys_may_hold_slashes_colons_and_percent_signs() {
+        let world = World::new().await;
+        let key = "dag/run:2026-11-22T00:00:00+00:00?x=%41&#1";
+        let id = world.job(key).await.to_string();
+        for path in [
+            "/v1/receipts/search/dag%2Frun%3A2026-11-22T00%3A00%3A00%2B00%3A00%3Fx%3D%2541%26%231",
+            "/v1/receipts/search/dag/run:2026-11-22T00:00:00+00:00%3Fx=%2541&%231",
+        ] {
+            let receipt = world.get(path).await.json();
+            assert_eq!((&receipt["job"], &receipt["key"]), (&json!(id), &json!(key)), "{path}");
+        }
+        world.get("/v1/receipts/search/other").await.problem(404, "not_found");
+        world.get("/v1/receipts/search/%ff").await.problem(400, "bad_request");
+    }
+}

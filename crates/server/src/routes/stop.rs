@@ -66,3 +66,51 @@ fn reason(headers: &HeaderMap, body: Result<Bytes, BytesRejection>, max: usize) 
     }
     Ok(request.reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use serde_json::json;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_queued_job_ends_and_a_running_one_carries_the_wish() {
+        let world = World::new().await;
+        let (running, queued) = (world.job("a").await, world.job("b").await);
+        world.run(running, "east").await;
+        let nudged = world.nudged();
+        let answer = world.post(&format!("/v1/jobs/{running}/stop"), &json!({"reason": "wrong data"})).await;
+        assert_eq!((answer.status.as_u16(), answer.json()["answer"].clone()), (202, json!("requested")));
+        assert_eq!(world.nudged(), nudged + 1);
+        assert_eq!(world.get(&format!("/v1/jobs/{running}")).await.json()["stop_requested"], true);
+        let history = world.get(&format!("/v1/jobs/{running}/history")).await.json();
+        let last = history["lines"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(
+            (&last["event"], &last["data"]["reason"]),
+            (&json!("stop_requested"), &json!("wrong data"))
+        );
+        assert_eq!(last["actor"], "user:anonymous");
+
+        let path = format!("/v1/jobs/{queued}/stop");
+        let bodyless = world.send(Request::post(&path).body(Body::empty()).unwrap()).await;
+        assert_eq!((bodyless.status.as_u16(), bodyless.json()["answer"].clone()), (200, json!("stopped")));
+        let again = world.post(&path, &json!({})).await.json();
+        assert_eq!((&again["answer"], &again["state"]), (&json!("already_ended"), &json!("stopped")));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_request_changes_nothing() {
+        let world = World::new().await;
+        let id = world.job("a").await;
+        let path = format!("/v1/jobs/{id}/stop");
+        world.post(&path, &json!({"why": "x"})).await.problem(400, "bad_request");
+        world.post(&path, &json!({"reason": "x".repeat(501)})).await.problem(422, "rejected");
+        world
+            .post("/v1/jobs/00000000-0000-0000-0000-000000000000/stop", &json!({}))
+            .await
+            .problem(404, "not_found");
+        assert_eq!(world.get(&format!("/v1/jobs/{id}")).await.json()["state"], "queued");
+    }
+}

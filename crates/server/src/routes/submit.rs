@@ -121,3 +121,103 @@ fn accepted(arrival: &Arrival, job: JobId, created: bool) -> Response {
     };
     (status, [(header::LOCATION, format!("/v1/jobs/{job}"))], Json(body)).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode, header};
+    use serde_json::{Value, json};
+
+    use crate::ServerConfig;
+    use crate::testing::{Answer, World};
+
+    fn document() -> Value {
+        json!({"v": 1, "team": "ads", "key": "nightly", "entrypoint": "python x.py", "resources": {"cpu": 2}})
+    }
+
+    async fn raw(world: &World, kind: Option<&str>, body: impl Into<Body>) -> Answer {
+        let mut request = Request::post("/v1/jobs");
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        world.send(request.body(body.into()).unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn the_same_document_is_the_same_job_and_another_a_conflict() {
+        let world = World::new().await;
+        let first = world.post("/v1/jobs", &document()).await;
+        assert_eq!(first.status, StatusCode::CREATED);
+        let made = first.json();
+        assert_eq!(
+            (&made["team"], &made["key"], &made["created"]),
+            (&json!("ads"), &json!("nightly"), &json!(true))
+        );
+        let id = made["id"].as_str().unwrap();
+        assert_eq!(first.headers[header::LOCATION], format!("/v1/jobs/{id}"));
+        assert_eq!(world.nudged(), 1);
+        assert_eq!(world.get(&format!("/v1/jobs/{id}")).await.json()["state"], "queued");
+
+        let again = world.post("/v1/jobs", &document()).await;
+        assert_eq!(again.status, StatusCode::OK);
+        assert_eq!(again.json(), json!({"id": id, "team": "ads", "key": "nightly", "created": false}));
+        assert_eq!(world.nudged(), 1);
+
+        let mut other = document();
+        other["entrypoint"] = json!("python y.py");
+        let conflict = world.post("/v1/jobs", &other).await.problem(409, "conflict");
+        assert_eq!(conflict["job"], id);
+        assert!(conflict["detail"].as_str().unwrap().contains(id), "{conflict}");
+        let receipt = world.get("/v1/receipts/ads/nightly").await.json();
+        assert_eq!((&receipt["verdict"], &receipt["job"]), (&json!("accepted"), &json!(id)));
+        assert_eq!(receipt["conflicts"].as_array().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_rejected_submission_names_every_field_and_leaves_a_receipt() {
+        let world = World::new().await;
+        let bad = json!({"v": 1, "team": "nobody", "key": "k", "entrypoint": "", "resources": {"cpu": 99}, "prio": 1});
+        let problem = world.post("/v1/jobs", &bad).await.problem(422, "rejected");
+        let fields: Vec<_> =
+            problem["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
+        assert_eq!(fields, ["entrypoint", "prio", "team", "resources.cpu"]);
+        assert_eq!(problem["detail"], "4 errors; the receipt is nobody/k");
+        let receipt = world.get("/v1/receipts/nobody/k").await.json();
+        assert_eq!((&receipt["verdict"], &receipt["errors"]), (&json!("rejected"), &problem["errors"]));
+        assert_eq!(receipt["source"], "http");
+        assert_eq!(world.nudged(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_key_comes_from_the_header_or_is_made() {
+        let world = World::new().await;
+        let keyless = json!({"v": 1, "team": "search", "entrypoint": "x"});
+        let with_header = || {
+            Request::post("/v1/jobs")
+                .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+                .header("idempotency-key", "retry-7")
+                .body(Body::from(keyless.to_string()))
+                .unwrap()
+        };
+        let first = world.send(with_header()).await;
+        assert_eq!((first.status, first.json()["key"].clone()), (StatusCode::CREATED, json!("retry-7")));
+        assert_eq!(world.send(with_header()).await.status, StatusCode::OK);
+        let made = world.post("/v1/jobs", &keyless).await;
+        let request = made.headers["x-request-id"].to_str().unwrap();
+        assert_eq!(made.json()["key"], format!("http:{request}"));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_json_is_refused_without_a_receipt() {
+        let world = World::with(ServerConfig { body_max_bytes: 200, ..ServerConfig::default() }).await;
+        let json = Some("application/json");
+        let problem = raw(&world, json, "{\"v\":1,").await.problem(400, "bad_request");
+        assert!(problem["detail"].as_str().unwrap().contains("line 1 column 7"), "{problem}");
+        raw(&world, json, vec![0xff; 10]).await.problem(400, "bad_request");
+        raw(&world, json, "{\"v\":1,\"v\":1}").await.problem(400, "bad_request");
+        raw(&world, Some("text/plain"), document().to_string()).await.problem(415, "unsupported_media_type");
+        raw(&world, None, document().to_string()).await.problem(415, "unsupported_media_type");
+        raw(&world, json, "x".repeat(201)).await.problem(413, "body_too_large");
+        assert_eq!(world.get("/v1/jobs").await.json()["jobs"], json!([]));
+    }
+}

@@ -19,3 +19,22 @@ pub(crate) async fn list(State(state): State<AppState>, params: Params) -> Resul
     let stats = state.store.stats().await?;
     Ok(Json(TeamList::new(&teams, &accounts, &stats)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn teams_show_quota_and_use() {
+        let world = World::new().await;
+        let id = world.job("a").await;
+        world.job("b").await;
+        world.run(id, "east").await;
+        let teams = world.get("/v1/teams").await.json()["teams"].clone();
+        assert_eq!(teams[0]["quota"], json!({"cpu": 4.0}));
+        assert_eq!((&teams[1]["id"], &teams[1]["used"]["cpu"]), (&json!("search"), &json!(1.0)));
+        assert_eq!(teams[1]["open"], json!({"queued": 1, "running": 1}));
+    }
+}
