@@ -26,7 +26,7 @@ pub struct ProcessConfig {
     pub capacity: Option<Capacity>,
     /// From one look at all folders to the next.
     pub poll_interval: Duration,
-    /// From one full listing to the next; in between only changes are reported.
+    /// From one full listing to the next; in between only changes are reported, or that there are none.
     pub resync_interval: Duration,
     /// How long a stopped attempt has between SIGTERM and SIGKILL.
     pub stop_grace: Duration,

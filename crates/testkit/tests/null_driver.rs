@@ -108,7 +108,11 @@ async fn launches_that_should_not_have_been_are_remembered() {
 async fn an_observer_sees_each_step_at_its_time_and_a_cut_link_as_such() {
     let plan =
         NullPlan { pending: Duration::from_secs(5), ..NullPlan::succeed_after(Duration::from_secs(7)) };
-    let driver = NullDriver::new(NullConfig { plan, ..NullConfig::default() });
+    let driver = NullDriver::new(NullConfig {
+        plan,
+        alive_interval: Duration::from_hours(1),
+        ..NullConfig::default()
+    });
     let mut stream = driver.observe();
     let mut next = async || stream.next().await.unwrap();
     assert_eq!(next().await.unwrap(), Observation::Full(vec![]));
@@ -126,4 +130,37 @@ async fn an_observer_sees_each_step_at_its_time_and_a_cut_link_as_such() {
     assert!(matches!(next().await, Ok(Observation::Full(jobs)) if jobs.len() == 1));
     driver.lose_everything();
     assert_eq!(next().await.unwrap(), Observation::Full(vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_cluster_shows_that_it_is_there() {
+    let driver = NullDriver::new(NullConfig::default());
+    let mut stream = driver.observe();
+    let start = tokio::time::Instant::now();
+    assert_eq!(stream.next().await.unwrap().unwrap(), Observation::Full(vec![]));
+    for at in [2, 4] {
+        assert_eq!(stream.next().await.unwrap().unwrap(), Observation::Alive);
+        assert_eq!(start.elapsed(), Duration::from_secs(at));
+    }
+    driver.set_reachable(false);
+    for at in [4, 6] {
+        assert!(stream.next().await.unwrap().is_err());
+        assert_eq!(start.elapsed(), Duration::from_secs(at));
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_attempts_are_no_trouble() {
+    let driver = NullDriver::new(NullConfig { plan: NullPlan::endless(), ..NullConfig::default() });
+    let mut stream = driver.observe();
+    let start = std::time::Instant::now();
+    for _ in 0..100_000 {
+        driver.launch(&request(job(), 1)).await.unwrap();
+    }
+    let mut running = 0;
+    while running < 100_000 {
+        running += usize::from(matches!(stream.next().await, Some(Ok(Observation::Changed(_)))));
+    }
+    println!("100,000 launches, each observed: {:?}", start.elapsed());
+    assert_eq!(driver.counters().live, 100_000);
 }

@@ -8,6 +8,9 @@ use tokio::time::{Instant, timeout_at};
 use yard_domain::RemoteName;
 use yard_ports::{Observation, ObservationStream, RemoteJob, RemoteStatus};
 
+/// Longest pause between observations.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
 /// What an observer knows, with everything it was shown of each attempt in order.
 pub(super) struct Watch {
     stream: ObservationStream,
@@ -34,6 +37,7 @@ impl Watch {
                     self.note(job);
                 }
             }
+            Observation::Alive => assert!(self.fulls > 0, "the first observation must be a full one"),
             Observation::Changed(job) => {
                 assert!(self.fulls > 0, "the first observation must be a full one");
                 self.there.insert(job.name.clone(), job.clone());
@@ -50,6 +54,11 @@ impl Watch {
             assert!(!last.status.is_end(), "{} changed after its end: {last:?}, {job:?}", job.name);
             shown.push(job);
         }
+    }
+
+    /// Waits for anything, but not for long.
+    pub(super) async fn sign_of_life(&mut self) {
+        self.step(Instant::now() + SILENCE_MAX, "a sign of life").await;
     }
 
     /// The first full listing.
