@@ -50,6 +50,7 @@ async fn applied(pool: &MySqlPool) -> Result<Option<Vec<Applied>>, sqlx::Error> 
     rows.into_iter().map(read).collect::<Result<_, sqlx::Error>>().map(Some)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(classify(&error).to_string())
 }
