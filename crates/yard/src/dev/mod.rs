@@ -9,10 +9,12 @@
 //! | `env.rs` | all of that together, or processes in their place |
 //! | `plan.rs` | the configuration made up for it |
 //! | `ui.rs` | what is shown meanwhile |
+//! | `demo/` | `--demo`: a mixed batch, shown to its end and counted |
 //!
 //! Servers are in sessions of their own: Ctrl-C reaches only `yard`, which ends them in order; a `yard` that is
 //! killed leaves them running, and the next one takes them over, so that their jobs go on.
 
+mod demo;
 mod env;
 mod folder;
 mod ministack;
@@ -38,6 +40,7 @@ use crate::config::Config;
 use crate::run;
 use crate::serve::{Role, Running};
 use crate::telemetry;
+use demo::Demo;
 use env::DevEnv;
 use folder::Folder;
 use ui::Ui;
@@ -57,6 +60,10 @@ pub struct Args {
     /// What runs jobs.
     #[arg(long, value_enum, default_value = "auto")]
     clusters: Clusters,
+    /// Send a mixed batch of submissions, show it to its end, count what was lost or doubled, and end: 0 if all is as
+    /// it should be.
+    #[arg(long)]
+    demo: bool,
 }
 
 /// Exit codes beside 0: one for what stands in the way of a start, the shell's own for an interrupt, and one for an
@@ -119,23 +126,44 @@ async fn serve(folder: &Folder, env: &DevEnv, args: &Args, ui: &Ui) -> Result<Ex
     ui.line(&banner(folder, env, &config));
     let soft = running.soft();
     let watching = tokio::spawn(run::watch_signals(running.soft(), running.hard()));
-    let hangup = tokio::spawn(watch_hangup(soft));
-    let code = finish(running, ui).await;
+    let hangup = tokio::spawn(watch_hangup(running.soft()));
+    let store = running.store();
+    let demo = async {
+        if !args.demo {
+            return None;
+        }
+        let demo = Demo { folder, env, config: &config, store, ui };
+        let result = tokio::select! {
+            result = demo.run() => result,
+            () = soft.cancelled() => return Some(ExitCode::from(EXIT_INTERRUPTED)),
+        };
+        soft.cancel();
+        Some(match result {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(EXIT_UNCLEAN),
+            Err(line) => {
+                ui.line(&format!("! the demo could not be carried out: {line}"));
+                ExitCode::from(EXIT_UNCLEAN)
+            }
+        })
+    };
+    let (demo, (ending, code)) = tokio::join!(Box::pin(demo), finish(running, ui));
     watching.abort();
     hangup.abort();
-    Ok(code)
+    Ok(if ending { demo.unwrap_or(code) } else { code })
 }
 
-async fn finish(running: Running, ui: &Ui) -> ExitCode {
+/// Whether it ended as asked, and the exit code for that.
+async fn finish(running: Running, ui: &Ui) -> (bool, ExitCode) {
     match running.wait().await {
-        Ending::Drained => ExitCode::SUCCESS,
+        Ending::Drained => (true, ExitCode::SUCCESS),
         Ending::Cut(_) => {
             ui.line("! not everything in hand could be finished; nothing is lost");
-            ExitCode::SUCCESS
+            (true, ExitCode::SUCCESS)
         }
         Ending::TaskDied(task) => {
             ui.line(&format!("! {task} died: this is a bug; the log says more"));
-            ExitCode::from(EXIT_UNCLEAN)
+            (false, ExitCode::from(EXIT_UNCLEAN))
         }
     }
 }

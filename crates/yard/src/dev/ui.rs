@@ -42,6 +42,16 @@ impl Ui {
         step
     }
 
+    /// Whether lines can be overwritten.
+    pub fn is_moving(&self) -> bool {
+        self.moving
+    }
+
+    /// A line of its own below the others, without a style.
+    pub fn bar(&self, length: u64) -> ProgressBar {
+        self.bars.add(ProgressBar::new(length))
+    }
+
     /// A line that stays.
     pub fn line(&self, line: &str) {
         if self.moving && self.bars.println(line).is_ok() {
