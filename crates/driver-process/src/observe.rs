@@ -106,9 +106,9 @@ impl Watch {
     }
 }
 
-/// What was seen last, by name. Ended ones stay as they are, so they are not read again.
+/// What was seen last, by the folder's name. Ended ones stay as they are, so they are not read again.
 #[derive(Default)]
-struct Seen(HashMap<RemoteName, RemoteJob>);
+struct Seen(HashMap<String, RemoteJob>);
 
 impl Seen {
     /// Reads the folders anew and returns what changed. Those that have vanished are dropped. An error of
@@ -117,18 +117,21 @@ impl Seen {
         let mut now = HashMap::with_capacity(self.0.len());
         let mut changed = Vec::new();
         for entry in std::fs::read_dir(root)? {
-            let Some(name) = entry?.file_name().to_str().and_then(remote_name) else { continue };
-            let job = match self.0.remove(&name) {
-                Some(old) if old.status.is_end() => old,
-                old => {
-                    let Some(job) = AttemptDir::of(root, &name).remote_job(&name)? else { continue };
-                    if old.as_ref() != Some(&job) {
-                        changed.push(job.clone());
-                    }
-                    job
+            let Ok(folder) = entry?.file_name().into_string() else { continue };
+            let old = match self.0.remove(&folder) {
+                Some(ended) if ended.status.is_end() => {
+                    now.insert(folder, ended);
+                    continue;
                 }
+                old => old,
             };
-            now.insert(name, job);
+            let Some((job, attempt)) = RemoteName::parse(&folder) else { continue };
+            let name = RemoteName::new(job, attempt);
+            let Some(job) = AttemptDir::of(root, &name).remote_job(&name)? else { continue };
+            if old.as_ref() != Some(&job) {
+                changed.push(job.clone());
+            }
+            now.insert(folder, job);
         }
         self.0 = now;
         Ok(changed)
@@ -136,15 +139,11 @@ impl Seen {
 
     /// Remembers `job`; whether it is news.
     fn note(&mut self, job: &RemoteJob) -> bool {
-        let old = self.0.insert(job.name.clone(), job.clone());
+        let old = self.0.insert(job.name.to_string(), job.clone());
         old.as_ref() != Some(job)
     }
 
     fn all(&self) -> Vec<RemoteJob> {
         self.0.values().cloned().collect()
     }
-}
-
-fn remote_name(text: &str) -> Option<RemoteName> {
-    RemoteName::parse(text).map(|(job, attempt)| RemoteName::new(job, attempt))
 }

@@ -63,6 +63,8 @@ impl Driver for RayDriver {
         Ok(self.cluster.simple("stop", Method::POST, &path).await.map(drop)?)
     }
 
+    /// Within the first second or so after a job's end, Ray's own monitor may write it back, as a ghost (see
+    /// [`JobDetails::is_ghost`]) that stays on the head. Later it doesn't.
     async fn forget(&self, name: &RemoteName) -> Result<(), DriverError> {
         match self.cluster.simple("delete", Method::DELETE, &job_path(name)).await {
             Err(CallError::Refusal(refusal)) if refusal.text.contains("non-terminal state") => {
@@ -148,7 +150,8 @@ impl Cluster {
         let shown = |job: JobDetails| {
             Some(RemoteJob { name: job.name()?, instance: job.instance(), status: status(&job) })
         };
-        let mut jobs: Vec<RemoteJob> = listed.into_iter().filter_map(shown).collect();
+        let mut jobs: Vec<RemoteJob> =
+            listed.into_iter().filter(|job| !job.is_ghost()).filter_map(shown).collect();
         let mut launched = self.launched.lock().unwrap_or_else(PoisonError::into_inner).clone();
         launched.retain(|_, (at, _)| *at >= asked);
         for job in &jobs {

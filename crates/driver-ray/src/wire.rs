@@ -94,6 +94,7 @@ pub(crate) struct JobDetails {
     /// `None` for drivers that were not submitted.
     pub(crate) submission_id: Option<String>,
     pub(crate) status: String,
+    pub(crate) entrypoint: Option<String>,
     pub(crate) message: Option<String>,
     pub(crate) error_type: Option<String>,
     pub(crate) driver_exit_code: Option<i32>,
@@ -101,6 +102,12 @@ pub(crate) struct JobDetails {
 }
 
 impl JobDetails {
+    /// Whether this is a trace of a job that is not there any more: what Ray keeps when something is still
+    /// said of a job that was deleted.
+    pub(crate) fn is_ghost(&self) -> bool {
+        self.metadata.is_none() && self.entrypoint.as_deref() == Some("Entrypoint not found.")
+    }
+
     /// Its name, if it is of Switchyard's form.
     pub(crate) fn name(&self) -> Option<RemoteName> {
         let (job, attempt) = RemoteName::parse(self.submission_id.as_deref()?)?;
@@ -223,6 +230,9 @@ mod tests {
             "metadata": {INSTANCE: "00000000000000000000000000000009", "n": 1}}));
         assert_eq!((ours.name(), ours.instance()), (Some(name.clone()), Some(request().instance)));
         let forged = read(json!({"submission_id": name.as_str(), "status": "PENDING", "metadata": null}));
-        assert_eq!((forged.name(), forged.instance()), (Some(name), None));
+        assert_eq!((forged.name(), forged.instance()), (Some(name.clone()), None));
+        let ghost = read(json!({"submission_id": name.as_str(), "status": "FAILED", "metadata": null,
+            "entrypoint": "Entrypoint not found.", "error_type": "JOB_SUPERVISOR_ACTOR_DIED"}));
+        assert!(ghost.is_ghost() && !ours.is_ghost() && !forged.is_ghost());
     }
 }
