@@ -35,6 +35,10 @@ pub struct MySqlOptions {
     pub connection_lifetime_max: Duration,
     /// Longest wait for a row lock, in whole seconds, before the transaction is redone.
     pub lock_wait_timeout: Duration,
+    /// The server ends a connection that has been silent for this long, in whole seconds, and undoes its transaction:
+    /// a process that stands still in the middle of one (stopped, paused, its host gone without a word) must not keep
+    /// row locks for the hours that are the server's default. The pool gives up idle connections long before.
+    pub silence_max: Duration,
     /// Prepared statements kept per connection. Times connections, times processes, it must stay below the server's
     /// `max_prepared_stmt_count` (16,382 by default).
     pub statements_max: usize,
@@ -49,6 +53,7 @@ impl MySqlOptions {
             acquire_timeout: Duration::from_secs(30),
             connection_lifetime_max: Duration::from_mins(10),
             lock_wait_timeout: Duration::from_secs(5),
+            silence_max: Duration::from_secs(10),
             statements_max: 192,
         }
     }
@@ -82,14 +87,18 @@ async fn pool(url: &str, options: &MySqlOptions) -> Result<MySqlPool, StoreError
         .statement_cache_capacity(options.statements_max)
         .disable_statement_logging();
     let lock_wait_s = options.lock_wait_timeout.as_secs().max(1);
+    let silence_s = options.silence_max.as_secs().max(1);
     let session = format!(
-        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION innodb_lock_wait_timeout = {lock_wait_s}"
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+         SET SESSION innodb_lock_wait_timeout = {lock_wait_s}; SET SESSION wait_timeout = {silence_s}"
     );
     let session: Arc<str> = session.into();
     MySqlPoolOptions::new()
         .max_connections(options.connections_max.max(1))
         .acquire_timeout(options.acquire_timeout)
         .max_lifetime(options.connection_lifetime_max)
+        // sqlx looks for idle ones only once in this time, and its look begins their time anew.
+        .idle_timeout(Duration::from_secs(silence_s) / 4)
         .test_before_acquire(false)
         .after_connect(move |conn, _| {
             let session = Arc::clone(&session);
