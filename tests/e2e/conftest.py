@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,10 +99,9 @@ def sqs():
 @pytest.fixture(scope="session")
 def ray_heads():
     """The shared pair of Ray heads."""
-    heads = [
-        _server(lambda: servers.RayHead("a", num_cpus=4)),
-        _server(lambda: servers.RayHead("b", num_cpus=4, num_gpus=2)),
-    ]
+    with ThreadPoolExecutor() as pool:  # each takes its time, mostly waiting
+        shapes = [{"name": "a", "num_cpus": 4}, {"name": "b", "num_cpus": 4, "num_gpus": 2}]
+        heads = list(pool.map(lambda shape: _server(lambda: servers.RayHead(**shape)), shapes))
     yield heads
     for head in heads:
         head.remove()

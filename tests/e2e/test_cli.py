@@ -27,7 +27,7 @@ def shell(yard):
 
 def as_json(shell, *arguments: str):
     """The JSON that a command prints; it must have worked."""
-    code, out, err = shell(*arguments, "--json")
+    code, out, err = shell("--json", *arguments)
     assert code == 0, f"{arguments}: exit {code}: {err}"
     return json.loads(out)
 
@@ -42,7 +42,7 @@ def test_a_job_from_submit_to_its_end(shell):
     assert shell("wait", job, "--timeout", "20")[0] == 0
     shown = as_json(shell, "get", job)
     assert (shown["state"], shown["team"], shown["key"], shown["name"]) == ("succeeded", "ads", "k1", "train")
-    assert as_json(shell, "history", job)["lines"][-1]["event"] == "succeeded"
+    assert as_json(shell, "history", job)[-1]["event"] == "succeeded"
     assert shell("logs", job)[1] == "hello from the shell\n"
     assert [row["id"] for row in as_json(shell, "list", "--team", "ads")["jobs"]] == [job]
     assert as_json(shell, "receipt", "ads", "k1")["job"] == job

@@ -62,7 +62,7 @@ def test_errors_are_problems_that_name_every_field(served):
     problem = check_problem(bad, 422, "rejected")
     assert {error["field"] for error in problem["errors"]} == {"resources.cpu", "resources.memory", "colour"}
     text = {"content-type": "application/json"}
-    check_problem(yard.api.request("POST", "/v1/jobs", data="{", headers=text), 422, "rejected")
+    check_problem(yard.api.request("POST", "/v1/jobs", data="{", headers=text), 400, "bad_request")
     check_problem(yard.api.request("POST", "/v1/jobs", data="{}", headers={"content-type": "text/plain"}), 415, "unsupported_media_type")
     check_problem(yard.api.request("POST", "/v1/jobs", data=" " * (2 << 20), headers=text), 413, "body_too_large")
     check_problem(yard.api.request("GET", "/v1/jobs/not-an-id"), 400, "bad_request")

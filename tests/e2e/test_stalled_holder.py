@@ -7,6 +7,10 @@ from support import invariants
 from support.jobs import Job
 from support.wait import until
 
+# A process that is stopped inside a transaction keeps its row locks until the database ends its silent
+# connection, which is after ten seconds.
+TAKEN_OVER_S = 25.0
+
 
 def test_late_writes_of_a_stopped_holder_change_nothing(yard, capsys):
     """Starts, ends and launches are all in the stopped process's hands, several times over."""
@@ -26,9 +30,9 @@ def test_late_writes_of_a_stopped_holder_change_nothing(yard, capsys):
         def another(before=before) -> bool:
             return yard.database.dispatchers().get("local", before) != before
 
-        until("another process dispatches the cluster", another, 15)
+        until("another process dispatches the cluster", another, TAKEN_OVER_S)
         seen = len(yard.log.runs())
-        until("the new one launches", lambda seen=seen: len(yard.log.runs()) > seen, 15)
+        until("the new one launches", lambda seen=seen: len(yard.log.runs()) > seen, TAKEN_OVER_S)
         frozen.thaw()
         took_over += 1
 
@@ -68,7 +72,7 @@ def test_a_stopped_process_does_not_launch_what_it_had_begun(yard):
     frozen = yard.process_holding("local")
     before = yard.database.dispatchers()["local"]
     frozen.freeze()
-    until("another dispatches", lambda: yard.database.dispatchers().get("local", before) != before, 15)
+    until("another dispatches", lambda: yard.database.dispatchers().get("local", before) != before, TAKEN_OVER_S)
     for job in ids:
         yard.api.wait_end(job, 30)
     runs = len(yard.log.runs())
@@ -76,4 +80,34 @@ def test_a_stopped_process_does_not_launch_what_it_had_begun(yard):
     # It must find out by itself: as soon as it has a lease again or shows itself present, it has looked.
     until("the stopped one is back", lambda: len(yard.database.holders()) == 2, 15)
     assert len(yard.log.runs()) == runs == len(ids)
+    invariants.check_all(yard)
+
+
+def test_a_process_stopped_inside_a_transaction_does_not_hold_up_the_others_for_long(yard):
+    """It stands still with row locks in its hands: the database undoes its transaction, and others go on."""
+    yard.configure()
+    [frozen] = yard.start(1)
+    with yard.database.connection() as connection, connection.cursor() as ours:
+        # Placing needs the team's account. We have it, so the scheduler waits for it inside its transaction.
+        ours.execute("BEGIN")
+        ours.execute("SELECT used FROM accounts WHERE owner = 'team:ads' FOR UPDATE")
+        job = yard.api.submitted(Job("ads", "caught", 0.2).document(yard.log.path))
+        waits = "SELECT COUNT(*) FROM information_schema.innodb_lock_waits"
+        until("it waits for the account", lambda: yard.database.value(waits))
+        frozen.freeze()
+        ours.execute("ROLLBACK")
+    # Now the account is locked by a process that does nothing any more.
+    [other] = yard.start(1)
+    second = Job("ads", "second", 0.2).document(yard.log.path)
+    answer = yard.api.request("POST", "/v1/jobs", at=other.url, json=second)
+    assert answer.status_code == 201
+
+    def both_have_run() -> bool:
+        return {run.tag for run in yard.log.runs()} == {"ads/caught", "ads/second"}
+
+    until("the other process places and runs both", both_have_run, TAKEN_OVER_S)
+    frozen.thaw()
+    for one in (job, answer.json()["id"]):
+        assert yard.api.wait_end(one)["state"] == "succeeded"
+    assert len(yard.log.runs()) == 2
     invariants.check_all(yard)

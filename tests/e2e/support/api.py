@@ -41,11 +41,12 @@ class Api:
     def submit(self, document: dict, **kwargs) -> requests.Response:
         """POST /v1/jobs. Repeats it while the service is not available: the key makes that harmless."""
 
-        def send():
+        def send() -> list[requests.Response]:
             answer = self.request("POST", "/v1/jobs", json=document, **kwargs)
-            return answer if answer.status_code < 500 else None
+            return [answer] if answer.status_code < 500 else []  # a Response is false when it is a 4xx
 
-        return until("the submission is answered", send, 30)
+        [answer] = until("the submission is answered", send, 30)
+        return answer
 
     def submitted(self, document: dict) -> str:
         """The id of the job that this document makes."""
