@@ -107,8 +107,9 @@ async fn prepare(folder: &Folder, args: &Args, ui: &Ui) -> Result<Option<DevEnv>
     let interrupted = CancellationToken::new();
     let watching = tokio::spawn(watch_signals(interrupted.clone()));
     let prepared = tokio::select! {
-        prepared = env::prepare(folder, args.clusters, args.python.as_deref(), ui) => prepared.map(Some),
+        biased;
         () = interrupted.cancelled() => Ok(None),
+        prepared = env::prepare(folder, args.clusters, args.python.as_deref(), ui) => prepared.map(Some),
     };
     watching.abort();
     prepared
@@ -174,7 +175,7 @@ fn banner(folder: &Folder, env: &DevEnv, config: &Config) -> String {
     let teams: Vec<&str> = config.teams.iter().map(|team| team.id.as_str()).collect();
     let queue = match &env.queue {
         Some(queue) => format!("{} (SQS; any credentials, any region)", queue.queue_url),
-        None => "none (it needs Python)".to_owned(),
+        None => "none (it comes with Python)".to_owned(),
     };
     let address = config.server.listen;
     let server = if address.port() == 8920 { String::new() } else { format!(" --server http://{address}") };

@@ -201,12 +201,12 @@ async fn run(mut command: Command, log: &Path, step: &Step, base: &Base) -> Resu
     // One stream for both, through a pipe of our own, so that the log has the lines in their order.
     let (reader, writer) = io::pipe().map_err(fail)?;
     let writer_too = writer.try_clone().map_err(fail)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(writer)
-        .stderr(writer_too)
-        .kill_on_drop(true)
-        .env_remove("PYTHONPATH");
+    command.stdin(Stdio::null()).stdout(writer).stderr(writer_too).kill_on_drop(true);
+    // Out of the terminal's reach: else a Ctrl-C would end pip first, and look like one of its failures.
+    command.process_group(0);
+    for variable in ["PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX"] {
+        command.env_remove(variable);
+    }
     let mut child = command.spawn().map_err(fail)?;
     // It holds the writing ends; the pipe ends only when they are closed here.
     drop(command);

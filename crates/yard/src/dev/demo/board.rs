@@ -64,6 +64,7 @@ impl Standing {
 /// The board.
 #[derive(Debug)]
 pub struct Board {
+    head: ProgressBar,
     rows: Vec<ProgressBar>,
     all: ProgressBar,
     shown: Vec<String>,
@@ -85,10 +86,10 @@ impl Board {
             eprintln!("{}", heading());
         }
         let head = row("{wide_msg}");
-        head.finish_with_message(heading());
+        head.set_message(heading());
         let rows = (0..count).map(|_| row("{wide_msg}")).collect();
         let all = row("{bar:40} {pos} of {len} have ended, {elapsed}");
-        Self { rows, all, shown: vec![String::new(); count], moving: ui.is_moving() }
+        Self { head, rows, all, shown: vec![String::new(); count], moving: ui.is_moving() }
     }
 
     /// Shows how things stand.
@@ -108,12 +109,17 @@ impl Board {
         self.all.set_position(standings.iter().filter(|s| s.is_end()).count() as u64);
     }
 
-    /// Leaves the table as it stands.
-    pub fn finish(self) {
-        for row in &self.rows {
-            row.abandon();
+    /// Leaves the table as it stands, as plain lines: bars would be drawn over.
+    pub fn finish(self, ui: &Ui) {
+        for bar in std::iter::once(&self.head).chain(&self.rows).chain([&self.all]) {
+            bar.finish_and_clear();
         }
-        self.all.abandon();
+        if self.moving {
+            ui.line(&heading());
+            for line in &self.shown {
+                ui.line(line);
+            }
+        }
     }
 }
 

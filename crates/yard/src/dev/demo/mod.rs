@@ -137,7 +137,7 @@ impl Demo<'_> {
             board.show(jobs, &standings);
             tokio::time::sleep(LOOK).await;
         }
-        board.finish();
+        board.finish(self.ui);
         Ok(standings)
     }
 

@@ -267,7 +267,7 @@ mod tests {
     }
 
     /// Two submissions (one job that succeeds, one that is rejected), with traces of `starts` starts.
-    fn judged(starts: usize, standings: [Standing; 2], runs: &[RemoteRun], queue: (u64, u64)) -> Summary {
+    fn judged(starts: usize, standings: &[Standing; 2], runs: &[RemoteRun], queue: (u64, u64)) -> Summary {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("clicks"), "start\nend\n".repeat(starts)).unwrap();
         let all = jobs("x", Witness(Path::new("/")), true);
@@ -275,7 +275,7 @@ mod tests {
         let depth = QueueDepth { waiting: queue.0, hidden: 0 };
         let queue = Some((depth, queue.1));
         let witness = Witness(place.path());
-        judge(&Evidence { jobs: &jobs, standings: &standings, runs, witness, queue, drift: Vec::new() })
+        judge(&Evidence { jobs: &jobs, standings, runs, witness, queue, drift: Vec::new() })
     }
 
     fn rejected() -> Standing {
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn what_is_as_it_should_be_is_good() {
         // A run of another demo is none of ours.
-        let summary = judged(1, good(), &[run(1, 1, "east"), run(9, 1, "east")], (0, 1));
+        let summary = judged(1, &good(), &[run(1, 1, "east"), run(9, 1, "east")], (0, 1));
         assert!(summary.is_good(), "{summary}");
         assert!(summary.to_string().contains("1 runs on the clusters, 1 attempts in the store"), "{summary}");
     }
@@ -303,7 +303,7 @@ mod tests {
             (1, good(), &[][..], (0, 1)),
             (1, good(), &here[..], (1, 1)),
         ] {
-            let summary = judged(starts, standings, runs, queue);
+            let summary = judged(starts, &standings, runs, queue);
             assert_eq!(summary.lost.len(), 1, "{summary}");
         }
     }
@@ -312,11 +312,11 @@ mod tests {
     fn what_is_doubled_is_counted() {
         for (starts, runs) in [(2, vec![run(1, 1, "east")]), (1, vec![run(1, 1, "east"), run(1, 2, "west")])]
         {
-            let summary = judged(starts, good(), &runs, (0, 1));
+            let summary = judged(starts, &good(), &runs, (0, 1));
             assert_eq!(summary.doubled.len(), 1, "{summary}");
         }
         // On both clusters: twice, and where the store does not know it.
-        let summary = judged(1, good(), &[run(1, 1, "east"), run(1, 1, "west")], (0, 1));
+        let summary = judged(1, &good(), &[run(1, 1, "east"), run(1, 1, "west")], (0, 1));
         assert_eq!(summary.doubled.len(), 2, "{summary}");
     }
 
@@ -327,7 +327,7 @@ mod tests {
         let failed = [standing(1, Outcome::Failed(failure), 1), rejected()];
         let unhurried = [Standing { held_by_quota: false, ..standing(1, Outcome::Succeeded, 1) }, rejected()];
         for (standings, dead) in [(failed, 1), (unhurried, 1), (good(), 0)] {
-            let summary = judged(1, standings, &here, (0, dead));
+            let summary = judged(1, &standings, &here, (0, dead));
             assert_eq!((summary.unexpected.len(), summary.is_good()), (1, false), "{summary}");
         }
     }
