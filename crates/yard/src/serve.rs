@@ -199,7 +199,12 @@ fn start_scheduler(process: &mut Process, plan: &Installation, keeper: &Keeper, 
     process.spawn("sweeper", sweeper.run(soft));
 }
 
-fn api_state(plan: &Installation, catalog: &Catalog, nudges: &Nudges, ids: IdSource) -> yard_server::AppState {
+fn api_state(
+    plan: &Installation,
+    catalog: &Catalog,
+    nudges: &Nudges,
+    ids: IdSource,
+) -> yard_server::AppState {
     let drivers = plan.runtimes.iter().map(|(id, runtime)| (id.clone(), runtime.driver.clone()));
     let (nudges, ids) = (nudges.clone(), Mutex::new(ids));
     yard_server::AppState {

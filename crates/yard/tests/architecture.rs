@@ -17,7 +17,11 @@ struct Graph {
 fn graph() -> Graph {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let args = ["metadata", "--format-version", "1", "--locked", "--offline"];
-    let out = Command::new(cargo).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo metadata");
+    let out = Command::new(cargo)
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo metadata");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let meta: Value = serde_json::from_slice(&out.stdout).expect("JSON");
     let text = |v: &Value, k: &str| v[k].as_str().expect("a string").to_owned();
@@ -27,7 +31,11 @@ fn graph() -> Graph {
     let normal = |d: &Value| list(d, "dep_kinds").iter().any(|k| k["kind"].is_null());
     let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for node in list(&meta["resolve"], "nodes") {
-        let deps = list(&node, "deps").iter().filter(|d| normal(d)).map(|d| names[&text(d, "pkg")].clone()).collect();
+        let deps = list(&node, "deps")
+            .iter()
+            .filter(|d| normal(d))
+            .map(|d| names[&text(d, "pkg")].clone())
+            .collect();
         edges.insert(names[&text(&node, "id")].clone(), deps);
     }
     let members: BTreeSet<String> =
@@ -47,12 +55,22 @@ fn graph() -> Graph {
 #[test]
 fn domain_and_planner_could_do_no_io() {
     let graph = graph();
-    let allowed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::from([
-        ("yard-domain", BTreeSet::new()),
-        ("yard-planner", BTreeSet::from(["yard-domain"])),
-    ]);
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        BTreeMap::from([("yard-domain", BTreeSet::new()), ("yard-planner", BTreeSet::from(["yard-domain"]))]);
     // Whole subtrees that can do no I/O of their own: parsing, hashing, error derives, id formatting.
-    let io = ["tokio", "sqlx", "reqwest", "hyper", "mio", "socket2", "rustix", "async-trait", "futures", "metrics", "tracing"];
+    let io = [
+        "tokio",
+        "sqlx",
+        "reqwest",
+        "hyper",
+        "mio",
+        "socket2",
+        "rustix",
+        "async-trait",
+        "futures",
+        "metrics",
+        "tracing",
+    ];
     for (name, ours) in allowed {
         let direct: BTreeSet<&str> = graph.direct[name].iter().map(String::as_str).collect();
         assert_eq!(direct, ours, "{name} depends on other crates of ours");
@@ -65,7 +83,14 @@ fn domain_and_planner_could_do_no_io() {
 #[test]
 fn arrows_point_one_way() {
     let graph = graph();
-    let adapters = ["yard-store-mysql", "yard-store-sqlite", "yard-store-sql", "yard-inbox-sqs", "yard-driver-ray", "yard-driver-process"];
+    let adapters = [
+        "yard-store-mysql",
+        "yard-store-sqlite",
+        "yard-store-sql",
+        "yard-inbox-sqs",
+        "yard-driver-ray",
+        "yard-driver-process",
+    ];
     for inner in ["yard-ports", "yard-engine", "yard-wire", "yard-server", "yard-cli"] {
         for adapter in adapters {
             assert!(!graph.below[inner].contains(adapter), "{inner} must know ports only, not {adapter}");
@@ -78,6 +103,9 @@ fn arrows_point_one_way() {
     }
     assert!(!graph.below["yard-cli"].contains("sqlx") && !graph.below["yard-cli"].contains("yard-engine"));
     for engine_free in ["sqlx", "reqwest", "axum", "aws-sdk-sqs"] {
-        assert!(!graph.below["yard-engine"].contains(engine_free), "the engine has come to depend on {engine_free}");
+        assert!(
+            !graph.below["yard-engine"].contains(engine_free),
+            "the engine has come to depend on {engine_free}"
+        );
     }
 }
