@@ -36,12 +36,19 @@ pub fn config(folder: &Folder, env: &DevEnv, listen: SocketAddr) -> Result<Confi
     let path = folder.path(FILE);
     fs::write(&path, &text).map_err(|e| format!("{} can't be written: {e}", path.display()))?;
     let name = path.display().to_string();
-    let config = Config::parse(&name, &text, &folder.path(""), &Environment::of_process());
+    let config = Config::parse(&name, &text, &folder.path(""), &log_settings(Environment::of_process()));
     let mut config = config.map_err(|errors| errors.to_string())?;
     for queue in &mut config.queues {
         queue.sqs.endpoint.credentials = SqsCredentials::Local;
     }
     Ok(config)
+}
+
+/// Of the environment only what is about the log: `YARD__DATABASE__URL` is set for some real installation, whose database
+/// is none of `yard dev`'s.
+fn log_settings(mut environment: Environment) -> Environment {
+    environment.0.retain(|name, _| name.starts_with("YARD__LOG__"));
+    environment
 }
 
 fn text(env: &DevEnv, listen: SocketAddr) -> Result<String, std::fmt::Error> {
@@ -95,6 +102,13 @@ mod tests {
     use super::super::rayhead::RayHead;
     use super::*;
     use crate::config::Summary;
+
+    #[test]
+    fn a_real_installations_settings_are_left_alone() {
+        let set = |name: &str| (name.to_owned(), "x".to_owned());
+        let all = Environment([set("YARD__DATABASE__URL"), set("YARD__LOG__FILTER"), set("PATH")].into());
+        assert_eq!(log_settings(all), Environment([set("YARD__LOG__FILTER")].into()));
+    }
 
     #[test]
     fn what_is_made_up_is_valid_with_and_without_ray() {
