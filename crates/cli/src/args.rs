@@ -34,17 +34,17 @@ pub enum Command {
     List(List),
     /// Show one job.
     Get {
-        /// Which one.
+        /// Which one: its id, or TEAM/KEY.
         job: String,
     },
     /// Show everything that happened to a job.
     History {
-        /// Which one.
+        /// Which one: its id, or TEAM/KEY.
         job: String,
     },
     /// Print a job's output.
     Logs {
-        /// Which one.
+        /// Which one: its id, or TEAM/KEY.
         job: String,
         /// Follow it to the job's end, through retries.
         #[arg(short, long)]
@@ -55,7 +55,7 @@ pub enum Command {
     },
     /// Stop jobs.
     Stop {
-        /// Which ones.
+        /// Which ones: ids, or TEAM/KEY.
         #[arg(required = true)]
         jobs: Vec<String>,
         /// Why, for the history.
@@ -64,7 +64,7 @@ pub enum Command {
     },
     /// Wait until jobs have ended; the exit code tells how.
     Wait {
-        /// Which ones.
+        /// Which ones: ids, or TEAM/KEY.
         #[arg(required = true)]
         jobs: Vec<String>,
         /// Give up after this many seconds.

@@ -1,13 +1,14 @@
 //! HTTP, and its errors on one line.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
+use yard_wire::views::{Problem, ProblemCode};
 
 use crate::args::Global;
 use crate::exit::{self, Failure};
+use crate::show::clean;
 
 /// Longest time for an answer that is not a stream.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -129,25 +130,19 @@ pub async fn problem(response: Response) -> Failure {
         s if s.is_server_error() || s == StatusCode::TOO_MANY_REQUESTS => exit::UNAVAILABLE,
         _ => exit::USAGE,
     };
-    let Ok(problem) = serde_json::from_str::<Value>(&text) else {
-        return Failure::new(code, format!("the server answered {status}"));
+    let Ok(problem) = serde_json::from_str::<Problem>(&text) else {
+        return Failure::new(code, format!("the server answered {status}: is this a yard server?"));
     };
-    let part = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
-    let mut message = match (part("title"), part("detail")) {
-        (title, detail) if detail.is_empty() => title,
-        (title, detail) if title.is_empty() => detail,
+    let mut message = match (&problem.title, &problem.detail) {
+        (title, detail) if detail.is_empty() => title.clone(),
         (title, detail) => format!("{title}: {detail}"),
     };
-    if message.is_empty() {
-        message = format!("the server answered {status}");
+    for error in &problem.errors {
+        let place = if error.field.is_empty() { "the document" } else { &error.field };
+        message.push_str("\n  ");
+        message.push_str(&clean(&format!("{place}: {}", error.message)));
     }
-    for error in problem["errors"].as_array().into_iter().flatten() {
-        let field = error["field"].as_str().unwrap_or_default();
-        let what = error["message"].as_str().unwrap_or_default();
-        let place = if field.is_empty() { "the document" } else { field };
-        _ = write!(message, "\n  {place}: {what}");
-    }
-    Failure::new(code, message)
+    Failure { problem: ProblemCode::from_code(&problem.code), ..Failure::new(code, message) }
 }
 
 /// An error with its sources, once.

@@ -1,5 +1,7 @@
 //! Exit codes: the same meaning in every command (docs/cli.md).
 
+use yard_wire::views::ProblemCode;
+
 /// It worked; for `wait` and `submit --wait`: every job succeeded.
 pub const OK: i32 = 0;
 /// The job failed.
@@ -38,12 +40,14 @@ pub struct Failure {
     pub code: i32,
     /// What is wrong and how to mend it.
     pub message: String,
+    /// What the server called it, if it was the server that said no.
+    pub problem: Option<ProblemCode>,
 }
 
 impl Failure {
     /// A failure with this code.
     pub fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), problem: None }
     }
 }
 
@@ -66,6 +70,26 @@ pub fn of_states<'a>(states: impl Iterator<Item = &'a str>) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_and_the_handbook_name_every_code() {
+        let handbook = include_str!("../../../docs/cli.md");
+        for code in [OK, JOB_FAILED, USAGE, REJECTED, NOT_FOUND, UNAVAILABLE, NOT_RUN, TIMED_OUT, DRIFT] {
+            assert!(EXIT_CODES_HELP.contains(&format!("\n  {code}  ")), "{code}");
+            assert!(handbook.contains(&format!("\n| {code} | ")), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_handbook_names_every_command() {
+        use clap::Subcommand;
+        let handbook = include_str!("../../../docs/cli.md");
+        let commands = crate::Command::augment_subcommands(clap::Command::new("yard"));
+        for command in commands.get_subcommands() {
+            let name = format!("`yard {}", command.get_name());
+            assert!(handbook.contains(&name), "{name} is not in docs/cli.md");
+        }
+    }
 
     #[test]
     fn the_worst_job_decides() {

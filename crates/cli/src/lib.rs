@@ -4,7 +4,7 @@
 //! - [`client`]: HTTP, and its errors on one line
 //! - [`exit`]: exit codes
 //! - [`commands`]: a file per group of commands
-//! - [`mod@show`]: tables
+//! - [`mod@show`] makes the tables
 
 pub mod args;
 pub mod client;
@@ -26,7 +26,7 @@ pub async fn run(command: Command, global: &Global) -> i32 {
     };
     match result {
         Ok(code) => code,
-        Err(Failure { code, message }) => {
+        Err(Failure { code, message, .. }) => {
             eprintln!("yard: {message}");
             code
         }

@@ -18,7 +18,7 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// Control characters in what came from outside must not reach the terminal.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -224,7 +224,7 @@ fn amounts(a: &Amounts) -> String {
         parts.push(format!("memory {}", show_quantity("memory", a.memory_bytes)));
     }
     if a.jobs > 0 || parts.is_empty() {
-        parts.push(format!("{} jobs", a.jobs));
+        parts.push(format!("{} job{}", a.jobs, if a.jobs == 1 { "" } else { "s" }));
     }
     parts.join(", ")
 }
@@ -260,5 +260,57 @@ mod tests {
     #[test]
     fn what_came_from_outside_can_not_drive_the_terminal() {
         assert_eq!(clean("a\u{1b}[31mb\nc"), "a [31mb c");
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn summary(state: &str) -> serde_json::Value {
+        serde_json::json!({
+            "id": "01900000-0000-7000-8000-000000000001", "team": "ads", "key": "nightly", "name": "train\u{1b}[2J",
+            "state": state, "since": "2026-11-22T11:59:30.000000Z", "created_at": "2026-11-22T11:30:00.000000Z",
+            "attempt": 1, "resources": {"cpu": 1.5, "gpu": 0.0, "memory_bytes": 8_589_934_592u64, "jobs": 1},
+            "stop_requested": false,
+        })
+    }
+
+    #[test]
+    fn tables_are_for_people() {
+        use serde_json::json;
+        let now = "2026-11-22T12:00:00.000000Z";
+        let mut running = summary("running");
+        running["cluster"] = json!("east");
+        running["stop_requested"] = json!(true);
+        let mut whole = summary("queued");
+        let more = json!({
+            "priority": 3, "clock": {"kind": "queue_timeout", "at": now},
+            "waiting": {"code": "full", "message": "no cluster has room", "clusters": {"east": "cpu: asks 1.5, 1 free"}},
+            "retries": {"own": 1, "own_max": 2, "infra": 0, "preempted": 0}, "spec": {"entrypoint": "python x.py"},
+            "attempts": [{"number": 1, "cluster": "east", "remote_name": "r", "placed_at": now, "ended_at": now,
+                "end": "user_error", "message": "boom", "exit_code": 3}],
+        });
+        for (key, value) in more.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let used = json!({"cpu": 1.5, "gpu": 0.0, "memory_bytes": 0, "jobs": 1, "custom": {"A100": 1.0}});
+        let cluster = json!({"id": "east", "driver": "ray", "labels": {"region": "us"}, "switch": "drained",
+            "health": "ready", "takes_jobs": false, "configured": true, "used": used.clone()});
+        let team = json!({"id": "ads", "weight": 1, "quota": {"cpu": 4.0}, "used": used.clone(), "open": {"queued": 2}});
+        let all = [
+            jobs(&read(json!({"now": now, "jobs": [running, summary("succeeded")]}))),
+            jobs(&read(json!({"now": now, "jobs": []}))),
+            job(&read(whole)),
+            teams(&read(json!({"teams": [team]}))),
+            clusters(&read(json!({"clusters": [cluster]}))),
+            drift(&read(json!({"exact": false, "drift": [
+                {"kind": "team", "id": "ads", "stored": used, "recomputed": {"cpu": 0.0, "gpu": 0.0, "memory_bytes": 0, "jobs": 0}},
+            ]}))),
+            receipt(&read(
+                json!({"team": "ads", "key": "k", "verdict": "rejected", "source": "http", "message_id": "m",
+                "at": now, "errors": [{"field": "team", "code": "missing", "message": "must be there"}]}),
+            )),
+        ];
+        insta::assert_snapshot!(all.join("\n\n"));
     }
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tracing::{error, warn};
+use yard_domain::JobId;
 use yard_ports::{DriverError, StoreError};
 use yard_wire::DocumentError;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode};
@@ -35,7 +36,7 @@ impl ApiError {
 
     /// The same, about a job.
     #[must_use]
-    pub fn about(mut self, job: impl ToString) -> Self {
+    pub fn about(mut self, job: JobId) -> Self {
         self.0.job = Some(job.to_string());
         self
     }

@@ -2,7 +2,7 @@
 
 use yard_wire::views::{AuditView, ClusterList, SwitchAnswer, TeamList};
 
-use super::{Done, print_json, typed};
+use super::{Done, print, print_json, typed};
 use crate::client::Client;
 use crate::exit;
 use crate::show;
@@ -11,9 +11,9 @@ use crate::show;
 pub async fn teams(client: &Client, as_json: bool) -> Done {
     let list: TeamList = typed(client.get(&["v1", "teams"], &[]).await?)?;
     if as_json {
-        print_json(&list)?
+        print_json(&list)?;
     } else {
-        println!("{}", show::teams(&list))
+        print(&show::teams(&list));
     }
     Ok(exit::OK)
 }
@@ -22,9 +22,9 @@ pub async fn teams(client: &Client, as_json: bool) -> Done {
 pub async fn clusters(client: &Client, as_json: bool) -> Done {
     let list: ClusterList = typed(client.get(&["v1", "clusters"], &[]).await?)?;
     if as_json {
-        print_json(&list)?
+        print_json(&list)?;
     } else {
-        println!("{}", show::clusters(&list))
+        print(&show::clusters(&list));
     }
     Ok(exit::OK)
 }
@@ -34,9 +34,9 @@ pub async fn switch(cluster: &str, verb: &str, client: &Client, as_json: bool) -
     let (_, answer) = client.post(&["v1", "clusters", cluster, verb], String::new()).await?;
     let answer: SwitchAnswer = typed(answer)?;
     if as_json {
-        print_json(&answer)?
+        print_json(&answer)?;
     } else {
-        println!("{} is {}", answer.id, answer.switch)
+        print(&format!("{} is {}", answer.id, answer.switch));
     }
     Ok(exit::OK)
 }
@@ -47,9 +47,9 @@ pub async fn audit(client: &Client, as_json: bool) -> Done {
     if as_json {
         print_json(&audit)?;
     } else if audit.exact {
-        println!("exact: every account is the sum of its open attempts");
+        print("exact: every account is the sum of its open attempts");
     } else {
-        println!("{}", show::drift(&audit));
+        print(&show::drift(&audit));
     }
     Ok(if audit.exact { exit::OK } else { exit::DRIFT })
 }

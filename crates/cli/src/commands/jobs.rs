@@ -1,9 +1,10 @@
 //! `yard list`, `get`, `history`, `stop`, `receipt`.
 
 use serde_json::{Value, json};
+use yard_domain::JobId;
 use yard_wire::views::{HistoryView, JobList, JobView, LineView, ReceiptView, StopAnswerView};
 
-use super::{Done, print_json, typed};
+use super::{Done, print, print_json, typed};
 use crate::args::List;
 use crate::client::Client;
 use crate::exit::{self, Failure};
@@ -17,6 +18,26 @@ pub async fn fetch(job: &str, client: &Client) -> Result<JobView, Failure> {
     typed(client.get(&["v1", "jobs", job], &[]).await?)
 }
 
+/// A job as people name it: its id, or TEAM/KEY.
+pub async fn resolve(job: &str, client: &Client) -> Result<String, Failure> {
+    if job.parse::<JobId>().is_ok() {
+        return Ok(job.to_owned());
+    }
+    let Some((team, key)) = job.split_once('/') else {
+        return Err(Failure::new(
+            exit::USAGE,
+            format!("{job:?} is no job: give its id (a UUID) or TEAM/KEY"),
+        ));
+    };
+    let receipt: ReceiptView = typed(client.get(&["v1", "receipts", team, key], &[]).await?)?;
+    receipt.job.ok_or_else(|| {
+        Failure::new(
+            exit::NOT_FOUND,
+            format!("{job} was rejected, so there is no job: see `yard receipt {team} {key}`"),
+        )
+    })
+}
+
 /// Lists jobs.
 pub async fn list(args: &List, client: &Client, as_json: bool) -> Done {
     let mut query = vec![("limit", args.limit.to_string())];
@@ -28,7 +49,7 @@ pub async fn list(args: &List, client: &Client, as_json: bool) -> Done {
     if as_json {
         print_json(&list)?;
     } else {
-        println!("{}", show::jobs(&list));
+        print(&show::jobs(&list));
         if let Some(next) = &list.next {
             eprintln!("more: --cursor {next}");
         }
@@ -38,17 +59,18 @@ pub async fn list(args: &List, client: &Client, as_json: bool) -> Done {
 
 /// Shows one job.
 pub async fn get(job: &str, client: &Client, as_json: bool) -> Done {
-    let view = fetch(job, client).await?;
+    let view = fetch(&resolve(job, client).await?, client).await?;
     if as_json {
-        print_json(&view)?
+        print_json(&view)?;
     } else {
-        println!("{}", show::job(&view))
+        print(&show::job(&view));
     }
     Ok(exit::OK)
 }
 
 /// Shows everything that happened to a job, page by page.
 pub async fn history(job: &str, client: &Client, as_json: bool) -> Done {
+    let job = &resolve(job, client).await?;
     let mut lines: Vec<LineView> = Vec::new();
     let mut after = 0u32;
     loop {
@@ -61,9 +83,9 @@ pub async fn history(job: &str, client: &Client, as_json: bool) -> Done {
         }
     }
     if as_json {
-        print_json(&lines)?
+        print_json(&lines)?;
     } else {
-        println!("{}", show::history(&lines))
+        print(&show::history(&lines));
     }
     Ok(exit::OK)
 }
@@ -74,11 +96,15 @@ pub async fn stop(jobs: &[String], reason: &str, client: &Client, as_json: bool)
     let mut code = exit::OK;
     for job in jobs {
         let body = json!({"reason": reason}).to_string();
-        match client.post(&["v1", "jobs", job, "stop"], body).await {
+        let asked = match resolve(job, client).await {
+            Ok(id) => client.post(&["v1", "jobs", &id, "stop"], body).await,
+            Err(failure) => Err(failure),
+        };
+        match asked {
             Ok((_, answer)) => {
                 let view: StopAnswerView = typed(answer.clone())?;
                 if !as_json {
-                    println!("{}: {}", view.id, show::stop_answer(&view));
+                    print(&format!("{}: {}", view.id, show::stop_answer(&view)));
                 }
                 answers.push(answer);
             }
@@ -98,9 +124,9 @@ pub async fn stop(jobs: &[String], reason: &str, client: &Client, as_json: bool)
 pub async fn receipt(team: &str, key: &str, client: &Client, as_json: bool) -> Done {
     let view: ReceiptView = typed(client.get(&["v1", "receipts", team, key], &[]).await?)?;
     if as_json {
-        print_json(&view)?
+        print_json(&view)?;
     } else {
-        println!("{}", show::receipt(&view))
+        print(&show::receipt(&view));
     }
     Ok(if view.verdict == "accepted" { exit::OK } else { exit::REJECTED })
 }

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use futures::StreamExt;
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
+use yard_wire::views::{JobView, ProblemCode};
 
 use super::{Done, jobs};
 use crate::client::{Client, problem};
@@ -12,103 +13,312 @@ use crate::exit::{self, Failure};
 
 /// Pause before another look when there is nothing to follow now.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often a log that gives nothing is asked for again once its attempt has ended: it may be gone for good.
+const TRIES_AFTER_END: u32 = 20;
 
 /// What one stream of an attempt's log came to.
 enum Streamed {
     /// The server closed it in order.
     ToTheEnd,
-    /// It broke off, or could not begin now.
-    Cut,
+    /// It broke off, or could not begin now: this is why.
+    NotNow(Failure),
+    /// Whoever read our output has gone.
+    NobodyReads,
 }
 
-/// Prints a job's log; with `follow`, to the job's end.
-pub async fn logs(job: &str, follow: bool, attempt: Option<u32>, client: &Client) -> Done {
+/// Prints a job's log to `out`; with `follow`, to the job's end.
+pub async fn logs(
+    job: &str,
+    follow: bool,
+    attempt: Option<u32>,
+    client: &Client,
+    out: &mut (dyn Write + Send),
+) -> Done {
+    let job = &jobs::resolve(job, client).await?;
+    let mut log = Log { job, client, out };
     let mut number = match attempt {
         Some(number) => number,
-        None => first_attempt(job, follow, client).await?,
+        None => log.first_attempt(follow).await?,
     };
-    let mut offset = 0u64;
-    loop {
-        let streamed = stream(job, number, &mut offset, follow, client).await?;
-        if !follow {
-            return match streamed {
-                Streamed::ToTheEnd => Ok(exit::OK),
-                Streamed::Cut => Err(Failure::new(exit::UNAVAILABLE, "the log broke off")),
-            };
-        }
-        let Ok(view) = jobs::fetch(job, client).await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
+    if !follow {
+        return match log.stream(number, &mut 0, false).await? {
+            Streamed::ToTheEnd | Streamed::NobodyReads => Ok(exit::OK),
+            Streamed::NotNow(failure) => Err(failure),
         };
-        let over = view.attempts.iter().any(|a| a.number == number && a.ended_at.is_some());
-        let last = view.attempts.last().map_or(0, |a| a.number);
-        match streamed {
-            Streamed::ToTheEnd if attempt.is_none() && last > number => {
-                number += 1;
-                offset = 0;
-                eprintln!("--- attempt {number} ---");
-            }
-            Streamed::ToTheEnd if view.summary.has_ended() || (attempt.is_some() && over) => {
-                return Ok(exit::OK);
-            }
-            _ => tokio::time::sleep(PAUSE).await,
-        }
     }
-}
-
-/// The attempt to begin with: the last. Following waits for the first one.
-async fn first_attempt(job: &str, follow: bool, client: &Client) -> Result<u32, Failure> {
-    let mut told = false;
     loop {
-        let view = jobs::fetch(job, client).await?;
-        if let Some(last) = view.attempts.last() {
-            return Ok(last.number);
+        if let Streamed::NobodyReads = log.follow(number).await? {
+            return Ok(exit::OK);
         }
-        let why = view.waiting.map_or_else(|| format!("it is {}", view.summary.state), |w| w.message);
-        if !follow || view.summary.has_ended() {
-            return Err(Failure::new(
-                exit::NOT_FOUND,
-                format!("{job} has no log, since it was never launched: {why}"),
-            ));
+        match attempt {
+            None => match log.next_attempt(number).await? {
+                Some(next) => number = next,
+                None => return Ok(exit::OK),
+            },
+            Some(_) => return Ok(exit::OK),
         }
-        if !told {
-            eprintln!("waiting for the first attempt: {why}");
-            told = true;
-        }
-        tokio::time::sleep(PAUSE).await;
+        eprintln!("--- attempt {number} ---");
     }
 }
 
-async fn stream(
-    job: &str,
-    attempt: u32,
-    offset: &mut u64,
-    follow: bool,
-    client: &Client,
-) -> Result<Streamed, Failure> {
-    let query =
-        [("attempt", attempt.to_string()), ("offset", offset.to_string()), ("follow", follow.to_string())];
-    let response = match client.send(Method::GET, &["v1", "jobs", job, "logs"], &query, None, None).await {
-        Ok(response) if response.status().is_success() => response,
-        Ok(response) if follow && retriable(response.status()) => return Ok(Streamed::Cut),
-        Ok(response) => return Err(problem(response).await),
-        Err(_) if follow => return Ok(Streamed::Cut),
-        Err(failure) => return Err(failure),
-    };
-    let mut chunks = response.bytes_stream();
-    let mut out = std::io::stdout().lock();
-    while let Some(chunk) = chunks.next().await {
-        let Ok(chunk) = chunk else { return Ok(Streamed::Cut) };
-        *offset += chunk.len() as u64;
-        if out.write_all(&chunk).and_then(|()| out.flush()).is_err() {
-            // Whoever read our output has gone (a closed pipe): that is the end, and no error.
-            return Ok(Streamed::ToTheEnd);
+struct Log<'a> {
+    job: &'a str,
+    client: &'a Client,
+    out: &'a mut (dyn Write + Send),
+}
+
+impl Log<'_> {
+    /// The attempt to begin with: the last. Following waits for the first one.
+    async fn first_attempt(&self, follow: bool) -> Result<u32, Failure> {
+        let mut told = String::new();
+        loop {
+            let view = jobs::fetch(self.job, self.client).await?;
+            if let Some(last) = view.attempts.last() {
+                return Ok(last.number);
+            }
+            let state = format!("it is {}", view.summary.state);
+            let why = view.waiting.as_ref().map_or(state, |w| w.message.clone());
+            if !follow || view.summary.has_ended() {
+                let message = format!("{} has no log, since it was never launched: {why}", self.job);
+                return Err(Failure::new(exit::NOT_FOUND, message));
+            }
+            if told != why {
+                eprintln!("waiting for the first attempt: {why}");
+                told = why;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
-    Ok(Streamed::ToTheEnd)
+
+    /// Prints an attempt's log until the attempt has ended and all of it is printed.
+    async fn follow(&mut self, number: u32) -> Result<Streamed, Failure> {
+        let (mut offset, mut tries) = (0, 0);
+        loop {
+            let before = offset;
+            let streamed = self.stream(number, &mut offset, true).await?;
+            if let Streamed::NobodyReads = streamed {
+                return Ok(streamed);
+            }
+            let over = match self.look().await? {
+                Some(view) => view.attempts.iter().any(|a| a.number == number && a.ended_at.is_some()),
+                None => false,
+            };
+            match streamed {
+                Streamed::ToTheEnd if over => return Ok(Streamed::ToTheEnd),
+                Streamed::NotNow(failure) if over => {
+                    tries = if offset > before { 0 } else { tries + 1 };
+                    if tries >= TRIES_AFTER_END {
+                        return Err(failure);
+                    }
+                }
+                _ => {}
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits for the attempt after this one; `None` if the job has ended without.
+    async fn next_attempt(&self, number: u32) -> Result<Option<u32>, Failure> {
+        loop {
+            if let Some(view) = self.look().await? {
+                if let Some(next) = view.attempts.iter().map(|a| a.number).find(|n| *n > number) {
+                    return Ok(Some(next));
+                }
+                if view.summary.has_ended() {
+                    return Ok(None);
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The job as it is now; `None` if the server is away for the moment.
+    async fn look(&self) -> Result<Option<JobView>, Failure> {
+        match jobs::fetch(self.job, self.client).await {
+            Ok(view) => Ok(Some(view)),
+            Err(failure) if failure.code == exit::UNAVAILABLE => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn stream(&mut self, attempt: u32, offset: &mut u64, follow: bool) -> Result<Streamed, Failure> {
+        let query = [
+            ("attempt", attempt.to_string()),
+            ("offset", offset.to_string()),
+            ("follow", follow.to_string()),
+        ];
+        let path = ["v1", "jobs", self.job, "logs"];
+        let response = match self.client.send(Method::GET, &path, &query, None, None).await {
+            Ok(response) if response.status().is_success() => response,
+            Ok(response) => {
+                let failure = problem(response).await;
+                return if follow && passes(&failure) { Ok(Streamed::NotNow(failure)) } else { Err(failure) };
+            }
+            Err(failure) if follow => return Ok(Streamed::NotNow(failure)),
+            Err(failure) => return Err(failure),
+        };
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let Ok(chunk) = chunk else {
+                return Ok(Streamed::NotNow(Failure::new(exit::UNAVAILABLE, "the log broke off")));
+            };
+            *offset += chunk.len() as u64;
+            if self.out.write_all(&chunk).and_then(|()| self.out.flush()).is_err() {
+                return Ok(Streamed::NobodyReads);
+            }
+        }
+        Ok(Streamed::ToTheEnd)
+    }
 }
 
 /// Not now, but perhaps soon: an attempt that is placed but not launched, a cluster or server that is away.
-fn retriable(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::CONFLICT || status == StatusCode::TOO_MANY_REQUESTS
+fn passes(failure: &Failure) -> bool {
+    let soon = [ProblemCode::NoLog, ProblemCode::NoAttempt];
+    failure.code == exit::UNAVAILABLE || failure.problem.is_some_and(|p| soon.contains(&p))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::extract::Query;
+    use axum::response::{IntoResponse, Response};
+    use axum::routing::get;
+    use futures::stream;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::args::Global;
+
+    const JOB: &str = "01900000-0000-7000-8000-000000000000";
+
+    /// A job in `state` whose attempts have ended or not.
+    fn job(state: &str, ended: &[bool]) -> Value {
+        let attempt = |(i, ended): (usize, &bool)| {
+            let mut attempt =
+                json!({"number": i + 1, "cluster": "east", "remote_name": "r", "placed_at": "t"});
+            if *ended {
+                attempt["ended_at"] = json!("t");
+            }
+            attempt
+        };
+        json!({
+            "id": JOB, "team": "ads", "key": "k", "name": "n", "state": state, "since": "t", "created_at": "t",
+            "attempt": ended.len(), "resources": {"cpu": 1.0, "gpu": 0.0, "memory_bytes": 0, "jobs": 1},
+            "stop_requested": false, "priority": 0,
+            "retries": {"own": 0, "own_max": 1, "infra": 0, "preempted": 0},
+            "attempts": ended.iter().enumerate().map(attempt).collect::<Vec<_>>(), "spec": {},
+        })
+    }
+
+    fn problem(status: u16, code: &str) -> Response {
+        let body = json!({"type": "t", "title": "T", "status": status, "code": code, "detail": "d"});
+        (axum::http::StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
+    }
+
+    fn broken(text: &'static str) -> Response {
+        // Not at once: the first chunk is to be on its way before the connection breaks.
+        let cut = stream::once(async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Err(io::Error::other("cut"))
+        });
+        let chunks = stream::iter([Ok(text)]).chain(cut);
+        Body::from_stream(chunks).into_response()
+    }
+
+    /// Serves the answers of `looks` to looks at the job, and of `reads` to reads of its log, one after the
+    /// other, the last for ever. Gives the client and the queries of the reads.
+    async fn server(
+        looks: Vec<Value>,
+        reads: Vec<fn() -> Response>,
+    ) -> (Client, Arc<std::sync::Mutex<Vec<String>>>) {
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (look, read, queries) = (AtomicUsize::new(0), AtomicUsize::new(0), asked.clone());
+        let next = |count: &AtomicUsize, len: usize| count.fetch_add(1, Ordering::Relaxed).min(len - 1);
+        let (look, read) = (Arc::new(look), Arc::new(read));
+        let app = Router::new()
+            .route("/v1/jobs/{id}", get(async move || axum::Json(looks[next(&look, looks.len())].clone())))
+            .route(
+                "/v1/jobs/{id}/logs",
+                get(async move |Query(query): Query<Vec<(String, String)>>| {
+                    let text: Vec<_> = query.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
+                    queries.lock().unwrap().push(text.join("&"));
+                    reads[next(&read, reads.len())]()
+                }),
+            );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let client = Client::new(&Global { server, token: None, json: false });
+        (client.unwrap_or_else(|e| panic!("{}", e.message)), asked)
+    }
+
+    #[tokio::test]
+    async fn a_cut_stream_is_taken_up_where_it_broke_and_retries_are_followed() {
+        let looks = vec![
+            job("launching", &[false]),
+            job("launching", &[false]),
+            job("running", &[false]),
+            job("queued", &[true]),
+            job("queued", &[true]),
+            job("running", &[true, false]),
+            job("succeeded", &[true, true]),
+        ];
+        let reads: Vec<fn() -> Response> =
+            vec![|| problem(404, "no_log"), || broken("one\nt"), || "wo\n".into_response(), || {
+                "second\n".into_response()
+            }];
+        let (client, asked) = server(looks, reads).await;
+        let mut out = Vec::new();
+        assert_eq!(logs(JOB, true, None, &client, &mut out).await, Ok(exit::OK));
+        assert_eq!(String::from_utf8(out).unwrap(), "one\ntwo\nsecond\n");
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(
+            asked,
+            [
+                "attempt=1&offset=0&follow=true",
+                "attempt=1&offset=0&follow=true",
+                "attempt=1&offset=5&follow=true",
+                "attempt=2&offset=0&follow=true"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn without_follow_a_cut_is_an_error_and_a_missing_log_not_found() {
+        let (client, _) = server(vec![job("running", &[false])], vec![|| broken("half")]).await;
+        let mut out = Vec::new();
+        assert_eq!(logs(JOB, false, None, &client, &mut out).await.unwrap_err().code, exit::UNAVAILABLE);
+        assert_eq!(out, b"half");
+        let (client, _) = server(vec![job("running", &[false])], vec![|| problem(404, "no_log")]).await;
+        assert_eq!(logs(JOB, false, None, &client, &mut out).await.unwrap_err().code, exit::NOT_FOUND);
+        let (client, _) = server(vec![job("queued", &[])], vec![|| problem(409, "no_attempt")]).await;
+        assert_eq!(logs(JOB, false, None, &client, &mut out).await.unwrap_err().code, exit::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_is_not_there_is_no_reason_to_wait() {
+        let (client, _) = server(vec![job("running", &[false])], vec![|| problem(404, "not_found")]).await;
+        let failure = logs(JOB, true, Some(9), &client, &mut Vec::new()).await.unwrap_err();
+        assert_eq!(failure.code, exit::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn when_nobody_reads_it_ends_at_once() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (client, _) = server(vec![job("running", &[false])], vec![|| broken("x")]).await;
+        assert_eq!(logs(JOB, true, None, &client, &mut Closed).await, Ok(exit::OK));
+    }
 }

@@ -6,6 +6,8 @@ mod logs;
 mod submit;
 mod wait;
 
+use std::io::Write;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,7 +26,9 @@ pub async fn run(command: Command, client: &Client, json: bool) -> Done {
         Command::List(args) => jobs::list(&args, client, json).await,
         Command::Get { job } => jobs::get(&job, client, json).await,
         Command::History { job } => jobs::history(&job, client, json).await,
-        Command::Logs { job, follow, attempt } => logs::logs(&job, follow, attempt, client).await,
+        Command::Logs { job, follow, attempt } => {
+            logs::logs(&job, follow, attempt, client, &mut std::io::stdout()).await
+        }
         Command::Stop { jobs, reason } => jobs::stop(&jobs, &reason, client, json).await,
         Command::Wait { jobs, timeout } => wait::wait(&jobs, timeout, client, json).await,
         Command::Receipt { team, key } => jobs::receipt(&team, &key, client, json).await,
@@ -43,10 +47,16 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     })
 }
 
+/// Prints a text and a line's end. Whoever reads our output may go when they have enough (`yard list | head`): that is
+/// no error, and there is nobody left to tell.
+fn print(text: &str) {
+    _ = writeln!(std::io::stdout(), "{text}");
+}
+
 /// Prints a value as JSON, for programs.
 fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Failure::new(exit::UNAVAILABLE, format!("can't be shown as JSON: {e}")))?;
-    println!("{text}");
+    print(&text);
     Ok(())
 }

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 use yard_wire::views::Submitted;
 
-use super::{Done, print_json, typed, wait};
+use super::{Done, print, print_json, typed, wait};
 use crate::args::Submit;
 use crate::client::Client;
 use crate::exit::{self, Failure};
@@ -34,7 +34,7 @@ pub async fn submit(args: Submit, client: &Client, as_json: bool) -> Done {
         return wait::wait(&[submitted.id], None, client, as_json).await;
     }
     if !as_json {
-        println!("{}", submitted.id);
+        print(&submitted.id);
     }
     Ok(exit::OK)
 }

@@ -1,0 +1,206 @@
+//! The commands against a real server over the real SQLite store: every exit code.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use yard_cli::{Command, Global, exit};
+use yard_domain::lifecycle::AttemptEnd;
+use yard_domain::{
+    Capacity, Cluster, ClusterHealth, ClusterReport, ClusterSwitch, Failure, FailureClass, JobId, LeaseScope,
+    Limits, Request, RetryRules, SubmissionKey, Team, Verdict,
+};
+use yard_ports::Store;
+use yard_ports::store::{AttemptRef, ClaimRequest, EndOrder, PlacementOrder, StoreLimits};
+use yard_store_sqlite::SqliteOptions;
+use yard_wire::Admission;
+
+const LONG: Duration = Duration::from_mins(5);
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A server with the team `ads` and the cluster `east`.
+struct World {
+    store: Arc<dyn Store>,
+    url: String,
+    stop: CancellationToken,
+    folder: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::new(StoreLimits { place_deadline: LONG, launch_deadline: LONG });
+        let file = folder.path().join("yard.db");
+        yard_store_sqlite::migrate(&file, &options).await.unwrap();
+        let store = yard_store_sqlite::connect(&file, &options).await.unwrap();
+        let teams = vec![Team { id: "ads".parse().unwrap(), quota: Limits::default(), weight: 1 }];
+        let clusters = vec![Cluster {
+            id: "east".parse().unwrap(),
+            driver: "process".to_owned(),
+            labels: [].into(),
+            capacity: Some(Capacity(Request { cpu_milli: 8_000, jobs: 10, ..Request::default() })),
+            switch: ClusterSwitch::Open,
+            health: ClusterHealth::Unknown,
+            last_seen: None,
+            configured: true,
+            message: None,
+        }];
+        store.sync_catalog(&teams, &clusters).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, ids) = (CancellationToken::new(), AtomicU64::new(1));
+        let state = yard_server::AppState {
+            store: store.clone(),
+            drivers: Arc::new(HashMap::new()),
+            admission: watch::channel(Arc::new(Admission::new(teams, clusters, [].into()))).1,
+            limits: Arc::default(),
+            defaults: Arc::default(),
+            nudge: Arc::new(|| {}),
+            new_id: Arc::new(move || JobId::new(ids.fetch_add(1, Ordering::Relaxed), [0; 10])),
+            metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
+            config: Arc::default(),
+            shutdown: stop.clone(),
+        };
+        tokio::spawn(yard_server::serve(listener, state, stop.clone()));
+        Self { store, url, stop, folder }
+    }
+
+    /// Runs a command line; its exit code.
+    async fn yard(&self, line: &[&str]) -> i32 {
+        let server = if line.contains(&"--server") { vec![] } else { vec!["--server", &self.url] };
+        let all = ["yard"].into_iter().chain(server).chain(line.iter().copied());
+        let cli = Cli::try_parse_from(all).unwrap_or_else(|e| panic!("{e}"));
+        yard_cli::run(cli.command, &cli.global).await
+    }
+
+    /// Submits a job of `ads`; its id.
+    async fn job(&self, key: &str) -> JobId {
+        assert_eq!(self.yard(&["submit", "--team", "ads", "--key", key, "--", "true"]).await, exit::OK);
+        let receipt =
+            self.store.receipt(&SubmissionKey { team: "ads".to_owned(), key: key.to_owned() }).await;
+        match receipt.unwrap().unwrap().verdict {
+            Verdict::Accepted { job, .. } => job,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Places the job, launches it, and records its end.
+    async fn run(&self, job: JobId, end: AttemptEnd) {
+        let store = &self.store;
+        let east: yard_domain::ClusterId = "east".parse().unwrap();
+        let lease = async |scope| store.acquire_lease(&scope, "test", LONG).await.unwrap().unwrap();
+        let dispatcher = lease(LeaseScope::Dispatch(east.clone())).await;
+        let report = ClusterReport {
+            cluster: east.clone(),
+            health: ClusterHealth::Ready,
+            capacity: None,
+            message: None,
+        };
+        store.report_cluster(&dispatcher, &report).await.unwrap();
+        let scheduler = lease(LeaseScope::Scheduler("test".to_owned())).await;
+        let view = store.job(job).await.unwrap().unwrap();
+        let team = view.lifecycle.team.clone();
+        let claim = ClaimRequest { team: team.clone(), shape: view.shape, max: 1 };
+        store.claim(&scheduler, &[claim]).await.unwrap();
+        let order = PlacementOrder { job, team, cluster: east };
+        assert_eq!(store.commit_placements(&scheduler, &[order]).await.unwrap().placed.len(), 1);
+        let attempt = store.begin_launches(&dispatcher, 1).await.unwrap().orders[0].attempt;
+        let attempt = AttemptRef { job, attempt };
+        store.record_started(&dispatcher, &[attempt]).await.unwrap();
+        let end = EndOrder { attempt, end, jitter: 1.0 };
+        store.record_ends(&dispatcher, &RetryRules::default(), &[end]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn submissions_are_made_once_and_rejections_have_their_own_code() {
+    let world = World::new().await;
+    let job = world.job("k").await.to_string();
+    assert_eq!(world.yard(&["submit", "--team", "ads", "--key", "k", "--", "true"]).await, exit::OK);
+    assert_eq!(world.yard(&["submit", "--team", "ads", "--key", "k", "--", "false"]).await, exit::REJECTED);
+    assert_eq!(world.yard(&["submit", "--team", "nobody", "--key", "r", "--", "x"]).await, exit::REJECTED);
+    assert_eq!(world.yard(&["receipt", "ads", "k"]).await, exit::OK);
+    assert_eq!(world.yard(&["receipt", "nobody", "r"]).await, exit::REJECTED);
+    assert_eq!(world.yard(&["receipt", "ads", "other"]).await, exit::NOT_FOUND);
+    for named in [job.as_str(), "ads/k"] {
+        assert_eq!(world.yard(&["get", named]).await, exit::OK);
+        assert_eq!(world.yard(&["--json", "history", named]).await, exit::OK);
+    }
+    assert_eq!(world.yard(&["get", "nobody/r"]).await, exit::NOT_FOUND);
+    assert_eq!(world.yard(&["get", "01900000-0000-7000-8000-00000000ffff"]).await, exit::NOT_FOUND);
+    assert_eq!(world.yard(&["get", "train"]).await, exit::USAGE);
+    let file = world.folder.path().join("job.json");
+    std::fs::write(&file, r#"{"v":1,"team":"ads","key":"f","entrypoint":"x"}"#).unwrap();
+    assert_eq!(world.yard(&["submit", file.to_str().unwrap()]).await, exit::OK);
+    std::fs::write(&file, "{").unwrap();
+    assert_eq!(world.yard(&["submit", file.to_str().unwrap()]).await, exit::USAGE);
+    assert_eq!(world.yard(&["submit", "/no/such/file"]).await, exit::USAGE);
+    assert_eq!(world.yard(&["list", "--team", "ads", "--state", "queued"]).await, exit::OK);
+    assert_eq!(world.yard(&["list", "--state", "asleep"]).await, exit::USAGE);
+}
+
+#[tokio::test]
+async fn waiting_tells_how_jobs_ended() {
+    let world = World::new().await;
+    let (good, bad, stopped) = (world.job("good").await, world.job("bad").await, world.job("stopped").await);
+    assert_eq!(world.yard(&["wait", "ads/good", "--timeout", "0.05"]).await, exit::TIMED_OUT);
+    assert_eq!(world.yard(&["stop", "ads/stopped", "--reason", "enough"]).await, exit::OK);
+    assert_eq!(world.yard(&["stop", "ads/stopped", "ads/never"]).await, exit::NOT_FOUND);
+    world.run(good, AttemptEnd::Succeeded).await;
+    world.run(bad, AttemptEnd::Failed(Failure::new(FailureClass::User, Some(3), "boom"))).await;
+    let [good, bad, stopped] = [good, bad, stopped].map(|id| id.to_string());
+    assert_eq!(world.yard(&["wait", &good]).await, exit::OK);
+    assert_eq!(world.yard(&["wait", &good, &stopped]).await, exit::NOT_RUN);
+    assert_eq!(world.yard(&["wait", &good, &stopped, &bad]).await, exit::JOB_FAILED);
+    assert_eq!(world.yard(&["logs", &stopped]).await, exit::NOT_FOUND);
+    assert_eq!(world.yard(&["logs", "-f", &stopped]).await, exit::NOT_FOUND);
+    assert_eq!(world.yard(&["logs", &good]).await, exit::UNAVAILABLE, "no driver for its cluster here");
+}
+
+#[tokio::test]
+async fn waiting_outlasts_a_server_that_was_there_before() {
+    let world = World::new().await;
+    world.job("k").await;
+    let url = world.url.clone();
+    let waiting = async {
+        let cli = Cli::try_parse_from(["yard", "--server", &url, "wait", "ads/k"]).unwrap();
+        yard_cli::run(cli.command, &cli.global).await
+    };
+    let restart = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.stop.cancel();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    tokio::select! {
+        code = waiting => panic!("gave up with {code}"),
+        () = restart => {}
+    }
+    assert_eq!(world.yard(&["wait", "ads/k"]).await, exit::UNAVAILABLE, "nobody was there from the start");
+    assert_eq!(world.yard(&["list"]).await, exit::UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn the_installation_is_shown_and_switched() {
+    let world = World::new().await;
+    for line in [&["teams"][..], &["clusters"], &["audit"], &["drain", "east"], &["--json", "resume", "east"]]
+    {
+        assert_eq!(world.yard(line).await, exit::OK, "{line:?}");
+    }
+    assert_eq!(world.yard(&["drain", "atlantis"]).await, exit::NOT_FOUND);
+    assert_eq!(world.yard(&["--server", "not a url", "teams"]).await, exit::USAGE);
+}
