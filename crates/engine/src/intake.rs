@@ -120,7 +120,7 @@ impl Intake {
             match self.store.accept(arrivals).await {
                 Ok(verdicts) => return Some(verdicts),
                 Err(error) => {
-                    warn!(queue = self.inbox.name(), %error, ?pause, "could not commit verdicts; trying again")
+                    warn!(queue = self.inbox.name(), %error, ?pause, "could not commit verdicts; trying again");
                 }
             }
             tokio::select! {
@@ -169,7 +169,7 @@ impl Intake {
                 "not all messages could be deleted; they will come again"
             ),
             Err(error) => {
-                warn!(queue = self.inbox.name(), %error, "could not delete messages; they will come again")
+                warn!(queue = self.inbox.name(), %error, "could not delete messages; they will come again");
             }
         }
     }

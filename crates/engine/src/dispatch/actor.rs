@@ -273,7 +273,7 @@ impl Actor {
 
     async fn relaunch(&mut self, r: AttemptRef) -> Result<(), StoreError> {
         let busy = self.board.calls_in_flight() >= self.runtime.launches.in_flight_max as usize;
-        if busy || !self.held.is_trusted() {
+        if busy || !self.held.is_trusted() || !self.board.owes_call(r) {
             // Still owed: the next tick asks again.
             return Ok(());
         }
@@ -295,7 +295,7 @@ impl Actor {
         self.launch_cancels.remove(&r);
         match &answer {
             Some(Err(DriverError::Refused(_) | DriverError::NameTaken(_)) | Ok(_)) => {
-                self.breaker.succeeded()
+                self.breaker.succeeded();
             }
             Some(Err(_)) => self.breaker.failed(Instant::now()),
             None => {}
@@ -375,7 +375,7 @@ impl Actor {
                 Action::Stop(r) => self.stop(r),
                 Action::Relaunch(r) => self.relaunch(r).await?,
                 Action::CancelLaunch(r) => {
-                    self.launch_cancels.get(&r).into_iter().for_each(CancellationToken::cancel)
+                    self.launch_cancels.get(&r).into_iter().for_each(CancellationToken::cancel);
                 }
                 Action::CheckOrphan(remote) => orphans.push(remote),
             }

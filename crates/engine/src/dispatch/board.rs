@@ -65,6 +65,13 @@ struct Tracked {
     ending: Option<Ending>,
 }
 
+impl Tracked {
+    /// Whether the launch call is still to be made (again).
+    fn owes_call(&self) -> bool {
+        self.phase == Phase::Launching(Call::Unknown) && self.ending.is_none()
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Ending {
     cause: Cause,
@@ -131,6 +138,11 @@ impl Board {
         let tracked = Tracked { number: r.attempt, phase, deadline, misses: 0, ending: None };
         self.attempts.insert(r.job, tracked);
         self.launching += 1;
+    }
+
+    /// Whether the launch call of `r` is still to be made (again).
+    pub fn owes_call(&self, r: AttemptRef) -> bool {
+        self.get(r).is_some_and(Tracked::owes_call)
     }
 
     /// A launch task was started again for an attempt on the board.
@@ -230,7 +242,7 @@ impl Board {
         let Some(t) = self.get_mut(r) else { return Vec::new() };
         match t.phase {
             Phase::Ended | Phase::Launching(Call::InFlight) => Vec::new(),
-            Phase::Launching(Call::Unknown) if t.ending.is_none() => vec![Action::Relaunch(r)],
+            _ if t.owes_call() => vec![Action::Relaunch(r)],
             Phase::Launching(Call::Unknown) => vec![Action::Stop(r)],
             Phase::Launching(Call::Answered) if t.misses + 1 < MISSES_MAX => {
                 t.misses += 1;
@@ -248,6 +260,11 @@ impl Board {
         t.misses = 0;
         if t.phase == Phase::Ended {
             return Vec::new();
+        }
+        if *status == RemoteStatus::Pending && t.owes_call() {
+            // Whoever called may have died in the middle of it, with the attempt made but not under way: only the
+            // call itself, made again, carries that to its end.
+            return vec![Action::Relaunch(r)];
         }
         if t.phase == Phase::Launching(Call::Unknown) {
             // It was launched after all.
@@ -314,9 +331,8 @@ impl Board {
 
     /// Attempts whose launch call is owed: taken over or never made, and not being ended.
     pub fn owed(&self) -> Vec<Action> {
-        let owed = |t: &&Tracked| t.phase == Phase::Launching(Call::Unknown) && t.ending.is_none();
-        let all = self.attempts.iter().map(|(job, t)| (AttemptRef { job: *job, attempt: t.number }, t));
-        all.filter(|(_, t)| owed(t)).map(|(r, _)| Action::Relaunch(r)).collect()
+        let owed = self.attempts.iter().filter(|(_, t)| t.owes_call());
+        owed.map(|(job, t)| Action::Relaunch(AttemptRef { job: *job, attempt: t.number })).collect()
     }
 
     /// Clocks that have run out at `now`, and stops that have been asked for in vain since `ask_again` before.

@@ -86,6 +86,22 @@ fn taken_over_launches_are_called_again_unless_they_are_there() {
 }
 
 #[test]
+fn taken_over_launches_that_were_made_but_are_not_under_way_are_called_again_once() {
+    let mut board = Board::default();
+    board.adopt(&found(r(1), StateName::Launching, false));
+    board.adopt(&found(r(2), StateName::Launching, true));
+    let pending = |n| remote(r(n), RemoteStatus::Pending);
+    let mut actions = board.observe_all(vec![pending(1), pending(2)]);
+    actions.sort_by_key(|a| format!("{a:?}"));
+    assert_eq!(actions, [Action::Relaunch(r(1)), Action::Stop(r(2))]);
+    assert!(board.owes_call(r(1)) && !board.owes_call(r(2)));
+    board.relaunched(r(1));
+    assert!(!board.owes_call(r(1)) && board.observe(pending(1)).is_empty());
+    assert!(board.launch_answered(r(1), Some(Ok(Some(RemoteStatus::Pending)))).is_empty());
+    assert!(!board.owes_call(r(1)) && board.observe(pending(1)).is_empty(), "the cluster has its word");
+}
+
+#[test]
 fn wishes_end_what_was_not_sent_and_stop_what_was() {
     let mut board = Board::default();
     assert_eq!(board.stop_wish(r(9)), [Action::RecordEnd(r(9), AttemptEnd::Stopped)], "placed, not launched");
