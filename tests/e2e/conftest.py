@@ -157,11 +157,26 @@ def _installation(request, yard: Yard):
     yield yard
     yard.stop()
     if _failed(request.node):
-        for one in yard.processes:
-            print(f"\n--- the end of {one.name}'s log (all of it: {LOGS.relative_to(ROOT)}/) ---")
-            print(tail(one.log_text()))
+        _explain(yard)
     for head in yard.ray:
         _empty(head)
+
+
+def _explain(yard: Yard) -> None:
+    """Prints what helps to understand a failed test: open jobs with their history, and the ends of the logs."""
+    open_jobs = "SELECT id, team, idem_key, state FROM jobs WHERE ended_us IS NULL LIMIT 5"
+    try:
+        for job in yard.database.query(open_jobs) if yard.database else []:
+            print(f"\n--- open job {job['id'].hex()} {job['team']}/{job['idem_key']}: {job['state']} ---")
+            for line in yard.database.query("SELECT * FROM history WHERE job_id = %s ORDER BY seq", job["id"]):
+                print(line["seq"], line["at_us"], line["actor"], line["code"], line["data"][:300])
+            for path in sorted(yard.folder.glob(f"clusters/*/yard-{job['id'].hex()}-*")):
+                print(path.relative_to(yard.folder), sorted(child.name for child in path.iterdir()))
+    except Exception as error:  # the database may be the very thing that failed
+        print(f"no look into the database: {error}")
+    for one in yard.processes:
+        print(f"\n--- the end of {one.name}'s log (all of it: {LOGS.relative_to(ROOT)}/) ---")
+        print(tail(one.log_text()))
 
 
 def _empty(head) -> None:
