@@ -21,6 +21,7 @@ say() {
 }
 
 stopped() {
+    trap '' TERM # a second one changes nothing
     kill "$sleeper" 2>/dev/null
     say stopped
     exit 143
