@@ -17,7 +17,7 @@ pub struct Ui {
 pub struct Step {
     name: &'static str,
     bar: ProgressBar,
-    moving: bool,
+    ui: Ui,
 }
 
 impl Ui {
@@ -37,7 +37,7 @@ impl Ui {
         if self.moving {
             bar.enable_steady_tick(Duration::from_millis(120));
         }
-        let step = Step { name, bar, moving: self.moving };
+        let step = Step { name, bar, ui: self.clone() };
         step.tell(message);
         step
     }
@@ -71,7 +71,7 @@ impl Step {
     /// What it does now; a line of its own where nothing moves.
     pub fn tell(&self, message: &str) {
         self.show(message);
-        if !self.moving {
+        if !self.ui.moving {
             eprintln!("  {:12} {message}", self.name);
         }
     }
@@ -81,16 +81,11 @@ impl Step {
         self.bar.set_message(message.to_owned());
     }
 
-    /// It is done; `message` stays.
+    /// It is done; `message` stays, as a plain line: a bar would be drawn over.
     pub fn done(self, message: &str) {
-        if self.moving {
-            if let Ok(style) = ProgressStyle::with_template("✓ {prefix:12} {wide_msg}") {
-                self.bar.set_style(style);
-            }
-            self.bar.finish_with_message(message.to_owned());
-        } else {
-            eprintln!("✓ {:12} {message}", self.name);
-        }
+        let line = format!("✓ {:12} {message}", self.name);
+        self.bar.finish_and_clear();
+        self.ui.line(&line);
     }
 }
 

@@ -7,6 +7,9 @@ use yard_ports::store::JobView;
 use super::super::ui::Ui;
 use super::jobs::DemoJob;
 
+/// Longest note, in characters: with the columns before it, it fits a wide terminal.
+const NOTE_MAX: usize = 64;
+
 /// How one submission stands.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
@@ -131,7 +134,7 @@ fn line(job: &DemoJob, standing: &Standing) -> String {
     let (state, cluster, attempts, note) = standing.columns();
     let tries = if attempts == 0 { String::new() } else { attempts.to_string() };
     let name = format!("{}/{}", job.team, job.name);
-    let note: String = note.chars().take(160).collect();
+    let note: String = note.chars().take(NOTE_MAX).collect();
     format!("{name:<22} {:<5} {state:<10} {cluster:<8} {tries:<5} {note}", job.door.name())
         .trim_end()
         .to_owned()
