@@ -157,7 +157,16 @@ impl World {
             .map(|(id, driver)| {
                 let launches = LaunchLimits { rate_per_s: 1_000.0, burst: 100, in_flight_max: 50 };
                 let driver = Arc::new(driver.clone());
-                (id.parse().unwrap(), ClusterRuntime { driver, launches, reads_capacity: false, jobs_max: 100, resync: PATIENCE })
+                (
+                    id.parse().unwrap(),
+                    ClusterRuntime {
+                        driver,
+                        launches,
+                        reads_capacity: false,
+                        jobs_max: 100,
+                        resync: PATIENCE,
+                    },
+                )
             })
             .collect();
         let dispatchers = Dispatchers::new(shared, runtimes, 2);

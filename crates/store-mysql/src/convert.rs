@@ -54,13 +54,15 @@ pub(crate) fn read(row: &MySqlRow) -> Result<Row, SqlError> {
 pub(crate) fn classify(error: &sqlx::Error) -> SqlError {
     let text = error.to_string();
     match error {
-        sqlx::Error::Database(e) => match e.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number) {
-            Some(DUPLICATE_KEY) => SqlError::DuplicateKey(text),
-            Some(LOCK_WAIT_TIMEOUT) => SqlError::LockTimeout(text),
-            Some(DEADLOCK | RECORD_CHANGED) => SqlError::Deadlock(text),
-            Some(number) if GONE.contains(&number) => SqlError::Connection(text),
-            _ => SqlError::Refused(text),
-        },
+        sqlx::Error::Database(e) => {
+            match e.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number) {
+                Some(DUPLICATE_KEY) => SqlError::DuplicateKey(text),
+                Some(LOCK_WAIT_TIMEOUT) => SqlError::LockTimeout(text),
+                Some(DEADLOCK | RECORD_CHANGED) => SqlError::Deadlock(text),
+                Some(number) if GONE.contains(&number) => SqlError::Connection(text),
+                _ => SqlError::Refused(text),
+            }
+        }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)

@@ -80,7 +80,9 @@ pub async fn migrate(url: &str, options: &MySqlOptions) -> Result<(), StoreError
 async fn pool(url: &str, options: &MySqlOptions) -> Result<MySqlPool, StoreError> {
     // The URL may hold a password, so the error must not repeat it.
     let server = MySqlConnectOptions::from_str(url).map_err(|_| {
-        StoreError::Unavailable("the database's URL can't be read: mysql://user:password@host:port/database".into())
+        StoreError::Unavailable(
+            "the database's URL can't be read: mysql://user:password@host:port/database".into(),
+        )
     })?;
     let server = server
         .timezone(Some("+00:00".to_owned()))

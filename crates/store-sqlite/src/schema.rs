@@ -1,7 +1,9 @@
 //! The schema: migrations are part of the binary.
 
+use std::time::Duration;
+
 use sqlx::Row;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::SqlitePool;
 use yard_ports::store::StoreError;
 use yard_store_sql::{Applied, Known};
@@ -10,8 +12,31 @@ use crate::convert::classify;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
+/// How often a migration is tried again, should another process migrate the same file at the same time.
+const TRIES: u32 = 20;
+
+/// Brings the schema up to date. Several processes may try at once: each migration is a transaction of the only
+/// writer, so one of them applies it, and the others find it applied when they try again.
 pub(crate) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
-    MIGRATIONS.run(pool).await.map_err(|e| StoreError::Schema(format!("can't migrate: {e}")))
+    let mut tries = 1;
+    loop {
+        let mut connection = pool.acquire().await.map_err(unavailable)?;
+        // Not `run`: the compiler can't see that its future is Send.
+        match MIGRATIONS.run_direct(None, &mut *connection, false).await {
+            Ok(()) => return Ok(()),
+            Err(error) if tries == TRIES || !is_rivalry(&error) => {
+                return Err(StoreError::Schema(format!("can't migrate: {error}")));
+            }
+            Err(_) => tries += 1,
+        }
+        drop(connection);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What is wrong with the migrations themselves stays wrong; what the database says may be another's doing.
+fn is_rivalry(error: &MigrateError) -> bool {
+    matches!(error, MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))
 }
 
 pub(crate) async fn check(pool: &SqlitePool) -> Result<(), StoreError> {
@@ -33,6 +58,7 @@ async fn applied(pool: &SqlitePool) -> Result<Option<Vec<Applied>>, sqlx::Error>
     rows.into_iter().map(read).collect::<Result<_, sqlx::Error>>().map(Some)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(classify(&error).to_string())
 }

@@ -1,5 +1,7 @@
 //! The store suite on SQLite: each test on a file of its own.
 
+#![expect(clippy::expect_used, reason = "a test may fail by panicking")]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -70,8 +70,7 @@ impl Intake<'_> {
         id: JobId,
         mut faults: Faults,
     ) -> Arrival {
-        let draft =
-            document.and_then(|v| submission::read(v, self.limits, self.defaults, &mut faults));
+        let draft = document.and_then(|v| submission::read(v, self.limits, self.defaults, &mut faults));
         if let Some(draft) = &draft {
             self.admission.check(&source.door, draft, &mut faults);
         }

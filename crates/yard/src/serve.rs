@@ -1,7 +1,6 @@
 //! `yard serve`: starts the loops of the chosen roles over one store and stops them in order.
 
 use std::collections::{BTreeSet, HashMap};
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -167,21 +166,19 @@ pub async fn start(
 
 /// Renews leases while the process runs, and on while it drains: a dispatcher that commits its last ends
 /// needs its lease. The process does not wait longer for it than for the others.
-fn keep(keeper: Keeper, soft: CancellationToken, drain: Duration) -> impl Future<Output = ()> {
-    async move {
-        let stop = CancellationToken::new();
-        let renewing = keeper.clone().run(stop.clone());
-        let drained = async {
-            soft.cancelled().await;
-            let until = tokio::time::Instant::now() + drain;
-            while keeper.holds_any() && tokio::time::Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::select! {
-            () = renewing => {}
-            () = drained => stop.cancel(),
+async fn keep(keeper: Keeper, soft: CancellationToken, drain: Duration) {
+    let stop = CancellationToken::new();
+    let renewing = keeper.clone().run(stop.clone());
+    let drained = async {
+        soft.cancelled().await;
+        let until = tokio::time::Instant::now() + drain;
+        while keeper.holds_any() && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    };
+    tokio::select! {
+        () = renewing => {}
+        () = drained => stop.cancel(),
     }
 }
 
