@@ -23,7 +23,8 @@ pub(crate) async fn migrate(pool: &MySqlPool) -> Result<(), StoreError> {
     if locked != Some(1) {
         return Err(StoreError::Unavailable("another process is migrating this database".to_owned()));
     }
-    let migrated = MIGRATIONS.run(&mut *connection).await;
+    // Not `run`: the compiler can't see that its future is Send.
+    let migrated = MIGRATIONS.run_direct(None, &mut *connection, false).await;
     // The lock goes with the connection, so it must not go back to the pool.
     let closed = connection.close().await;
     migrated.map_err(|e| StoreError::Schema(format!("can't migrate: {e}")))?;

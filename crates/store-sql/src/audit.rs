@@ -11,8 +11,8 @@ use crate::backend::TxKind;
 use crate::catalog;
 use crate::codec::read_request;
 use crate::fault::Fault;
+use crate::hot;
 use crate::reader::{Reader, id_values};
-use crate::rows::CLOCK_ENDED;
 use crate::sql::{self, BATCH};
 use crate::tx::{Conn, Work};
 
@@ -82,11 +82,7 @@ impl Work for Purge {
         let now = catalog::now(conn).await?;
         let keep = i64::try_from(self.keep.as_micros()).unwrap_or(i64::MAX);
         let before = now.as_micros().saturating_sub(keep);
-        let (index, lock) = (conn.dialect.index("jobs_clock"), conn.dialect.skip_locked());
-        let sql = format!(
-            "SELECT id FROM jobs{index} WHERE clock_kind = {CLOCK_ENDED} AND clock_us <= ? \
-             ORDER BY clock_us, id LIMIT ?{lock}"
-        );
+        let sql = hot::ended(conn.dialect);
         let rows = conn.rows(sql, vec![before.into(), self.limit.into()]).await?;
         let ids: Vec<JobId> =
             rows.into_iter().map(|row| Reader::new("jobs", row).job_id("id")).collect::<Result<_, _>>()?;

@@ -11,8 +11,9 @@ use crate::backend::Value;
 use crate::codec::write_by_cluster;
 use crate::fault::Fault;
 use crate::fence::{count_stale, fence_scheduler};
+use crate::hot;
 use crate::moves::{Held, Moves, actor_of, lock_jobs};
-use crate::rows::{JOB_COLUMNS, JobRecord};
+use crate::rows::JobRecord;
 use crate::sql;
 use crate::text::fit_chars;
 use crate::tx::{Conn, Work};
@@ -32,11 +33,7 @@ impl Work for Claim<'_> {
         let now = fence_scheduler(conn, self.lease).await?;
         let mut moves = Moves::new(actor_of(self.lease), now);
         let (mut held, mut claimed) = (Vec::new(), Vec::new());
-        let (index, lock) = (conn.dialect.index("jobs_ready"), conn.dialect.skip_locked());
-        let sql = format!(
-            "SELECT {JOB_COLUMNS} FROM jobs{index} WHERE ready = 1 AND team = ? AND shape = ? \
-             ORDER BY queue_order, id LIMIT ?{lock}"
-        );
+        let sql = hot::claim(conn.dialect);
         for (team, shape, max) in merged(self.requests) {
             let args = vec![team.as_str().into(), shape.0.into(), max.into()];
             for row in conn.rows(sql.clone(), args).await? {

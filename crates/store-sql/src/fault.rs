@@ -4,7 +4,10 @@ use std::fmt::Display;
 
 use yard_ports::store::StoreError;
 
-use crate::backend::SqlError;
+use crate::backend::{SqlError, TxKind};
+
+/// The label of a cut connection.
+pub(crate) const CONNECTION: &str = "connection";
 
 /// A failure inside a transaction.
 #[derive(Debug)]
@@ -35,9 +38,11 @@ impl Fault {
         Self::Store(StoreError::Inconsistent { table, row: row.to_string(), problem: problem.to_string() })
     }
 
-    /// A stable code if the transaction may be redone as it is.
-    pub(crate) fn redo_code(&self) -> Option<&'static str> {
+    /// A stable code if the transaction may be redone as it is. After a cut connection it is not known whether a
+    /// write was committed, so only what reads is redone.
+    pub(crate) fn redo_code(&self, kind: TxKind) -> Option<&'static str> {
         match self {
+            Self::Sql(SqlError::Connection(_)) if kind != TxKind::Write => Some(CONNECTION),
             Self::Sql(SqlError::Deadlock(_)) => Some("deadlock"),
             Self::Sql(SqlError::LockTimeout(_)) => Some("lock_timeout"),
             Self::Redo(code) => Some(code),
@@ -62,7 +67,7 @@ impl Fault {
         match self {
             Self::Sql(SqlError::Deadlock(_)) => "deadlock",
             Self::Sql(SqlError::LockTimeout(_)) => "lock_timeout",
-            Self::Sql(SqlError::Connection(_)) => "connection",
+            Self::Sql(SqlError::Connection(_)) => CONNECTION,
             Self::Sql(SqlError::DuplicateKey(_) | SqlError::Refused(_)) => "refused",
             Self::Store(StoreError::LeaseLost { .. }) => "lease_lost",
             Self::Store(_) => "error",

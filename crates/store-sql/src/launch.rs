@@ -11,6 +11,7 @@ use crate::accounts::Accounts;
 use crate::backend::{TxKind, Value};
 use crate::fault::Fault;
 use crate::fence::{count_stale, fence_cluster};
+use crate::hot;
 use crate::moves::{Held, Moves, actor_of, lock_jobs};
 use crate::reader::{Reader, id_values};
 use crate::rows::{JOB_COLUMNS, JobRecord};
@@ -81,11 +82,7 @@ impl Work for BeginLaunches<'_> {
 }
 
 async fn placed(conn: &mut Conn, cluster: &ClusterId, max: u32) -> Result<Vec<Candidate>, Fault> {
-    let index = conn.dialect.index("jobs_cluster");
-    let sql = format!(
-        "SELECT id, team, stop_us FROM jobs{index} WHERE cluster = ? AND pending_us > 0 \
-         ORDER BY pending_us, id LIMIT ?"
-    );
+    let sql = hot::placed(conn.dialect);
     let rows = conn.rows(sql, vec![cluster.as_str().into(), max.into()]).await?.into_iter();
     rows.map(|row| {
         let mut r = Reader::new("jobs", row);
@@ -174,11 +171,7 @@ impl Work for ActiveAttempts<'_> {
     const KIND: TxKind = TxKind::Read;
 
     async fn run(&self, conn: &mut Conn) -> Result<Vec<ActiveAttempt>, Fault> {
-        let index = conn.dialect.index("jobs_cluster");
-        let sql = format!(
-            "SELECT id, attempts, team, state, deadline_us, stop_us FROM jobs{index} \
-             WHERE cluster = ? AND pending_us IS NULL AND id > ? ORDER BY id LIMIT ?"
-        );
+        let sql = hot::active(conn.dialect);
         let after = self.after.map_or_else(Vec::new, |id| id.0.as_bytes().to_vec());
         let args = vec![self.cluster.as_str().into(), Value::Bytes(after), self.limit.into()];
         conn.rows(sql, args)

@@ -5,8 +5,9 @@
 //! - `fence`: a scheduler's or dispatcher's transaction begins with its lease's row.
 //! - `moves`, `accounts`: jobs and ledger rows are locked (in one order everywhere: lease, accounts, jobs by id),
 //!   changed by what the domain decides, and written together with history.
-//! - `intake`, `leases`, `load`, `claim`, `placement`, `launch`, `ends`, `sweep`, `views`, `audit`, `catalog`: the
+//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `launch`, `ends`, `sweep`, `views`, `audit`, `catalog`: the
 //!   verbs by concern; each is a struct whose `run` is one transaction.
+//! - `hot`: the statements whose plans are tested.
 //! - `rows`, `reader`, `codec`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
 //!
 //! Verbs take hundreds of jobs at once and cost a handful of statements, whatever their number.
@@ -20,6 +21,8 @@ mod codec;
 mod ends;
 mod fault;
 mod fence;
+mod groups;
+pub mod hot;
 mod intake;
 mod launch;
 mod leases;

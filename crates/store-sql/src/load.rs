@@ -9,34 +9,20 @@ use yard_domain::job::QueueOrder;
 use yard_domain::{ClusterSelector, Request, Shape, TeamId};
 use yard_ports::store::{PlacementInput, QueueHead, QueueView};
 
-use crate::backend::{Dialect, TxKind, Value};
+use crate::backend::{TxKind, Value};
 use crate::catalog;
 use crate::codec::{read_request, read_selector};
 use crate::fault::Fault;
+use crate::groups::{Group, Seen, union};
+use crate::hot;
 use crate::reader::Reader;
 use crate::tx::{Conn, Work};
 
-/// Groups asked for in one statement.
+/// Groups read in one statement.
 const ARMS_MAX: usize = 16;
 
 /// Shapes whose request and selector are remembered: a shape is a hash of both, so they never change.
 const SHAPES_MAX: usize = 8_192;
-
-/// Finds the groups by jumping from one to the next (MySQL calls it a loose index scan).
-pub(crate) const GROUPS_MYSQL: &str = "SELECT team, shape, MIN(queue_order) FROM jobs FORCE INDEX FOR GROUP BY (jobs_ready) \
-     WHERE ready = 1 GROUP BY team, shape";
-
-/// The same jumps written out: SQLite has no loose index scan.
-pub(crate) const GROUPS_SQLITE: &str = "WITH RECURSIVE heads (team, shape, first) AS ( \
-     SELECT * FROM (SELECT team, shape, queue_order FROM jobs INDEXED BY jobs_ready WHERE ready = 1 \
-       ORDER BY team, shape, queue_order LIMIT 1) \
-     UNION ALL \
-     SELECT j.team, j.shape, j.queue_order FROM heads h JOIN jobs j ON j.id = COALESCE( \
-       (SELECT id FROM jobs INDEXED BY jobs_ready WHERE ready = 1 AND team = h.team AND shape > h.shape \
-          ORDER BY shape, queue_order LIMIT 1), \
-       (SELECT id FROM jobs INDEXED BY jobs_ready WHERE ready = 1 AND team > h.team \
-          ORDER BY team, shape, queue_order LIMIT 1)) \
-     ) SELECT team, shape, first FROM heads";
 
 /// What shapes stand for, as far as this process has seen them.
 #[derive(Default)]
@@ -56,12 +42,11 @@ impl Shapes {
     }
 }
 
-type Group = (TeamId, Shape);
-
 /// See [`yard_ports::store::Store::load_placement_input`].
 pub(crate) struct LoadInput<'a> {
     pub(crate) view: QueueView,
     pub(crate) shapes: &'a Shapes,
+    pub(crate) seen: &'a Seen,
 }
 
 #[async_trait]
@@ -71,7 +56,7 @@ impl Work for LoadInput<'_> {
     const KIND: TxKind = TxKind::Read;
 
     async fn run(&self, conn: &mut Conn) -> Result<PlacementInput, Fault> {
-        let groups = select(find_groups(conn).await?, self.view.groups);
+        let groups = select(self.seen.find(conn).await?, self.view.groups);
         let orders = self.orders(conn, &groups).await?;
         self.learn(conn, &groups).await?;
         let head = |(team, shape): Group| {
@@ -88,23 +73,9 @@ impl Work for LoadInput<'_> {
     }
 }
 
-async fn find_groups(conn: &mut Conn) -> Result<Vec<(Group, QueueOrder)>, Fault> {
-    let sql = match conn.dialect {
-        Dialect::MySql => GROUPS_MYSQL,
-        Dialect::Sqlite => GROUPS_SQLITE,
-    };
-    let rows = conn.rows(sql, Vec::new()).await?.into_iter();
-    rows.map(|row| {
-        let mut r = Reader::new("jobs", row);
-        let group = (r.coded("team", |t| t.parse().ok())?, Shape(r.int("shape")?));
-        Ok((group, QueueOrder(r.int("queue_order")?)))
-    })
-    .collect()
-}
-
 /// At most `max` groups, taking turns between teams, each team's first in the queue first: many shapes of one
 /// team must not hide another team's jobs.
-fn select(groups: Vec<(Group, QueueOrder)>, max: u32) -> Vec<Group> {
+fn select(groups: BTreeMap<Group, QueueOrder>, max: u32) -> Vec<Group> {
     let mut by_team: BTreeMap<TeamId, Vec<(QueueOrder, Shape)>> = BTreeMap::new();
     for ((team, shape), first) in groups {
         by_team.entry(team).or_default().push((first, shape));
@@ -121,23 +92,12 @@ fn select(groups: Vec<(Group, QueueOrder)>, max: u32) -> Vec<Group> {
     ranked.into_iter().map(|(_, _, team, shape)| (team, shape)).collect()
 }
 
-/// One SELECT per group, many in one statement; the list is padded with groups of which nothing is read.
-fn arms(dialect: Dialect, columns: &str, groups: &[Group], limit: u32) -> (String, Vec<Value>) {
-    let n = groups.len().next_power_of_two();
-    let index = dialect.index("jobs_ready");
-    let arm = format!(
-        "SELECT {columns} FROM jobs{index} WHERE ready = 1 AND team = ? AND shape = ? ORDER BY queue_order, id LIMIT ?"
-    );
-    let arm = match dialect {
-        Dialect::MySql => format!("({arm})"),
-        Dialect::Sqlite => format!("SELECT * FROM ({arm})"),
-    };
+/// What [`hot::head`] is asked with for each of these groups; padded with questions for nothing.
+fn heads(groups: &[Group], limit: u32) -> Vec<Vec<Value>> {
     let padding = groups.last().into_iter().cycle().map(|group| (group, 0));
-    let args = groups.iter().map(|group| (group, limit)).chain(padding).take(n);
-    let args = args
-        .flat_map(|((team, shape), limit)| [team.as_str().into(), shape.0.into(), limit.into()])
-        .collect();
-    (vec![arm; n].join(" UNION ALL "), args)
+    let asked =
+        groups.iter().map(|group| (group, limit)).chain(padding).take(groups.len().next_power_of_two());
+    asked.map(|((team, shape), limit)| vec![team.as_str().into(), shape.0.into(), limit.into()]).collect()
 }
 
 impl LoadInput<'_> {
@@ -149,7 +109,8 @@ impl LoadInput<'_> {
     ) -> Result<BTreeMap<Group, Vec<QueueOrder>>, Fault> {
         let mut orders: BTreeMap<Group, Vec<QueueOrder>> = BTreeMap::new();
         for groups in groups.chunks(ARMS_MAX) {
-            let (sql, args) = arms(conn.dialect, "team, shape, queue_order", groups, self.view.depth);
+            let arm = hot::head(conn.dialect, "team, shape, queue_order");
+            let (sql, args) = union(conn.dialect, &arm, &heads(groups, self.view.depth));
             for row in conn.rows(sql, args).await? {
                 let mut r = Reader::new("jobs", row);
                 let group = (r.coded("team", |t| t.parse().ok())?, Shape(r.int("shape")?));
@@ -164,7 +125,8 @@ impl LoadInput<'_> {
         let unknown: Vec<Group> =
             groups.iter().filter(|(_, s)| self.shapes.get(*s).is_none()).cloned().collect();
         for groups in unknown.chunks(ARMS_MAX) {
-            let (sql, args) = arms(conn.dialect, "id, shape, request, selector", groups, 1);
+            let arm = hot::head(conn.dialect, "id, shape, request, selector");
+            let (sql, args) = union(conn.dialect, &arm, &heads(groups, 1));
             for row in conn.rows(sql, args).await? {
                 let mut r = Reader::new("jobs", row);
                 r.job_id("id")?;
@@ -184,8 +146,8 @@ mod tests {
     #[test]
     fn teams_take_turns_in_a_short_view() {
         let group = |team: &str, shape, order| ((team.parse().unwrap(), Shape(shape)), QueueOrder(order));
-        let groups = vec![group("a", 1, 10), group("a", 2, 5), group("a", 3, 7), group("b", 1, 99)];
-        let picked = select(groups, 3);
+        let groups = [group("a", 1, 10), group("a", 2, 5), group("a", 3, 7), group("b", 1, 99)];
+        let picked = select(groups.into_iter().collect(), 3);
         let shown: Vec<(String, i64)> = picked.into_iter().map(|(t, s)| (t.to_string(), s.0)).collect();
         assert_eq!(shown, [("a".to_owned(), 2), ("b".to_owned(), 1), ("a".to_owned(), 3)]);
     }

@@ -17,6 +17,7 @@ use yard_ports::store::{
 };
 
 use crate::backend::Backend;
+use crate::groups::Seen;
 use crate::load::Shapes;
 use crate::tx::{RetryOptions, Runner, Work};
 use crate::{audit, catalog, claim, ends, intake, launch, leases, load, placement, sweep, views};
@@ -41,13 +42,14 @@ pub struct SqlStore {
     runner: Runner,
     limits: StoreLimits,
     shapes: Shapes,
+    seen: Seen,
 }
 
 impl SqlStore {
     /// The store on `backend`, whose schema must have been checked.
     pub fn new(backend: Arc<dyn Backend>, options: StoreOptions) -> Self {
         let runner = Runner { backend, retry: options.retry };
-        Self { runner, limits: options.limits, shapes: Shapes::default() }
+        Self { runner, limits: options.limits, shapes: Shapes::default(), seen: Seen::default() }
     }
 
     /// Writes the rows that every installation has, unless they are there. Adapters call it after migrating.
@@ -104,7 +106,7 @@ impl Store for SqlStore {
     }
 
     async fn load_placement_input(&self, view: QueueView) -> Result<PlacementInput, StoreError> {
-        self.run(load::LoadInput { view, shapes: &self.shapes }).await
+        self.run(load::LoadInput { view, shapes: &self.shapes, seen: &self.seen }).await
     }
 
     async fn claim(&self, lease: &Lease, requests: &[ClaimRequest]) -> Result<Vec<ClaimedJob>, StoreError> {

@@ -7,8 +7,7 @@ use async_trait::async_trait;
 use yard_domain::event::ReleaseReason;
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{
-    AttemptNumber, ClusterId, Failure, FailureClass, JobId, JobState, Lease, LeaseToken, RetryRules,
-    StateName, TeamId,
+    AttemptNumber, ClusterId, Failure, FailureClass, JobId, JobState, Lease, LeaseToken, RetryRules, TeamId,
 };
 use yard_ports::store::StoreLimits;
 
@@ -16,10 +15,11 @@ use crate::accounts::Accounts;
 use crate::backend::Value;
 use crate::fault::Fault;
 use crate::fence::fence_scheduler;
+use crate::hot;
 use crate::leases;
 use crate::moves::{Held, Moves, actor_of, lock_jobs};
 use crate::reader::{Reader, id_values};
-use crate::rows::{CLOCK_BACKOFF, CLOCK_QUEUE, JOB_COLUMNS, JobRecord};
+use crate::rows::{CLOCK_QUEUE, JOB_COLUMNS, JobRecord};
 use crate::sql::{self, BATCH};
 use crate::tx::{Conn, Work};
 
@@ -39,11 +39,7 @@ impl Work for Wake<'_> {
 
     async fn run(&self, conn: &mut Conn) -> Result<u32, Fault> {
         let now = fence_scheduler(conn, self.lease).await?;
-        let (index, lock) = (conn.dialect.index("jobs_clock"), conn.dialect.skip_locked());
-        let sql = format!(
-            "SELECT id FROM jobs{index} WHERE clock_kind = {CLOCK_BACKOFF} AND clock_us <= ? \
-             ORDER BY clock_us, id LIMIT ?{lock}"
-        );
+        let sql = hot::backoffs(conn.dialect);
         let rows = conn.rows(sql, vec![now.as_micros().into(), self.limit.into()]).await?;
         let ids: Vec<JobId> =
             rows.into_iter().map(|row| Reader::new("jobs", row).job_id("id")).collect::<Result<_, _>>()?;
@@ -74,12 +70,7 @@ impl Work for Expire<'_> {
 
     async fn run(&self, conn: &mut Conn) -> Result<u32, Fault> {
         let now = fence_scheduler(conn, self.lease).await?;
-        let (index, lock) = (conn.dialect.index("jobs_clock"), conn.dialect.skip_locked());
-        let sql = format!(
-            "SELECT {JOB_COLUMNS} FROM jobs{index} WHERE clock_kind = {CLOCK_QUEUE} AND clock_us <= ? \
-             AND state = '{}' ORDER BY clock_us, id LIMIT ?{lock}",
-            StateName::Queued.code()
-        );
+        let sql = hot::expiries(conn.dialect);
         let rows = conn.rows(sql, vec![now.as_micros().into(), self.limit.into()]).await?;
         let mut moves = Moves::new(actor_of(self.lease), now);
         let mut held = Vec::new();

@@ -9,7 +9,11 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use yard_ports::store::StoreError;
 
 use crate::backend::{Backend, Dialect, Row, SqlError, Tx, TxKind, Value};
-use crate::fault::Fault;
+use crate::fault::{CONNECTION, Fault};
+
+/// How long a connection is asked for again after one that was dead.
+const BEGIN_AGAIN_FOR: Duration = Duration::from_secs(1);
+const BEGIN_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// An open transaction in the hands of a verb.
 pub(crate) struct Conn {
@@ -90,7 +94,11 @@ impl Runner {
                 Ok(out) => break Ok(out),
                 Err(fault) => fault,
             };
-            let delay = fault.redo_code().and_then(|code| delays.next().map(|delay| (code, delay)));
+            // A database that is down is the caller's to wait for.
+            let code = fault
+                .redo_code(W::KIND)
+                .filter(|code| *code != CONNECTION || began.elapsed() < BEGIN_AGAIN_FOR);
+            let delay = code.and_then(|code| delays.next().map(|delay| (code, delay)));
             let Some((code, delay)) = delay else { break Err(fault) };
             tracing::debug!(tx = W::NAME, code, "transaction is redone");
             metrics::counter!("yard_store_tx_retries_total", "name" => W::NAME, "code" => code).increment(1);
@@ -110,13 +118,15 @@ impl Runner {
         Ok(out)
     }
 
-    /// A pooled connection may have died unnoticed; nothing has been done on it yet, so another is tried at once.
+    /// Pooled connections may have died unnoticed (all of them, if the database was restarted); nothing has been
+    /// done on them yet, so the next is tried at once.
     async fn begin(&self, kind: TxKind) -> Result<Box<dyn Tx>, SqlError> {
-        const TRIES: u32 = 3;
-        let mut tries = 1;
+        let began = Instant::now();
         loop {
             match self.backend.begin(kind).await {
-                Err(SqlError::Connection(_)) if tries < TRIES => tries += 1,
+                Err(SqlError::Connection(_)) if began.elapsed() < BEGIN_AGAIN_FOR => {
+                    tokio::time::sleep(BEGIN_AGAIN_AFTER).await;
+                }
                 result => return result,
             }
         }

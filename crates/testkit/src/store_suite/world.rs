@@ -128,7 +128,8 @@ pub(super) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Op
 }
 
 impl World {
-    pub(super) async fn new(database: Arc<dyn Database>) -> Self {
+    /// The world on a database with nothing but the schema.
+    pub async fn new(database: Arc<dyn Database>) -> Self {
         let store = database.open(calm()).await;
         let teams = [team("ads", 1_000), team("ml", 1_000)];
         store.sync_catalog(&teams, &[cluster("east", 1_000), cluster("west", 1_000)]).await.expect("sync");
@@ -146,7 +147,7 @@ impl World {
     }
 
     /// Accepts `n` jobs of a team, with keys and ids of their own.
-    pub(super) async fn accept(&self, team: &str, n: usize) -> Vec<JobId> {
+    pub async fn accept(&self, team: &str, n: usize) -> Vec<JobId> {
         self.accept_with(team, n, |_, _| {}).await
     }
 
@@ -202,14 +203,14 @@ impl World {
     }
 
     /// Everything that waits is placed on a cluster.
-    pub(super) async fn place_all(&self, cluster: &str) -> Vec<JobId> {
+    pub async fn place_all(&self, cluster: &str) -> Vec<JobId> {
         let lease = self.scheduler().await;
         let claimed = self.claim(&lease, 1_000).await;
         self.commit(&lease, &claimed, cluster).await.placed.into_iter().map(|(id, _)| id).collect()
     }
 
     /// As [`World::place_all`], and launches are begun under a fresh dispatcher's lease.
-    pub(super) async fn launch_all(&self, cluster: &str) -> (Lease, Vec<AttemptRef>) {
+    pub async fn launch_all(&self, cluster: &str) -> (Lease, Vec<AttemptRef>) {
         self.place_all(cluster).await;
         let lease = self.dispatcher(cluster).await;
         let batch = self.store.begin_launches(&lease, 1_000).await.expect("begin");
@@ -219,7 +220,7 @@ impl World {
     }
 
     /// As [`World::launch_all`], and seen running.
-    pub(super) async fn run_all(&self, cluster: &str) -> (Lease, Vec<AttemptRef>) {
+    pub async fn run_all(&self, cluster: &str) -> (Lease, Vec<AttemptRef>) {
         let (lease, attempts) = self.launch_all(cluster).await;
         let recorded = self.store.record_started(&lease, &attempts).await.expect("started");
         assert!(recorded.iter().all(|r| matches!(r, Recorded::Started { .. })), "{recorded:?}");
@@ -273,7 +274,7 @@ impl World {
     }
 
     /// What must hold after every test: the ledger is exact, and history replays to the stored state.
-    pub(super) async fn check_sound(&self) {
+    pub async fn check_sound(&self) {
         if self.tampered.load(Ordering::Relaxed) {
             return;
         }

@@ -1,0 +1,227 @@
+//! What goes wrong with a real server: deadlocks and lock timeouts are redone and counted, cut connections are
+//! replaced, a schema that doesn't fit is refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+
+#[allow(dead_code, reason = "each test file uses its part of it")]
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use sqlx::{AssertSqlSafe, Row};
+use yard_domain::lifecycle::AttemptEnd;
+use yard_domain::{Outcome, RetryRules, SubmissionKey};
+use yard_ports::store::{EndOrder, Recorded, StopAnswer, StoreError};
+use yard_store_mysql::{MySqlOptions, connect, migrate};
+use yard_testkit::store_suite::{Database, World};
+
+use crate::common::{Schema, calm, options};
+
+/// Counts by name and labels, for the whole test process.
+#[derive(Default)]
+struct Counts(Mutex<BTreeMap<String, u64>>);
+
+struct OneCount(String, &'static Counts);
+
+impl CounterFn for OneCount {
+    fn increment(&self, value: u64) {
+        *self.1.0.lock().unwrap().entry(self.0.clone()).or_default() += value;
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+struct Recording(&'static Counts);
+
+impl Recorder for Recording {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let labels: Vec<String> = key.labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
+        Counter::from_arc(Arc::new(OneCount(format!("{} {}", key.name(), labels.join(" ")), self.0)))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+fn count(of: &str) -> u64 {
+    static COUNTS: OnceLock<&'static Counts> = OnceLock::new();
+    let counts = COUNTS.get_or_init(|| {
+        let counts: &'static Counts = Box::leak(Box::default());
+        metrics::set_global_recorder(Recording(counts)).ok().unwrap();
+        counts
+    });
+    counts.0.lock().unwrap().get(of).copied().unwrap_or(0)
+}
+
+/// A job's row is in other hands for longer than the store waits for locks.
+async fn lock_timeouts_are_redone(variable: &str) {
+    let Some(schema) = Schema::fresh(variable).await.map(Arc::new) else { return };
+    let what = "yard_store_tx_retries_total name=request_stop code=lock_timeout";
+    let before = count(what);
+    let hasty = MySqlOptions { lock_wait_timeout: Duration::from_secs(1), ..options(calm()) };
+    let store = connect(&schema.url, &hasty).await.unwrap();
+    let world = World::new(schema.clone()).await;
+    let job = world.accept("ads", 1).await[0];
+    let pool = schema.pool().await;
+    let mut rival = pool.begin().await.unwrap();
+    sqlx::raw_sql("SELECT id FROM jobs FOR UPDATE").fetch_all(&mut *rival).await.unwrap();
+    let stop = tokio::spawn(async move { store.request_stop(job, "ann", "x").await.unwrap() });
+    while count(what) == before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    rival.rollback().await.unwrap();
+    assert_eq!(stop.await.unwrap(), StopAnswer::Stopped);
+    world.check_sound().await;
+    pool.close().await;
+    schema.remove().await;
+}
+
+/// A rival locks a job first and its accounts then, against the order that the store keeps. It has written more, so
+/// the server lets it go on and the store's transaction is redone.
+async fn deadlocks_are_redone(variable: &str) {
+    let Some(schema) = Schema::fresh(variable).await.map(Arc::new) else { return };
+    let what = "yard_store_tx_retries_total name=record_ends code=deadlock";
+    let before = count(what);
+    let world = World::new(schema.clone()).await;
+    world.accept("ads", 1).await;
+    let (lease, attempts) = world.run_all("east").await;
+    let pool = schema.pool().await;
+    let mut rival = pool.begin().await.unwrap();
+    for i in 0..50 {
+        let sql = format!("INSERT INTO meta (name) VALUES ('rival-{i}')");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *rival).await.unwrap();
+    }
+    sqlx::raw_sql("SELECT id FROM jobs FOR UPDATE").fetch_all(&mut *rival).await.unwrap();
+    let store = world.store.clone();
+    let end = EndOrder { attempt: attempts[0], end: AttemptEnd::Succeeded, jitter: 0.5 };
+    let ends =
+        tokio::spawn(async move { store.record_ends(&lease, &RetryRules::default(), &[end]).await.unwrap() });
+    let account = "SELECT owner FROM accounts WHERE owner = 'team:ads' FOR UPDATE";
+    // Until the store has its accounts, so that the job is all it waits for.
+    while sqlx::raw_sql(AssertSqlSafe(format!("{account} NOWAIT"))).fetch_all(&pool).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    sqlx::raw_sql(account).fetch_all(&mut *rival).await.unwrap();
+    rival.rollback().await.unwrap();
+    assert_eq!(ends.await.unwrap(), [Recorded::Ended(Outcome::Succeeded)]);
+    assert_eq!(count(what), before + 1);
+    world.check_sound().await;
+    pool.close().await;
+    schema.remove().await;
+}
+
+/// Every connection is cut, as by a restart of the server: the next calls find new ones.
+async fn cut_connections_are_replaced(variable: &str) {
+    let Some(schema) = Schema::fresh(variable).await.map(Arc::new) else { return };
+    let world = World::new(schema.clone()).await;
+    let pool = schema.pool().await;
+    for round in 0..3 {
+        let many =
+            (0..8).map(|_| world.store.clone()).map(|s| tokio::spawn(async move { s.now().await.unwrap() }));
+        for task in many.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        let ours =
+            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+        for row in sqlx::raw_sql(ours).fetch_all(&pool).await.unwrap() {
+            let id: u64 = row.try_get_unchecked(0).unwrap();
+            // It may have gone by itself.
+            let _ = sqlx::raw_sql(AssertSqlSafe(format!("KILL {id}"))).execute(&pool).await;
+        }
+        match round {
+            0 => assert_eq!(world.accept("ads", 3).await.len(), 3),
+            1 => assert!(world.store.receipt(&key()).await.unwrap().is_none()),
+            _ => assert_eq!(world.store.clusters().await.unwrap().len(), 2),
+        }
+    }
+    pool.close().await;
+    schema.remove().await;
+}
+
+fn key() -> SubmissionKey {
+    SubmissionKey { team: "ads".to_owned(), key: "absent".to_owned() }
+}
+
+/// No schema, an older one, a newer one, one of another build: each refused with what to do; migrating again, or
+/// eight at once, is fine.
+async fn schemas_that_do_not_fit_are_refused(variable: &str) {
+    let Some(schema) = Schema::empty(variable).await else { return };
+    let refused = async || match connect(&schema.url, &options(calm())).await {
+        Err(StoreError::Schema(text)) => text,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("accepted"),
+    };
+    assert!(refused().await.contains("run `yard migrate`"));
+    let at_once: Vec<_> = (0..8)
+        .map(|_| {
+            let url = schema.url.clone();
+            tokio::spawn(async move { migrate(&url, &options(calm())).await.unwrap() })
+        })
+        .collect();
+    for task in at_once {
+        task.await.unwrap();
+    }
+    let instance = connect(&schema.url, &options(calm())).await.unwrap().instance().await.unwrap();
+    migrate(&schema.url, &options(calm())).await.unwrap();
+    let store = connect(&schema.url, &options(calm())).await.unwrap();
+    assert_eq!(store.instance().await.unwrap(), instance);
+    schema.tamper("UPDATE _sqlx_migrations SET checksum = 'other' WHERE version = 1").await;
+    assert!(refused().await.contains("another build"));
+    schema.tamper("UPDATE _sqlx_migrations SET success = 0 WHERE version = 1").await;
+    assert!(refused().await.contains("not applied to its end"));
+    schema.tamper("DELETE FROM _sqlx_migrations").await;
+    assert!(refused().await.contains("run `yard migrate`"));
+    schema.tamper("INSERT INTO _sqlx_migrations VALUES (9999, 'later', NOW(), 1, 'x', 0)").await;
+    assert!(refused().await.contains("newer yard"));
+    let migrated = migrate(&schema.url, &options(calm())).await;
+    assert!(matches!(migrated, Err(StoreError::Schema(_))), "{migrated:?}");
+    schema.remove().await;
+}
+
+/// Passwords stay out of errors.
+#[tokio::test]
+async fn errors_do_not_repeat_the_url() {
+    for url in
+        ["mysql://yard:secret@:bad/", "mysql//yard:secret@nowhere", "mysql://yard:secret@127.0.0.1:1/yard"]
+    {
+        let hasty = MySqlOptions { acquire_timeout: Duration::from_millis(200), ..options(calm()) };
+        let error = connect(url, &hasty).await.err().map(|e| e.to_string()).unwrap();
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+macro_rules! on_both {
+    ($($name:ident),*) => {
+        mod mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name("YARD_TEST_MARIADB_URL").await;
+            })*
+        }
+        mod mysql {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name("YARD_TEST_MYSQL_URL").await;
+            })*
+        }
+    };
+}
+
+on_both!(
+    lock_timeouts_are_redone,
+    deadlocks_are_redone,
+    cut_connections_are_replaced,
+    schemas_that_do_not_fit_are_refused
+);
