@@ -1,0 +1,84 @@
+//! A whole process as `yard serve` runs it, with clusters in memory in place of real ones.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use yard::serve::{Installation, Queue, Role, Running};
+use yard_domain::ClusterId;
+use yard_engine::Ending;
+use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
+use yard_inbox_sqs::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint, SqsInbox};
+use yard_ports::Store;
+use yard_testkit::null_driver::NullDriver;
+use yard_wire::{Defaults, Limits};
+
+use crate::Result;
+use crate::loops::runtime;
+use crate::world::catalog;
+
+/// A running process.
+pub struct Whole {
+    /// Where its API listens.
+    pub api: SocketAddr,
+    running: Running,
+}
+
+impl Whole {
+    /// Starts every role over `store`. `queue` is where the intake receives; without one it has nothing to do.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        drivers: &HashMap<ClusterId, NullDriver>,
+        queue: Option<SqsConfig>,
+        metrics: PrometheusHandle,
+    ) -> Result<Self> {
+        let (teams, clusters) = catalog(drivers.len())?;
+        let mut queues = Vec::new();
+        if let Some(config) = queue {
+            let inbox = Arc::new(SqsInbox::connect(config).await);
+            queues.push(Queue { inbox, settings: IntakeSettings::default() });
+        }
+        let plan = Installation {
+            store,
+            teams,
+            clusters,
+            runtimes: drivers.iter().map(|(id, driver)| (id.clone(), runtime(driver))).collect(),
+            queues,
+            doors: BTreeMap::new(),
+            catalog_refresh: Duration::from_secs(2),
+            limits: Limits::default(),
+            defaults: Defaults::default(),
+            scheduler: SchedulerSettings::default(),
+            dispatcher: DispatcherSettings::default(),
+            server: yard_server::ServerConfig::default(),
+            drain: Duration::from_secs(10),
+            metrics,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let api = listener.local_addr()?;
+        let running = yard::serve::start(plan, &Role::all(), Some(listener), "bench", 1).await?;
+        Ok(Self { api, running })
+    }
+
+    /// Stops it in order.
+    pub async fn stop(self) -> Result<()> {
+        self.running.soft().cancel();
+        match self.running.wait().await {
+            Ending::Drained => Ok(()),
+            other => Err(format!("the process did not stop in order: {other:?}").into()),
+        }
+    }
+}
+
+/// An SQS-compatible server that takes any credentials.
+pub fn endpoint(url: &str) -> SqsEndpoint {
+    SqsEndpoint { region: None, url: Some(url.to_owned()), credentials: SqsCredentials::Local }
+}
+
+/// A queue there, as the intake is configured by default.
+pub fn queue(url: String, endpoint: SqsEndpoint) -> SqsConfig {
+    SqsConfig::new("bench", QueueAddress::Url(url), endpoint)
+}
