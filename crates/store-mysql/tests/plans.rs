@@ -24,7 +24,10 @@ async fn fill(pool: &MySqlPool) {
             let (team, shape) = (i % 4, i % 3);
             let moving = match i % 10 {
                 0 => {
-                    format!("NULL, NULL, NULL, 'east', {}, 'placed'", if i.is_multiple_of(20) { "1" } else { "NULL" })
+                    format!(
+                        "NULL, NULL, NULL, 'east', {}, 'placed'",
+                        if i.is_multiple_of(20) { "1" } else { "NULL" }
+                    )
                 }
                 1 => format!("NULL, 3, {i}, NULL, NULL, 'succeeded'"),
                 2 => format!("NULL, 2, {i}, NULL, NULL, 'queued'"),
@@ -56,7 +59,8 @@ async fn reads(pool: &MySqlPool, sql: &str, args: &[Arg]) -> (usize, u64) {
     }
     let rows = query.fetch_all(&mut *tx).await.unwrap().len();
     let status = sqlx::raw_sql("SHOW SESSION STATUS LIKE 'Handler_read%'").fetch_all(&mut *tx).await.unwrap();
-    let count = |row: &sqlx::mysql::MySqlRow| row.try_get_unchecked::<String, _>(1).unwrap().parse::<u64>().unwrap();
+    let count =
+        |row: &sqlx::mysql::MySqlRow| row.try_get_unchecked::<String, _>(1).unwrap().parse::<u64>().unwrap();
     let reads = status.iter().map(count).sum();
     tx.rollback().await.unwrap();
     (rows, reads)
