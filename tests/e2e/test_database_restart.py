@@ -1,7 +1,8 @@
-"""The database crashes and comes back while everything is at work."""
+"""The database crashes and comes back while everything is at work, or its answers get lost."""
 
 from support import invariants
 from support.jobs import Job
+from support.proxy import LosesCommits
 from support.wait import until
 
 JOBS = 60
@@ -63,3 +64,37 @@ def test_while_the_database_is_away_nothing_is_accepted_and_running_jobs_go_on(y
     assert [run.tag for run in yard.log.runs()].count("ads/running") == 1
     assert yard.api.receipt("ads", "refused") is None
     invariants.check_all(yard)
+
+
+def test_commits_whose_answers_are_lost_are_found_out(yard, mariadb, capsys):
+    """Every so often a transaction is committed and nobody is told: nothing is lost, doubled, or left hanging."""
+    proxy = LosesCommits(mariadb.port, every=17)
+    yard.configure()
+    yard.migrate()
+    direct = yard.database.url
+    yard.environment["YARD__DATABASE__URL"] = direct.replace(f":{mariadb.port}/", f":{proxy.port}/")
+    assert yard.environment["YARD__DATABASE__URL"] != direct
+    try:
+        yard.start(2)
+        proxy.begin()
+        jobs = [Job("ads", f"job-{i:02}", 0.2, "fail-until-2", max_retries=1, resources={"cpu": 0.5}) for i in range(40)]
+        for i, job in enumerate(jobs):
+            document = job.document(yard.log.path)
+            if i % 2:
+                yard.queues.send(document)
+            else:
+                assert yard.api.submit(document).status_code in (200, 201)
+
+        def all_ended() -> bool:
+            rows = yard.database.query("SELECT state FROM jobs")
+            return [row["state"] for row in rows] == ["succeeded"] * len(jobs)
+
+        until("all jobs have succeeded", all_ended, 90, 0.2)
+        until("the queue is empty", lambda: yard.queues.waiting() == 0)
+        assert proxy.lost >= 20, "too few to say anything"
+        assert len(yard.log.runs()) == 2 * len(jobs), "each attempt ran exactly once"
+        invariants.check_all(yard)
+    finally:
+        proxy.close()
+    with capsys.disabled():
+        print(f"\n{proxy.lost} commits whose answers were lost: nothing lost, nothing doubled")

@@ -1,4 +1,4 @@
-"""A link to a cluster that can be cut: a TCP proxy on loopback."""
+"""Links that can be cut, or that lose answers: TCP proxies on loopback."""
 
 import select
 import socket
@@ -17,9 +17,14 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
+    def port(self) -> int:
+        """What a client uses instead of the real port."""
+        return self._listener.getsockname()[1]
+
+    @property
     def address(self) -> str:
-        """What a client uses instead of the real address."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        """What an HTTP client uses instead of the real address."""
+        return f"http://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
         """Ends every connection and refuses new ones."""
@@ -70,8 +75,7 @@ class Proxy:
                 with self._lock:
                     self._open -= {client, server}
 
-    @staticmethod
-    def _pass_on(client: socket.socket, server: socket.socket) -> None:
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
         other = {client: server, server: client}
         try:
             while True:
@@ -80,5 +84,41 @@ class Proxy:
                     if not data:
                         return
                     other[ready].sendall(data)
+                    if ready is client and self._loses_answer(data):
+                        server.recv(65_536)  # it has been carried out; nobody will know
+                        return
         except (OSError, ValueError):
             return  # cut
+
+    def _loses_answer(self, _request: bytes) -> bool:
+        """Whether the answer to this is lost, and the connection with it."""
+        return False
+
+
+class LosesCommits(Proxy):
+    """A link to a database that, now and then, is cut after a COMMIT was carried out and before its answer came.
+
+    It begins to do so with `begin`.
+    """
+
+    COMMIT = b"\x03COMMIT"  # the protocol's 'query', after length and number of the packet
+
+    def __init__(self, target_port: int, every: int):
+        self.lost = 0
+        self._every = every
+        self._commits = 0
+        self._begun = False
+        super().__init__(target_port)
+
+    def begin(self) -> None:
+        """From now on answers are lost."""
+        self._begun = True
+
+    def _loses_answer(self, request: bytes) -> bool:
+        if not self._begun or request[4 : 4 + len(self.COMMIT)] != self.COMMIT:
+            return False
+        with self._lock:
+            self._commits += 1
+            lose = self._commits % self._every == 0
+            self.lost += lose
+        return lose
