@@ -119,8 +119,14 @@ impl Scheduler {
         metrics::histogram!("yard_plan_seconds").record(started.elapsed().as_secs_f64());
         self.note_refusals(&held, &plan).await?;
         let mut report = PassReport { considered: plan.considered, ..PassReport::default() };
-        if !plan.placements.is_empty() {
-            self.apply(&held, &plan, &mut report).await?;
+        if !plan.placements.is_empty()
+            && let Err(error) = self.apply(&held, &plan, &mut report).await
+        {
+            // Jobs may be claimed that were not placed, even without our knowing (the answer to a claim that was
+            // committed can be lost), and a claim lasts as long as its lease. The next pass takes a fresh lease,
+            // so the sweep gives them back.
+            held.mark_lost();
+            return Err(error);
         }
         metrics::counter!("yard_placements_total").increment(u64::from(report.placed));
         metrics::counter!("yard_placements_dropped_total").increment(u64::from(report.dropped));

@@ -35,6 +35,8 @@ const CALLS_MAX: usize = 16;
 const PAGE: u32 = 5_000;
 /// How often clocks and wishes are looked at, whatever the poll interval.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
+/// After a store call that failed, board and store are compared this soon: it may have been committed all the same.
+const COMPARE_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// A stop that shows no effect is asked for again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -146,13 +148,15 @@ impl Actor {
                 _ = report.tick() => self.report().await,
                 _ = compare.tick() => self.compare().await,
             };
-            self.survive(step)?;
+            if self.survive(step)? {
+                compare.reset_after(COMPARE_AFTER_ERROR.min(resync));
+            }
         }
         self.drain().await
     }
 
-    /// A database that is away is waited for; a lost lease ends the dispatcher.
-    fn survive(&self, step: Result<(), StoreError>) -> Result<(), StoreError> {
+    /// A database that is away is waited for; a lost lease ends the dispatcher. Whether something went wrong.
+    fn survive(&self, step: Result<(), StoreError>) -> Result<bool, StoreError> {
         match step {
             Err(error @ StoreError::LeaseLost { .. }) => {
                 self.held.mark_lost();
@@ -160,9 +164,9 @@ impl Actor {
             }
             Err(error) => {
                 warn!(cluster = %self.cluster, %error, "the dispatcher goes on and tries again");
-                Ok(())
+                Ok(true)
             }
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(false),
         }
     }
 
