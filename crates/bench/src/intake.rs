@@ -79,8 +79,8 @@ async fn ours(world: &World, bodies: Vec<String>) -> Result<(Duration, Parts)> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     let began = Instant::now();
-    for seed in 0..TASKS {
-        let mut reader = Reader::new(world.admission.clone(), seed as u64);
+    for _ in 0..TASKS {
+        let mut reader = Reader::new(world.admission.clone());
         let (bodies, next, store) = (bodies.clone(), next.clone(), world.store.clone());
         tasks.spawn(async move {
             let mut parts = Parts::default();

@@ -45,7 +45,7 @@ async fn measure(plan: &Plan, world: &World) -> Result<Vec<Finding>> {
 
 /// The server's count of rows that were updated.
 async fn updates(world: &World) -> Result<i64> {
-    world.db.status("Innodb_rows_updated").await
+    world.db.status("Handler_update").await
 }
 
 /// The lease that covers all jobs of the cluster, renewed by itself: nothing else writes meanwhile.

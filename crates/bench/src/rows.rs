@@ -15,16 +15,19 @@ pub enum Cell {
     Null,
     /// Of any integer column.
     Int(i64),
-    /// Of a text column.
-    Text(String),
-    /// Of a binary column.
+    /// Of any other column. A text too: the server calls those with a `_bin` collation binary.
     Bytes(Vec<u8>),
 }
 
 impl Cell {
-    /// Of a binary column; empty if it is none.
+    /// What is in it; empty if that is NULL or a number.
     pub fn bytes(&self) -> &[u8] {
         if let Self::Bytes(bytes) = self { bytes } else { &[] }
+    }
+
+    /// As [`Cell::bytes`], as text.
+    pub fn text(&self) -> Result<&str> {
+        Ok(std::str::from_utf8(self.bytes())?)
     }
 }
 
@@ -56,15 +59,10 @@ impl Rows {
 
 fn read_row(row: &MySqlRow) -> Result<Vec<Cell>> {
     let cell = |(i, column): (usize, &sqlx::mysql::MySqlColumn)| -> Result<Cell> {
-        let kind = column.type_info().name();
-        Ok(if kind.contains("INT") {
+        Ok(if column.type_info().name().contains("INT") {
             row.try_get_unchecked::<Option<i64>, _>(i)?.map_or(Cell::Null, Cell::Int)
-        } else if kind.contains("CHAR") || kind.contains("TEXT") {
-            row.try_get_unchecked::<Option<String>, _>(i)?.map_or(Cell::Null, Cell::Text)
-        } else if kind.contains("BINARY") || kind.contains("BLOB") {
-            row.try_get_unchecked::<Option<Vec<u8>>, _>(i)?.map_or(Cell::Null, Cell::Bytes)
         } else {
-            return Err(format!("a column of type {kind} is not expected").into());
+            row.try_get_unchecked::<Option<Vec<u8>>, _>(i)?.map_or(Cell::Null, Cell::Bytes)
         })
     };
     row.columns().iter().enumerate().map(cell).collect()
@@ -75,7 +73,6 @@ pub fn bind(args: &mut MySqlArguments, cell: &Cell) -> Result<()> {
     match cell {
         Cell::Null => args.add(None::<i64>)?,
         Cell::Int(value) => args.add(*value)?,
-        Cell::Text(text) => args.add(text.as_str())?,
         Cell::Bytes(bytes) => args.add(bytes.as_slice())?,
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
+use uuid::Uuid;
 use yard_domain::{
     Arrival, Capacity, Cluster, ClusterHealth, ClusterId, ClusterSwitch, InstanceId, Limits as Quota,
     Request, Team, Verdict,
@@ -65,8 +66,8 @@ impl World {
     /// Takes in submissions, untimed: several batches side by side.
     pub async fn accept(&self, bodies: &[String], batch: usize) -> Result<()> {
         let mut tasks = tokio::task::JoinSet::new();
-        for (seed, part) in (0..).zip(bodies.chunks(bodies.len().div_ceil(4).max(1))) {
-            let mut reader = Reader::new(self.admission.clone(), seed);
+        for part in bodies.chunks(bodies.len().div_ceil(4).max(1)) {
+            let mut reader = Reader::new(self.admission.clone());
             let batches: Vec<Vec<Arrival>> =
                 part.chunks(batch).map(|bodies| bodies.iter().map(|b| reader.read(b)).collect()).collect();
             let store = self.store.clone();
@@ -143,9 +144,9 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader; `seed` makes its ids.
-    pub fn new(admission: Arc<Admission>, seed: u64) -> Self {
-        let ids = IdSource::new(unix_ms, seed ^ unix_ms());
+    /// A reader; its ids are random.
+    pub fn new(admission: Arc<Admission>) -> Self {
+        let ids = IdSource::new(unix_ms, Uuid::new_v4().as_u64_pair().0);
         Self { admission, limits: Limits::default(), defaults: Defaults::default(), ids }
     }
 

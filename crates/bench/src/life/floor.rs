@@ -101,19 +101,14 @@ struct Written {
 
 async fn written(world: &World) -> Result<Written> {
     let pool = &world.db.pool;
-    let jobs =
-        Rows::read(pool, "SELECT id, team FROM jobs ORDER BY id").await?.cells.into_iter().map(|mut row| {
-            match (row.swap_remove(0), row.pop()) {
-                (id, Some(Cell::Text(team))) => Ok((id, team)),
-                _ => Err("a job without a team".into()),
-            }
-        });
+    let jobs = Rows::read(pool, "SELECT id, team FROM jobs ORDER BY id").await?.cells.into_iter();
+    let jobs = jobs.map(|row| Ok((row[0].clone(), row[1].text()?.to_owned())));
     let lines = Rows::read(pool, "SELECT * FROM history WHERE seq > 1 ORDER BY job_id, seq").await?;
     let (id, code) = (lines.column("job_id")?, lines.column("code")?);
     let mut history: HashMap<(String, Vec<u8>), Vec<Vec<Cell>>> = HashMap::new();
     for line in lines.cells {
-        let Cell::Text(code) = &line[code] else { return Err("a line without a code".into()) };
-        history.entry((code.clone(), line[id].bytes().to_vec())).or_default().push(line);
+        let key = (line[code].text()?.to_owned(), line[id].bytes().to_vec());
+        history.entry(key).or_default().push(line);
     }
     let ended = Rows::read(pool, "SELECT * FROM attempts ORDER BY job_id, number").await?;
     let id = ended.column("job_id")?;
