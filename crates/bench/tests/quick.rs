@@ -24,7 +24,7 @@ fn every_benchmark_comes_to_its_end() {
         ("life", 2),
         ("claim", 3),
         ("leases", 3),
-        ("latency", if sqs { 4 } else { 2 }),
+        ("latency", if sqs { 6 } else { 2 }),
         ("memory", 2),
     ];
     for (bench, count) in expected {

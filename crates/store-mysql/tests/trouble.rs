@@ -122,6 +122,18 @@ async fn deadlocks_are_redone(variable: &str) {
     schema.remove().await;
 }
 
+/// Asks until there is an answer.
+async fn eventually<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no answer");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Every connection is cut, as by a restart of the server: the next calls find new ones.
 async fn cut_connections_are_replaced(variable: &str) {
     let Some(schema) = Schema::fresh(variable).await.map(Arc::new) else { return };
@@ -135,7 +147,9 @@ async fn cut_connections_are_replaced(variable: &str) {
         }
         let ours =
             "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-        for row in sqlx::raw_sql(ours).fetch_all(&pool).await.unwrap() {
+        // MySQL 9 can't show the list while somebody runs a statement that holds bytes: then it is asked again.
+        let connections = eventually(|| async { sqlx::raw_sql(ours).fetch_all(&pool).await.ok() }).await;
+        for row in connections {
             let id: u64 = row.try_get_unchecked(0).unwrap();
             // It may have gone by itself.
             let _ = sqlx::raw_sql(AssertSqlSafe(format!("KILL {id}"))).execute(&pool).await;

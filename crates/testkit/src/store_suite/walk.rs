@@ -151,8 +151,18 @@ pub async fn actors_at_random(w: &World) {
     for task in tasks {
         task.await.unwrap();
     }
-    let jobs = w.all_jobs().await;
-    assert_eq!(jobs.len(), 2 * (STEPS / 3) * 8);
-    let ended = jobs.iter().filter(|job| job.state.name().is_end()).count();
-    assert!(ended > jobs.len() / 10, "the walk went somewhere: {ended} of {}", jobs.len());
+    // On a busy machine leases run out between steps and little gets done: then there are further rounds.
+    for round in 0..20 {
+        let jobs = w.all_jobs().await;
+        assert_eq!(jobs.len(), 2 * (STEPS / 3) * 8);
+        let ended = jobs.iter().filter(|job| job.state.name().is_end()).count();
+        if ended > jobs.len() / 10 {
+            return;
+        }
+        let store = w.database.open(limits()).await;
+        schedule(Arc::clone(&store), format!("s-more{round}"), rng(50 + round)).await;
+        dispatch(Arc::clone(&store), "east", format!("d-more{round}"), rng(80 + round)).await;
+        dispatch(store, "west", format!("d-more{round}"), rng(110 + round)).await;
+    }
+    panic!("the walk went nowhere");
 }
