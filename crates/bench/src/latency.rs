@@ -2,29 +2,28 @@
 //! over SQS, through a whole process.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use sqlx::Row;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 use yard_inbox_sqs::{SqsInbox, SqsProducer};
-use yard_ports::{Inbox, LaunchRequest};
+use yard_ports::{Inbox, InboxError, LaunchRequest, Message, MessageHandle};
 use yard_testkit::null_driver::{NullConfig, NullPlan};
 
 use crate::loops::{drivers, wait_until_dispatching};
 use crate::report::{Detail, Finding, Target};
 use crate::stats::{millis, quantile};
-use crate::whole::{Whole, endpoint, queue};
+use crate::whole::{TestQueue, Whole};
 use crate::world::{World, body, team_name, unix_us};
 use crate::{Plan, Result};
 
 /// Longest that a job may take to be launched, or to end.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How long one call to SQS may take.
-const CALL: Duration = Duration::from_secs(10);
 
 /// A launch call: which submission's, and when it was made.
 type Launch = (String, Instant);
@@ -48,30 +47,25 @@ async fn measure(plan: &Plan, world: &World) -> Result<Vec<Finding>> {
             NullPlan::succeed_after(Duration::ZERO)
         });
     }
-    let metrics = PrometheusBuilder::new().build_recorder().handle();
-    let producer = match &plan.sqs {
+    let queue = match &plan.sqs {
         None => None,
-        Some(url) => {
-            let producer = SqsProducer::connect(&endpoint(url), CALL).await;
-            let name = format!("bench-{}", Uuid::new_v4().simple());
-            let there = producer.ensure_queue(&name).await?;
-            Some((producer, there, url.clone()))
-        }
+        Some(server) => Some(TestQueue::create(server).await?),
     };
-    let intake = producer.as_ref().map(|(_, there, url)| queue(there.clone(), endpoint(url)));
-    let whole = Whole::start(world.store.clone(), &drivers, intake, metrics).await?;
+    let (sender, queue) = queue.map(|q| ((q.producer, q.url), Stopwatch::new(q.inbox))).unzip();
+    let inbox = queue.clone().map(|q| Arc::new(q) as Arc<dyn Inbox>);
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let whole = Whole::start(world.store.clone(), &drivers, inbox, metrics).await?;
     wait_until_dispatching(world).await?;
     let mut probe = Probe { world, launches, rng: SmallRng::seed_from_u64(11), turns: plan.pick(400, 20) };
     let http = probe.over_http(&whole).await?;
-    let mut findings = vec![http.finding("HTTP", 0.5, 25.0), http.finding("HTTP", 0.99, 100.0)];
-    if let Some((producer, there, url)) = &producer {
-        let mut sqs = probe.over_sqs(producer, there).await?;
-        sqs.detail(
-            "send → receive without Switchyard: the queue's own time",
-            bare(&probe, producer, url).await?,
-        );
-        for q in [0.5, 0.99] {
-            findings.push(sqs.finding("SQS", q, quantile(&http.total, q) + 30.0));
+    let mut findings =
+        vec![http.finding("HTTP submission", 0.5, 25.0), http.finding("HTTP submission", 0.99, 100.0)];
+    if let Some(((producer, url), stopwatch)) = sender.zip(queue) {
+        let (sent, received) = probe.over_sqs(&producer, &url, &stopwatch).await?;
+        for (what, sample) in [("SQS send", &sent), ("SQS message received", &received)] {
+            for q in [0.5, 0.99] {
+                findings.push(sample.finding(what, q, quantile(&http.total, q) + 30.0));
+            }
         }
     }
     whole.stop().await?;
@@ -93,13 +87,9 @@ impl Sample {
         }
     }
 
-    fn detail(&mut self, what: &str, times: Vec<f64>) {
-        self.stages.push((what.to_owned(), times));
-    }
-
-    fn finding(&self, door: &str, q: f64, target: f64) -> Finding {
+    fn finding(&self, from: &str, q: f64, target: f64) -> Finding {
         let percent = q * 100.0;
-        let what = format!("{door} submission → launch call, p{percent:.0} of {}", self.total.len());
+        let what = format!("{from} → launch call, p{percent:.0} of {}", self.total.len());
         let details = self.stages.iter().map(|(what, times)| Detail::new(what, quantile(times, q), "ms"));
         Finding::alone("latency", what, quantile(&self.total, q), "ms")
             .target(Target::AtMost(target))
@@ -144,21 +134,31 @@ impl Probe<'_> {
         Ok(sample)
     }
 
-    async fn over_sqs(&mut self, producer: &SqsProducer, queue: &str) -> Result<Sample> {
-        let mut sample = Sample::default();
+    /// From the send on, and from the moment on at which the intake had the message.
+    async fn over_sqs(
+        &mut self,
+        producer: &SqsProducer,
+        queue: &str,
+        stopwatch: &Stopwatch,
+    ) -> Result<(Sample, Sample)> {
+        let (mut from_send, mut from_receipt) = (Sample::default(), Sample::default());
         for turn in 0..self.turns + 10 {
             let (key, body) = self.next("sqs", turn).await;
             let (sent, sent_us) = (Instant::now(), unix_us());
             producer.send(queue, &[body]).await?;
             let answered = millis(sent.elapsed());
             let launched = self.launched(&key, sent).await?;
+            let received = stopwatch.received().ok_or("launched, but never received")?;
             if turn >= 10 {
-                sample.total.push(launched);
-                sample.stage("the send call itself (beside the stages below)", answered);
-                self.stages(&mut sample, &key, sent_us, launched).await?;
+                from_send.total.push(launched);
+                from_send.stage("the send call itself (beside the stages below)", answered);
+                let waited = millis(received - sent);
+                from_send.stage("the queue's own time: sent → received by the intake", waited);
+                self.stages(&mut from_send, &key, sent_us, launched).await?;
+                from_receipt.total.push(launched - waited);
             }
         }
-        Ok(sample)
+        Ok((from_send, from_receipt))
     }
 
     /// The next submission, after a pause that keeps no step with the product's timers.
@@ -213,29 +213,50 @@ impl Probe<'_> {
     }
 }
 
-/// What the queue takes by itself: a receive that waits, and a send.
-async fn bare(probe: &Probe<'_>, producer: &SqsProducer, url: &str) -> Result<Vec<f64>> {
-    let there = producer.ensure_queue(&format!("bench-{}", Uuid::new_v4().simple())).await?;
-    let inbox = SqsInbox::connect(queue(there.clone(), endpoint(url))).await;
-    let mut times = Vec::new();
-    for _ in 0..probe.turns {
-        let receiving = async {
-            loop {
-                let messages = inbox.receive().await?;
-                if !messages.is_empty() {
-                    return Ok::<_, crate::Failure>((messages, Instant::now()));
-                }
-            }
-        };
-        let sending = async {
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            let sent = Instant::now();
-            producer.send(&there, &["{}".to_owned()]).await?;
-            Ok::<_, crate::Failure>(sent)
-        };
-        let ((messages, received), sent) = tokio::try_join!(receiving, sending)?;
-        times.push(millis(received - sent));
-        inbox.delete(&messages.into_iter().map(|m| m.handle).collect::<Vec<_>>()).await?;
+/// An inbox that notes when it last gave a message to the intake.
+#[derive(Clone)]
+struct Stopwatch {
+    inner: Arc<SqsInbox>,
+    received: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Stopwatch {
+    fn new(inner: SqsInbox) -> Self {
+        Self { inner: Arc::new(inner), received: Arc::default() }
     }
-    Ok(times)
+
+    fn received(&self) -> Option<Instant> {
+        *self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Inbox for Stopwatch {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    async fn receive(&self) -> std::result::Result<Vec<Message>, InboxError> {
+        let messages = self.inner.receive().await?;
+        if !messages.is_empty() {
+            *self.received.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        Ok(messages)
+    }
+
+    async fn delete(&self, handles: &[MessageHandle]) -> std::result::Result<Vec<MessageHandle>, InboxError> {
+        self.inner.delete(handles).await
+    }
+
+    async fn extend(&self, handles: &[MessageHandle], span: Duration) -> std::result::Result<(), InboxError> {
+        self.inner.extend(handles, span).await
+    }
+
+    async fn dead_letter(&self, body: &str, reason: &str) -> std::result::Result<(), InboxError> {
+        self.inner.dead_letter(body, reason).await
+    }
+
+    fn visibility(&self) -> Duration {
+        self.inner.visibility()
+    }
 }

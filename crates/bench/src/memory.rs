@@ -2,17 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use yard::config::{LogConfig, LogFormat};
+use yard_ports::Inbox;
 use yard_store_mysql::MySqlOptions;
 
 use crate::loops::wait_until_dispatching;
 use crate::report::{Detail, Finding, Target};
 use crate::running::{cluster, fill, running};
-use crate::whole::{Whole, endpoint, queue};
+use crate::whole::{TestQueue, Whole};
 use crate::world::{World, limits};
 use crate::{Plan, Result};
 
@@ -132,17 +134,12 @@ pub async fn child(database: &str, sqs: Option<&str>) -> Result<()> {
     let driver = cluster(&pool, store.instance().await?).await?;
     pool.close().await;
     say_and_wait("driver").await?;
-    let queue = match sqs {
+    let inbox: Option<Arc<dyn Inbox>> = match sqs {
         None => None,
-        Some(url) => {
-            let endpoint = endpoint(url);
-            let producer = yard_inbox_sqs::SqsProducer::connect(&endpoint, Duration::from_secs(10)).await;
-            let there = producer.ensure_queue(&format!("bench-memory-{}", std::process::id())).await?;
-            Some(queue(there, endpoint))
-        }
+        Some(server) => Some(Arc::new(TestQueue::create(server).await?.inbox)),
     };
     let drivers = [("cluster-0".parse()?, driver)].into();
-    let whole = Whole::start(store, &drivers, queue, metrics).await?;
+    let whole = Whole::start(store, &drivers, inbox, metrics).await?;
     say_and_wait("started").await?;
     whole.stop().await
 }

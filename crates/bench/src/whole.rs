@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use uuid::Uuid;
 use yard::serve::{Installation, Queue, Role, Running};
 use yard_domain::ClusterId;
 use yard_engine::Ending;
 use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
-use yard_inbox_sqs::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint, SqsInbox};
-use yard_ports::Store;
+use yard_inbox_sqs::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint, SqsInbox, SqsProducer};
+use yard_ports::{Inbox, Store};
 use yard_testkit::null_driver::NullDriver;
 use yard_wire::{Defaults, Limits};
 
@@ -28,25 +29,21 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// Starts every role over `store`. `queue` is where the intake receives; without one it has nothing to do.
+    /// Starts every role over `store`. `inbox` is where the intake receives; without one it has nothing to do.
     pub async fn start(
         store: Arc<dyn Store>,
         drivers: &HashMap<ClusterId, NullDriver>,
-        queue: Option<SqsConfig>,
+        inbox: Option<Arc<dyn Inbox>>,
         metrics: PrometheusHandle,
     ) -> Result<Self> {
         let (teams, clusters) = catalog(drivers.len())?;
-        let mut queues = Vec::new();
-        if let Some(config) = queue {
-            let inbox = Arc::new(SqsInbox::connect(config).await);
-            queues.push(Queue { inbox, settings: IntakeSettings::default() });
-        }
+        let queue = |inbox| Queue { inbox, settings: IntakeSettings::default() };
         let plan = Installation {
             store,
             teams,
             clusters,
             runtimes: drivers.iter().map(|(id, driver)| (id.clone(), runtime(driver))).collect(),
-            queues,
+            queues: inbox.into_iter().map(queue).collect(),
             doors: BTreeMap::new(),
             catalog_refresh: Duration::from_secs(2),
             limits: Limits::default(),
@@ -73,12 +70,25 @@ impl Whole {
     }
 }
 
-/// An SQS-compatible server that takes any credentials.
-pub fn endpoint(url: &str) -> SqsEndpoint {
-    SqsEndpoint { region: None, url: Some(url.to_owned()), credentials: SqsCredentials::Local }
+/// A queue on an SQS-compatible server that takes any credentials.
+pub struct TestQueue {
+    /// To send to it.
+    pub producer: SqsProducer,
+    /// Where it is.
+    pub url: String,
+    /// What the intake receives from, configured as by default.
+    pub inbox: SqsInbox,
 }
 
-/// A queue there, as the intake is configured by default.
-pub fn queue(url: String, endpoint: SqsEndpoint) -> SqsConfig {
-    SqsConfig::new("bench", QueueAddress::Url(url), endpoint)
+impl TestQueue {
+    /// A fresh queue on the server at `server`. It stays there: such a server forgets when it ends.
+    pub async fn create(server: &str) -> Result<Self> {
+        let credentials = SqsCredentials::Local;
+        let endpoint = SqsEndpoint { region: None, url: Some(server.to_owned()), credentials };
+        let producer = SqsProducer::connect(&endpoint, Duration::from_secs(10)).await;
+        let url = producer.ensure_queue(&format!("bench-{}", Uuid::new_v4().simple())).await?;
+        let inbox =
+            SqsInbox::connect(SqsConfig::new("bench", QueueAddress::Url(url.clone()), endpoint)).await;
+        Ok(Self { producer, url, inbox })
+    }
 }
