@@ -3,8 +3,15 @@
 //! On takeover it loads the cluster's open attempts and compares them with the first complete list from the
 //! cluster: what runs is adopted, what was begun and is not there is called again (the same name, so it is
 //! the same launch), what is there and is not current is stopped.
+//!
+//! - this file: the loop, takeover, clocks, and carrying out what the board decides
+//! - [`launching`]: from a placed attempt to the answer of its launch call
+//! - [`observing`]: what the cluster shows, and whether it answers
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod launching;
+mod observing;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +23,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use yard_domain::{
-    AttemptNumber, Capacity, ClusterHealth, ClusterId, ClusterReport, JobId, RemoteName, Timestamp,
-};
-use yard_ports::store::{ActiveAttempt, AttemptRef, LaunchOrder, Recorded};
-use yard_ports::{DriverError, Observation, RemoteJob, StoreError};
+use yard_domain::{Capacity, ClusterHealth, ClusterId, ClusterReport, RemoteName, Timestamp};
+use yard_ports::store::{ActiveAttempt, AttemptRef, Recorded};
+use yard_ports::{DriverError, RemoteJob, StoreError};
 
 use super::board::{Action, Board};
 use super::breaker::Breaker;
+use super::clock::DbClock;
+use super::gauges::Gauges;
 use super::launcher::{Answer, Launcher};
+use super::leftovers::Leftovers;
 use super::recorder::Recorder;
 use super::{ClusterRuntime, Shared};
 use crate::keeper::Held;
@@ -61,32 +69,14 @@ pub struct Actor {
     launch_cancels: HashMap<AttemptRef, CancellationToken>,
     calls: JoinSet<Done>,
     call_slots: Arc<Semaphore>,
-    /// What has ended on the cluster and is to be removed there, and when; oldest first.
-    forget_queue: VecDeque<(Instant, (JobId, AttemptNumber))>,
-    ended_remotely: HashSet<(JobId, AttemptNumber)>,
+    leftovers: Leftovers,
+    gauges: Gauges,
     clock: DbClock,
     seen_at: Instant,
     have_list: bool,
     health: ClusterHealth,
     capacity: Option<Capacity>,
     message: Option<String>,
-}
-
-/// The database's time, read now and then and carried on by the monotonic clock.
-#[derive(Debug, Clone, Copy)]
-struct DbClock {
-    at: Timestamp,
-    read: Instant,
-}
-
-impl DbClock {
-    fn now(&self) -> Timestamp {
-        self.at.plus(self.read.elapsed())
-    }
-
-    fn instant_of(&self, at: Timestamp) -> Instant {
-        Instant::now() + at.since(self.now())
-    }
 }
 
 impl Actor {
@@ -104,9 +94,9 @@ impl Actor {
             launch_cancels: HashMap::new(),
             calls: JoinSet::new(),
             call_slots: Arc::new(Semaphore::new(CALLS_MAX)),
-            forget_queue: VecDeque::new(),
-            ended_remotely: HashSet::new(),
-            clock: DbClock { at: Timestamp::from_micros(0), read: Instant::now() },
+            leftovers: Leftovers::default(),
+            gauges: Gauges::of(&cluster),
+            clock: DbClock::new(Timestamp::from_micros(0), Instant::now()),
             seen_at: Instant::now(),
             have_list: false,
             health: ClusterHealth::Unknown,
@@ -185,8 +175,8 @@ impl Actor {
     }
 
     async fn read_clock(&mut self) -> Result<(), StoreError> {
-        let read = Instant::now();
-        self.clock = DbClock { at: self.shared.store.now().await?, read };
+        let asked = Instant::now();
+        self.clock = DbClock::new(self.shared.store.now().await?, asked);
         Ok(())
     }
 
@@ -226,146 +216,6 @@ impl Actor {
             metrics::counter!("yard_board_repairs_total").increment(repaired as u64);
         }
         Ok(())
-    }
-
-    // --- launching ---
-
-    async fn poll(&mut self) -> Result<(), StoreError> {
-        let wishes = self.shared.store.stop_wishes(&self.cluster).await?;
-        let actions: Vec<Action> = wishes.into_iter().flat_map(|r| self.board.stop_wish(r)).collect();
-        self.act(actions).await?;
-        self.begin_launches().await
-    }
-
-    async fn begin_launches(&mut self) -> Result<(), StoreError> {
-        while self.health == ClusterHealth::Ready && self.held.is_trusted() {
-            let in_flight = u32::try_from(self.board.calls_in_flight()).unwrap_or(u32::MAX);
-            let room = self.runtime.launches.in_flight_max.saturating_sub(in_flight);
-            let room = self.breaker.allowed(room, Instant::now());
-            if room == 0 {
-                return Ok(());
-            }
-            let batch = self.shared.store.begin_launches(&self.held.lease(), room).await?;
-            let begun = batch.orders.len();
-            for order in batch.orders {
-                let r = AttemptRef { job: order.job.id, attempt: order.attempt };
-                let deadline = order.job.state.deadline().unwrap_or(self.clock.now());
-                self.board.launch_begun(r, deadline);
-                self.spawn_launch(r, &order, deadline);
-            }
-            if begun < room as usize {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn spawn_launch(&mut self, r: AttemptRef, order: &LaunchOrder, deadline: Timestamp) {
-        match yard_wire::launch_request(order, self.shared.instance) {
-            Ok(request) => {
-                let cancel = CancellationToken::new();
-                self.launch_cancels.insert(r, cancel.clone());
-                let until = self.clock.instant_of(deadline);
-                self.launches.spawn(self.launcher.clone().launch(r, request, until, cancel));
-            }
-            Err(error) => {
-                let answer = Some(Err(DriverError::Refused(error.to_string())));
-                self.launches.spawn(async move { (r, answer) });
-            }
-        }
-    }
-
-    async fn relaunch(&mut self, r: AttemptRef) -> Result<(), StoreError> {
-        let busy = self.board.calls_in_flight() >= self.runtime.launches.in_flight_max as usize;
-        if busy || !self.held.is_trusted() || !self.board.owes_call(r) {
-            // Still owed: the next tick asks again.
-            return Ok(());
-        }
-        let Some(view) = self.shared.store.job(r.job).await? else { return Ok(()) };
-        let current = view.lifecycle.state.open_attempt().is_some_and(|a| a.number == r.attempt);
-        if !current {
-            self.board.settled(r);
-            return Ok(());
-        }
-        info!(job = %r.job, attempt = %r.attempt, "calling again: it is not known whether it was called");
-        let deadline = view.lifecycle.state.deadline().unwrap_or(self.clock.now());
-        let order = LaunchOrder { job: view.lifecycle, attempt: r.attempt, document: view.document };
-        self.board.relaunched(r);
-        self.spawn_launch(r, &order, deadline);
-        Ok(())
-    }
-
-    async fn launched(&mut self, r: AttemptRef, answer: Answer) -> Result<(), StoreError> {
-        self.launch_cancels.remove(&r);
-        match &answer {
-            Some(Err(DriverError::Refused(_) | DriverError::NameTaken(_)) | Ok(_)) => {
-                self.breaker.succeeded();
-            }
-            Some(Err(_)) => self.breaker.failed(Instant::now()),
-            None => {}
-        }
-        if let Some(Ok(None)) = &answer {
-            metrics::counter!("yard_launches_total", "cluster" => self.cluster.to_string()).increment(1);
-        }
-        let actions = self.board.launch_answered(r, answer);
-        self.act(actions).await?;
-        if self.launches.is_empty() { self.begin_launches().await } else { Ok(()) }
-    }
-
-    // --- observing ---
-
-    async fn observe(&mut self, seen: Vec<Result<Observation, DriverError>>) -> Result<(), StoreError> {
-        let mut actions = Vec::new();
-        for item in seen {
-            match item {
-                Ok(Observation::Full(all)) => {
-                    self.note_ended(&all);
-                    actions.extend(self.board.observe_all(all));
-                    self.have_list = true;
-                    self.answered().await?;
-                }
-                Ok(Observation::Changed(one)) => {
-                    self.note_ended(std::slice::from_ref(&one));
-                    actions.extend(self.board.observe(one));
-                    self.answered().await?;
-                }
-                Ok(Observation::Alive) => self.answered().await?,
-                Err(error) => self.silent(&error),
-            }
-        }
-        self.act(actions).await
-    }
-
-    async fn answered(&mut self) -> Result<(), StoreError> {
-        self.seen_at = Instant::now();
-        self.message = None;
-        if self.health != ClusterHealth::Ready && self.have_list {
-            info!(cluster = %self.cluster, "the cluster answers");
-            self.health = ClusterHealth::Ready;
-            self.read_capacity();
-            self.report().await?;
-            return self.begin_launches().await;
-        }
-        Ok(())
-    }
-
-    fn silent(&mut self, error: &DriverError) {
-        debug!(cluster = %self.cluster, %error, "the cluster could not be asked");
-        metrics::counter!("yard_observe_errors_total", "kind" => error.code()).increment(1);
-        self.message = Some(error.to_string());
-    }
-
-    /// What has ended on the cluster stays there for a while, for its log, and is then removed.
-    fn note_ended(&mut self, remotes: &[RemoteJob]) {
-        let at = Instant::now() + self.shared.settings.keep_remote;
-        for remote in remotes.iter().filter(|r| r.status.is_end() && r.instance == Some(self.shared.instance))
-        {
-            if let Some(key) = RemoteName::parse(remote.name.as_str())
-                && self.ended_remotely.insert(key)
-            {
-                self.forget_queue.push_back((at, key));
-            }
-        }
     }
 
     // --- carrying out ---
@@ -488,18 +338,13 @@ impl Actor {
             actions.extend(self.board.owed());
         }
         self.forget_old();
-        metrics::gauge!("yard_open_attempts", "cluster" => self.cluster.to_string())
-            .set(self.board.len() as f64);
-        metrics::gauge!("yard_breaker_open", "cluster" => self.cluster.to_string())
-            .set(f64::from(u8::from(self.breaker.is_open())));
+        self.gauges.show(self.board.len(), self.breaker.is_open());
         self.act(actions).await
     }
 
     fn forget_old(&mut self) {
         let now = Instant::now();
-        while let Some((_, key)) = self.forget_queue.pop_front_if(|(due, _)| *due <= now) {
-            let name = RemoteName::new(key.0, key.1);
-            self.ended_remotely.remove(&key);
+        while let Some(name) = self.leftovers.pop_due(now) {
             let (driver, slots) = (self.runtime.driver.clone(), self.call_slots.clone());
             self.calls.spawn(async move {
                 let _slot = slots.acquire().await;

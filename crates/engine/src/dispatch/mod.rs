@@ -6,13 +6,19 @@
 //! - [`launcher`]: launch calls through the token bucket
 //! - [`recorder`]: starts and ends, committed in batches
 //! - [`breaker`]: holds launches back while calls fail
+//! - [`clock`]: the database's time between two readings of it
+//! - [`leftovers`]: what has ended on the cluster and is to be removed there
+//! - [`gauges`]: what it shows of itself
 //! - [`absent`]: stands in for the driver of a cluster that was taken out of the configuration
 
 pub mod absent;
 pub mod actor;
 pub mod board;
 pub mod breaker;
+pub mod clock;
+pub mod gauges;
 pub mod launcher;
+pub mod leftovers;
 pub mod recorder;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

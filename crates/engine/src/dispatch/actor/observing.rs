@@ -1,0 +1,59 @@
+//! What the cluster shows, and whether it answers.
+
+use tokio::time::Instant;
+use tracing::{debug, info};
+use yard_domain::ClusterHealth;
+use yard_ports::{DriverError, Observation, RemoteJob, StoreError};
+
+use super::Actor;
+
+impl Actor {
+    pub(super) async fn observe(
+        &mut self,
+        seen: Vec<Result<Observation, DriverError>>,
+    ) -> Result<(), StoreError> {
+        let mut actions = Vec::new();
+        for item in seen {
+            match item {
+                Ok(Observation::Full(all)) => {
+                    self.note_ended(&all);
+                    actions.extend(self.board.observe_all(all));
+                    self.have_list = true;
+                    self.answered().await?;
+                }
+                Ok(Observation::Changed(one)) => {
+                    self.note_ended(std::slice::from_ref(&one));
+                    actions.extend(self.board.observe(one));
+                    self.answered().await?;
+                }
+                Ok(Observation::Alive) => self.answered().await?,
+                Err(error) => self.silent(&error),
+            }
+        }
+        self.act(actions).await
+    }
+
+    pub(super) async fn answered(&mut self) -> Result<(), StoreError> {
+        self.seen_at = Instant::now();
+        self.message = None;
+        if self.health != ClusterHealth::Ready && self.have_list {
+            info!(cluster = %self.cluster, "the cluster answers");
+            self.health = ClusterHealth::Ready;
+            self.read_capacity();
+            self.report().await?;
+            return self.begin_launches().await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn silent(&mut self, error: &DriverError) {
+        debug!(cluster = %self.cluster, %error, "the cluster could not be asked");
+        metrics::counter!("yard_observe_errors_total", "kind" => error.code()).increment(1);
+        self.message = Some(error.to_string());
+    }
+
+    pub(super) fn note_ended(&mut self, remotes: &[RemoteJob]) {
+        let due = Instant::now() + self.shared.settings.keep_remote;
+        self.leftovers.note(remotes, self.shared.instance, due);
+    }
+}
