@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 use yard_domain::event::ReleaseReason;
 use yard_domain::{JobId, Lease, LeaseScope};
 use yard_engine::settings::SchedulerSettings;
-use yard_ports::store::{ClaimRequest, QueueHead};
+use yard_ports::store::{ClaimRequest, QueueHead, QueueView};
 
 use crate::fill::copy_jobs;
-use crate::report::{Finding, Target};
+use crate::report::{Detail, Finding, Target};
 use crate::stats::{median, millis, quantile};
 use crate::world::{TEAMS, World, body, team_name};
 use crate::{Failure, Plan, Result};
 
 /// Jobs of one claim.
 const CLAIM: u32 = 20;
+/// Places read of each group: as many as every group has in the smaller queue too, so that both read as much.
+const VIEW_DEPTH: u32 = 8;
 /// The lease outlasts the benchmark.
 const TTL: Duration = Duration::from_hours(2);
 
@@ -33,6 +35,8 @@ struct Sample {
     deep: Vec<f64>,
     small: Vec<f64>,
     load: Vec<f64>,
+    /// With the product's default view, of which the smaller queue has less to show.
+    load_full: Vec<f64>,
 }
 
 /// Runs the benchmark.
@@ -64,6 +68,7 @@ async fn measure(plan: &Plan, queues: &[Queue], jobs: usize, copies: usize) -> R
                 sample.deep.append(&mut taken.deep);
                 sample.small.append(&mut taken.small);
                 sample.load.append(&mut taken.load);
+                sample.load_full.append(&mut taken.load_full);
             }
         }
     }
@@ -78,10 +83,15 @@ async fn measure(plan: &Plan, queues: &[Queue], jobs: usize, copies: usize) -> R
         let finding = finding.target(Target::RatioAtMost(1.3));
         finding.note(format!("{note}; p99 {:.2} ms beside {:.2} ms", tails[0], tails[1]))
     };
+    let depth = SchedulerSettings::default().view.depth;
+    let full = format!("with up to {depth} of a group, of which the smaller queue has fewer: beside it");
     Ok(vec![
         finding("claim of 20 by the deep team", |s| &s.deep),
         finding("claim of 20 by a small team", |s| &s.small),
-        finding("load_placement_input", |s| &s.load),
+        finding("load_placement_input, 8 of each group", |s| &s.load).details(vec![
+            Detail::new(format!("the same {full}"), median(&big.load_full), "ms"),
+            Detail::new("the smaller queue", median(&base.load_full), "ms"),
+        ]),
     ])
 }
 
@@ -116,13 +126,22 @@ async fn fill(url: &str, jobs: usize, copies: usize) -> Result<Queue> {
 
 impl Queue {
     async fn sample(&self, sample: &mut Sample) -> Result<()> {
-        let began = Instant::now();
-        let input = self.world.store.load_placement_input(SchedulerSettings::default().view).await?;
-        sample.load.push(millis(began.elapsed()));
-        drop(input);
+        let view = SchedulerSettings::default().view;
+        sample.load.push(self.load(QueueView { depth: VIEW_DEPTH, ..view }).await?);
+        sample.load_full.push(self.load(view).await?);
         sample.deep.push(self.claim(&self.deep).await?);
         sample.small.push(self.claim(&self.small).await?);
         Ok(())
+    }
+
+    async fn load(&self, view: QueueView) -> Result<f64> {
+        let began = Instant::now();
+        let input = self.world.store.load_placement_input(view).await?;
+        let took = millis(began.elapsed());
+        if input.heads.is_empty() {
+            return Err("nothing was loaded".into());
+        }
+        Ok(took)
     }
 
     /// Claims, and gives back what was claimed, untimed.

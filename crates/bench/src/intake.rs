@@ -19,7 +19,7 @@ use crate::{Failure, Plan, Result};
 /// Batches committed side by side, and connections of the floor.
 const TASKS: usize = 4;
 /// Messages committed in one transaction: the intake's default.
-const BATCH: usize = 200;
+const BATCH: usize = 256;
 
 const TABLES: [&str; 3] = ["receipts", "jobs", "history"];
 

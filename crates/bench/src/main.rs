@@ -40,6 +40,10 @@ use crate::database::Scratch;
 use crate::meter::Meter;
 use crate::report::{Finding, Report};
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Why a benchmark could not be carried out. A target that is not reached is no failure.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Of this program.

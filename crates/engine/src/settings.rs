@@ -27,7 +27,7 @@ impl Default for IntakeSettings {
     fn default() -> Self {
         Self {
             receivers: 2,
-            batch_max: 200,
+            batch_max: 256,
             linger: Duration::from_millis(5),
             backoff_initial: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),

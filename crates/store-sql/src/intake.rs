@@ -1,6 +1,7 @@
 //! Intake: verdicts on submissions, with the jobs they make, in one transaction a batch.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use yard_domain::event::Event;
@@ -42,8 +43,18 @@ enum Known {
 }
 
 /// See [`yard_ports::store::Store::accept`].
+///
+/// Nearly all keys are new, so they are first taken to be: the receipts' primary key refuses the batch if one isn't,
+/// and it is done again with a look at what is stored. Looking always would double the server's work for a batch.
 pub(crate) struct Accept<'a> {
-    pub(crate) arrivals: &'a [Arrival],
+    arrivals: &'a [Arrival],
+    look_first: AtomicBool,
+}
+
+impl<'a> Accept<'a> {
+    pub(crate) fn new(arrivals: &'a [Arrival]) -> Self {
+        Self { arrivals, look_first: AtomicBool::new(false) }
+    }
 }
 
 #[async_trait]
@@ -52,20 +63,24 @@ impl Work for Accept<'_> {
     const NAME: &'static str = "accept";
 
     async fn run(&self, conn: &mut Conn) -> Result<Vec<Verdict>, Fault> {
-        let (now, stored) = load(conn, self.arrivals).await?;
+        let now = crate::catalog::now(conn).await?;
+        let look = self.look_first.load(Ordering::Relaxed);
+        let stored = if look { load(conn, self.arrivals).await? } else { BTreeMap::new() };
         let mut desk = Desk { now, known: stored.clone(), ..Desk::default() };
         let verdicts = self.arrivals.iter().map(|arrival| desk.judge(arrival)).collect();
-        desk.write(conn, &stored).await?;
-        Ok(verdicts)
+        let written = desk.write(conn, &stored).await;
+        if let Err(Fault::Redo(_)) = &written {
+            self.look_first.store(true, Ordering::Relaxed);
+        }
+        written.map(|()| verdicts)
     }
 }
 
-/// The time, and what is stored under the keys of these arrivals.
-async fn load(conn: &mut Conn, arrivals: &[Arrival]) -> Result<(Timestamp, BTreeMap<Key, Known>), Fault> {
+/// What is stored under the keys of these arrivals.
+async fn load(conn: &mut Conn, arrivals: &[Arrival]) -> Result<BTreeMap<Key, Known>, Fault> {
     let mut keys: Vec<Key> = arrivals.iter().map(|a| stored_key(&a.key)).collect();
     keys.sort_unstable();
     keys.dedup();
-    let now = crate::catalog::now(conn).await?;
     let mut known = BTreeMap::new();
     for keys in keys.chunks(KEYS_MAX) {
         let n = keys.len().next_power_of_two();
@@ -86,7 +101,7 @@ async fn load(conn: &mut Conn, arrivals: &[Arrival]) -> Result<(Timestamp, BTree
             known.insert(key, read_known(&mut r)?);
         }
     }
-    Ok((now, known))
+    Ok(known)
 }
 
 fn read_known(r: &mut Reader) -> Result<Known, Fault> {
@@ -161,7 +176,7 @@ impl<'a> Desk<'a> {
         // In the order of the keys, so that two batches with common keys wait for one another, not in a ring.
         sql::insert(conn, "INSERT INTO receipts", &RECEIPT_COLUMNS, fresh).await.map_err(
             |fault| match fault {
-                Fault::Sql(SqlError::DuplicateKey(_)) => Fault::Redo("key_race"),
+                Fault::Sql(SqlError::DuplicateKey(_)) => Fault::Redo("key_known"),
                 other => other,
             },
         )?;

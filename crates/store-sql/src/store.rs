@@ -77,7 +77,7 @@ impl Store for SqlStore {
     }
 
     async fn accept(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError> {
-        self.run(intake::Accept { arrivals }).await
+        self.run(intake::Accept::new(arrivals)).await
     }
 
     async fn receipt(&self, key: &SubmissionKey) -> Result<Option<Receipt>, StoreError> {

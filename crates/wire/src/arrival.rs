@@ -1,15 +1,13 @@
 //! From raw bytes to what the store commits: the same for SQS and HTTP, valid or not.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use yard_domain::{Arrival, JobId, JobSpec, NewJob, RetryPolicy, SubmissionKey, Timeouts};
 
 use crate::admission::Admission;
-use crate::canonical::{canonical_hash, canonical_text, hash_bytes, parse_strict};
+use crate::canonical::{canonical_hash, hash_bytes, parse_strict};
+use crate::effective::effective_document;
 use crate::limits::{Defaults, Limits};
-use crate::quantity::{exact_memory_text, milli_number};
-use crate::submission::{self, Clusters, Draft, Faults, Memory, Resources, Retry, Submission};
+use crate::submission::{self, Draft, Faults};
 
 /// The team of a receipt for a submission from which none could be read.
 pub const NO_TEAM: &str = "-";
@@ -166,43 +164,6 @@ fn short(entrypoint: &str) -> String {
     const CHARS: usize = 60;
     let line = entrypoint.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().filter(|c| !c.is_control()).take(CHARS).collect()
-}
-
-/// The document as stored: canonical JSON of the submission with every default filled in, so that what a job
-/// runs under stays what it was when the installation's defaults change.
-fn effective_document(team: &str, key: &str, spec: &JobSpec) -> String {
-    let request = &spec.request;
-    let memory =
-        exact_memory_text(request.memory_bytes).map_or(Memory::Bytes(request.memory_bytes), Memory::Text);
-    let custom: BTreeMap<_, _> =
-        request.custom_milli.iter().map(|(n, m)| (n.clone(), milli_number(*m))).collect();
-    let only: Vec<_> = spec.clusters.only.iter().map(ToString::to_string).collect();
-    let labels = &spec.clusters.labels;
-    let full = Submission {
-        key: Some(key.to_owned()),
-        name: Some(spec.name.clone()),
-        runtime_env: Some(spec.runtime_env.clone()),
-        resources: Some(Resources {
-            cpu: Some(milli_number(request.cpu_milli)),
-            gpu: Some(milli_number(request.gpu_milli)),
-            memory: (request.memory_bytes > 0).then_some(memory),
-            custom: (!custom.is_empty()).then_some(custom),
-        }),
-        priority: Some(spec.priority.get().into()),
-        clusters: Some(Clusters {
-            only: (!only.is_empty()).then_some(only),
-            labels: (!labels.is_empty()).then(|| labels.clone()),
-        }),
-        retry: Some(Retry { max_retries: Some(spec.retry.max_retries) }),
-        timeouts: Some(submission::Timeouts {
-            queue_s: Some(spec.timeouts.queue.as_secs()),
-            run_s: Some(spec.timeouts.run.as_secs()),
-        }),
-        metadata: Some(spec.metadata.clone()),
-        ..Submission::new(team, &spec.entrypoint)
-    };
-    // Maps with text keys and finite numbers only: this always has a JSON form.
-    canonical_text(&serde_json::to_value(full).unwrap_or_default())
 }
 
 #[cfg(test)]

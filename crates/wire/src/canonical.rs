@@ -5,9 +5,10 @@
 //! are a string and a number, so they differ, though both ask for the same memory. The hash must stay the
 //! same for ever, so it must not depend on how this or a later version reads quantities.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
@@ -22,9 +23,8 @@ pub fn parse_strict(raw: &[u8]) -> Result<Value, serde_json::Error> {
 
 /// The canonical text of a value: sorted keys, no white space, one spelling per number.
 pub fn canonical_text(value: &Value) -> String {
-    let mut out = String::new();
-    write_value(&mut out, value);
-    out
+    // A value always has a JSON form: its keys are texts and its numbers are finite.
+    serde_json::to_string(&Canonical(value)).unwrap_or_default()
 }
 
 /// SHA-256 of the canonical text.
@@ -37,55 +37,47 @@ pub fn hash_bytes(raw: &[u8]) -> [u8; 32] {
     Sha256::digest(raw).into()
 }
 
-fn write_value(out: &mut String, value: &Value) {
-    match value {
-        Value::Number(number) => write_number(out, number),
-        Value::Array(items) => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write_value(out, item);
-            }
-            out.push(']');
+/// A value that is written canonically.
+struct Canonical<'a>(&'a Value);
+
+/// An object that is written canonically.
+pub(crate) struct CanonicalMap<'a>(pub(crate) &'a Map<String, Value>);
+
+/// A finite number that is written canonically: as an integer if it is whole and held exactly.
+pub(crate) struct CanonicalNumber(pub(crate) f64);
+
+impl Serialize for Canonical<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+                Some(float) => CanonicalNumber(float).serialize(s),
+                None => number.serialize(s),
+            },
+            Value::Array(items) => s.collect_seq(items.iter().map(Canonical)),
+            Value::Object(map) => CanonicalMap(map).serialize(s),
+            other => other.serialize(s),
         }
-        Value::Object(map) => write_object(out, map),
-        Value::Null | Value::Bool(_) | Value::String(_) => push_display(out, value),
     }
 }
 
-fn write_object(out: &mut String, map: &Map<String, Value>) {
-    let mut entries: Vec<_> = map.iter().collect();
-    entries.sort_unstable_by(|a, b| a.0.cmp(b.0));
-    out.push('{');
-    for (i, (key, value)) in entries.into_iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        push_display(out, &Value::String(key.clone()));
-        out.push(':');
-        write_value(out, value);
+impl Serialize for CanonicalMap<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut entries: Vec<_> = self.0.iter().map(|(key, value)| (key, Canonical(value))).collect();
+        entries.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        s.collect_map(entries)
     }
-    out.push('}');
 }
 
-/// Whole numbers that a float holds exactly are written as integers.
-fn write_number(out: &mut String, number: &Number) {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match number.as_f64() {
-        Some(f) if number.is_f64() && f.fract() == 0.0 && f.abs() < EXACT => {
+impl Serialize for CanonicalNumber {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if self.0.fract() == 0.0 && self.0.abs() < EXACT {
             #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53, as just checked")]
-            let whole = f as i64;
-            push_display(out, &whole);
+            let whole = self.0 as i64;
+            return s.serialize_i64(whole);
         }
-        _ => push_display(out, number),
+        s.serialize_f64(self.0)
     }
-}
-
-fn push_display(out: &mut String, value: &dyn fmt::Display) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "{value}");
 }
 
 /// Builds a [`Value`], refusing a key that is given twice (serde_json would keep the last one, silently).

@@ -4,6 +4,7 @@
 //!   that finds everything wrong with it at once.
 //! - [`admission`]: what the installation says to it: known teams, doors, what could ever fit.
 //! - [`arrival`]: both together, from raw bytes to what the store commits. The same for every door.
+//! - `effective`: the document as it is stored, with every default filled in.
 //! - [`launch`]: from a stored document back to what a driver needs.
 //! - [`views`]: the JSON that the HTTP API answers with and the CLI reads.
 //! - [`canonical`], [`quantity`], [`limits`]: the parts they share.
@@ -11,6 +12,7 @@
 pub mod admission;
 pub mod arrival;
 pub mod canonical;
+mod effective;
 pub mod launch;
 pub mod limits;
 pub mod quantity;

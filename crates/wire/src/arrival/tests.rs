@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use proptest::prelude::*;
@@ -6,6 +7,7 @@ use uuid::Uuid;
 use yard_domain::{Capacity, Cluster, ClusterHealth, ClusterSwitch, Request, Team};
 
 use super::*;
+use crate::canonical::canonical_text;
 
 fn cluster(id: &str, region: &str, capacity: Option<Capacity>) -> Cluster {
     Cluster {
@@ -124,6 +126,7 @@ fn defaults_fill_in_but_do_not_change_the_hash() {
 fn the_effective_document_is_itself_a_submission() {
     let job = judge(&example()).content.unwrap();
     let again = judge_from(job.document.as_bytes(), &source("http")).content.unwrap();
+    assert_eq!(canonical_text(&parse_strict(job.document.as_bytes()).unwrap()), job.document);
     assert_eq!((again.spec, again.document), (job.spec, job.document));
 }
 
