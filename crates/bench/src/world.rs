@@ -10,8 +10,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use uuid::Uuid;
 use yard_domain::{
-    Arrival, Capacity, Cluster, ClusterHealth, ClusterId, ClusterSwitch, InstanceId, Limits as Quota,
-    Request, Team, Verdict,
+    Arrival, Capacity, Cluster, ClusterHealth, ClusterId, ClusterSwitch, InstanceId, Request, Team, Verdict,
 };
 use yard_engine::intake::IdSource;
 use yard_ports::Store;
@@ -50,7 +49,12 @@ impl World {
         yard_store_mysql::migrate(&db.url, &options).await?;
         let store = yard_store_mysql::connect(&db.url, &options).await?;
         let (teams, clusters) = catalog(clusters)?;
-        store.sync_catalog(&teams, &clusters).await?;
+        store
+            .apply_catalog(
+                &yard_domain::Catalog::of(teams.clone(), clusters.clone()),
+                yard_ports::store::CatalogDocument::configuration("", "test"),
+            )
+            .await?;
         let instance = store.instance().await?;
         let ids = clusters.iter().map(|c| c.id.clone()).collect();
         let admission = Arc::new(Admission::new(teams, clusters, BTreeMap::new()));
@@ -114,6 +118,10 @@ fn cluster(i: usize) -> Result<Cluster> {
         custom_milli: BTreeMap::from([("A100".to_owned(), amount)]),
     };
     Ok(Cluster {
+        elastic: None,
+        cost_per_hour_micro: None,
+        breaker_open: false,
+        recent_failures: 0,
         id: format!("cluster-{i}").parse()?,
         driver: "null".to_owned(),
         labels: BTreeMap::from([("region".to_owned(), format!("region-{i}"))]),
@@ -132,7 +140,7 @@ pub fn team_name(i: usize) -> String {
 }
 
 fn team(i: usize) -> Result<Team> {
-    Ok(Team { id: team_name(i).parse()?, quota: Quota::default(), weight: 1 + u32::try_from(i % 4)? })
+    Ok(Team { weight: 1 + u32::try_from(i % 4)?, ..Team::new(team_name(i).parse()?) })
 }
 
 /// Reads messages as the intake does.

@@ -16,7 +16,7 @@ use yard_cli::{Command, Global, exit};
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{
     Capacity, Cluster, ClusterHealth, ClusterReport, ClusterSwitch, Failure, FailureClass, JobId, LeaseScope,
-    Limits, Request, RetryRules, SubmissionKey, Team, Verdict,
+    Request, RetryRules, SubmissionKey, Team, Verdict,
 };
 use yard_ports::Store;
 use yard_ports::store::{AttemptRef, ClaimRequest, EndOrder, PlacementOrder, StoreLimits};
@@ -48,8 +48,12 @@ impl World {
         let file = folder.path().join("yard.db");
         yard_store_sqlite::migrate(&file, &options).await.unwrap();
         let store = yard_store_sqlite::connect(&file, &options).await.unwrap();
-        let teams = vec![Team { id: "ads".parse().unwrap(), quota: Limits::default(), weight: 1 }];
+        let teams = vec![Team::new("ads".parse().unwrap())];
         let clusters = vec![Cluster {
+            elastic: None,
+            cost_per_hour_micro: None,
+            breaker_open: false,
+            recent_failures: 0,
             id: "east".parse().unwrap(),
             driver: "process".to_owned(),
             labels: [].into(),
@@ -60,7 +64,13 @@ impl World {
             configured: true,
             message: None,
         }];
-        store.sync_catalog(&teams, &clusters).await.unwrap();
+        store
+            .apply_catalog(
+                &yard_domain::Catalog::of(teams.clone(), clusters.clone()),
+                yard_ports::store::CatalogDocument::configuration("", "test"),
+            )
+            .await
+            .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, ids) = (CancellationToken::new(), AtomicU64::new(1));
@@ -106,6 +116,8 @@ impl World {
         let lease = async |scope| store.acquire_lease(&scope, "test", LONG).await.unwrap().unwrap();
         let dispatcher = lease(LeaseScope::Dispatch(east.clone())).await;
         let report = ClusterReport {
+            breaker_open: false,
+            recent_failures: 0,
             cluster: east.clone(),
             health: ClusterHealth::Ready,
             capacity: None,

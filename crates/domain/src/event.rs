@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, FailureClass, Outcome};
-use crate::ids::{AttemptNumber, ClusterId, JobId, LeaseToken};
+use crate::ids::{AttemptNumber, ClusterId, JobId, LeaseToken, TeamId};
 use crate::lifecycle::StateName;
 use crate::retry::Budget;
 use crate::time::Timestamp;
@@ -106,6 +106,15 @@ pub enum Event {
         /// Why, in the asker's words.
         reason: String,
     },
+    /// Its attempt is to make room for another job. A fact, not a state, and forgotten when the attempt has ended.
+    PreemptRequested {
+        /// Which attempt.
+        attempt: AttemptNumber,
+        /// For whose job.
+        for_team: TeamId,
+        /// Why this one, for people.
+        reason: String,
+    },
 }
 
 /// A line of history that cannot be read.
@@ -134,6 +143,7 @@ impl Event {
             Self::Ended { outcome: Outcome::Stopped } => "stopped",
             Self::Ended { outcome: Outcome::Expired } => "expired",
             Self::StopRequested { .. } => "stop_requested",
+            Self::PreemptRequested { .. } => "preempt_requested",
         }
     }
 
@@ -157,6 +167,9 @@ impl Event {
             Self::Ended { outcome: Outcome::Failed(failure) } => json!({"failure": failure_data(failure)}),
             Self::Ended { .. } => json!({}),
             Self::StopRequested { reason } => json!({"reason": reason}),
+            Self::PreemptRequested { attempt, for_team, reason } => {
+                json!({"attempt": attempt.0, "for_team": for_team.as_str(), "reason": reason})
+            }
         }
     }
 
@@ -191,7 +204,7 @@ impl Reader<'_> {
             "claimed" => Event::Claimed { lease: LeaseToken(self.int("lease")?) },
             "released" => Event::Released { reason: self.coded("reason", ReleaseReason::from_code)? },
             "placed" => Event::Placed {
-                attempt: AttemptNumber(u32::try_from(self.int("attempt")?).map_err(|_| self.bad("attempt"))?),
+                attempt: self.attempt()?,
                 cluster: self.text("cluster")?.parse().map_err(|_| self.bad("cluster"))?,
                 deadline: self.time("deadline_us")?,
             },
@@ -215,12 +228,21 @@ impl Reader<'_> {
             "stopped" => Event::Ended { outcome: Outcome::Stopped },
             "expired" => Event::Ended { outcome: Outcome::Expired },
             "stop_requested" => Event::StopRequested { reason: self.text("reason")?.to_owned() },
+            "preempt_requested" => Event::PreemptRequested {
+                attempt: self.attempt()?,
+                for_team: self.text("for_team")?.parse().map_err(|_| self.bad("for_team"))?,
+                reason: self.text("reason")?.to_owned(),
+            },
             _ => return Err(self.bad("code")),
         })
     }
 
     fn bad(&self, field: &str) -> UnreadableEvent {
         UnreadableEvent { code: self.code.to_owned(), problem: format!("{field} is missing or invalid") }
+    }
+
+    fn attempt(&self) -> Result<AttemptNumber, UnreadableEvent> {
+        u32::try_from(self.int("attempt")?).map(AttemptNumber).map_err(|_| self.bad("attempt"))
     }
 
     fn int(&self, field: &str) -> Result<i64, UnreadableEvent> {

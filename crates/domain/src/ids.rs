@@ -68,6 +68,14 @@ name_type!(
     TeamId, "team"
 );
 name_type!(
+    /// A cohort: teams (and cohorts) that lend each other what they do not use. A DNS-1123 label.
+    CohortId, "cohort"
+);
+name_type!(
+    /// A priority class. A DNS-1123 label.
+    ClassId, "priority class"
+);
+name_type!(
     /// A cluster: where jobs run. A DNS-1123 label.
     ClusterId, "cluster"
 );
@@ -94,6 +102,13 @@ impl FromStr for JobId {
     type Err = uuid::Error;
     fn from_str(s: &str) -> Result<Self, uuid::Error> {
         Uuid::parse_str(s).map(Self)
+    }
+}
+
+impl ClassId {
+    /// The name of the class that there is when none are declared.
+    pub fn of_default() -> Self {
+        Self("default".into())
     }
 }
 

@@ -18,6 +18,9 @@ impl Priority {
     /// The highest and, negated, the lowest.
     pub const MAX: i16 = 1_000;
 
+    /// The lowest.
+    pub const LOWEST: Self = Self(-Self::MAX);
+
     /// `None` if out of range.
     pub fn new(value: i64) -> Option<Self> {
         let value = i16::try_from(value).ok()?;
@@ -90,14 +93,15 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
-    /// The grouping key of request and selector, see [`Shape`].
+    /// The grouping key of request, selector and run timeout, see [`Shape`].
     pub fn shape(&self) -> Shape {
-        shape_of(&self.request, &self.clusters)
+        shape_of(&self.request, &self.clusters, self.timeouts.run)
     }
 }
 
-/// The grouping key of a request and a selector: the first 64 bits of a SHA-256 over both.
-pub fn shape_of(request: &Request, clusters: &ClusterSelector) -> Shape {
+/// The grouping key of what placing a job depends on: the first 64 bits of a SHA-256 over request, selector and
+/// run timeout (which bounds when it makes room again).
+pub fn shape_of(request: &Request, clusters: &ClusterSelector, run_timeout: Duration) -> Shape {
     let mut hash = Sha256::new();
     let mut field = |tag: &str, value: &str| {
         // Length-prefixed, so that no two different lists of fields read the same.
@@ -109,10 +113,18 @@ pub fn shape_of(request: &Request, clusters: &ClusterSelector) -> Shape {
     for cluster in &clusters.only {
         field("only", cluster.as_str());
     }
+    for cluster in &clusters.avoid {
+        field("avoid", cluster.as_str());
+    }
     for (label, value) in &clusters.labels {
         field("label", label);
         field("value", value);
     }
+    for (label, value) in &clusters.prefer {
+        field("prefer", label);
+        field("value", value);
+    }
+    field("run", &run_timeout.as_micros().to_string());
     let digest = hash.finalize();
     let mut head = [0u8; 8];
     head.copy_from_slice(&digest[..8]);
@@ -154,13 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn shapes_differ_by_request_and_selector_only() {
+    fn shapes_differ_by_what_placing_depends_on() {
         let request = Request { cpu_milli: 1, jobs: 1, ..Request::default() };
-        let base = shape_of(&request, &ClusterSelector::default());
+        let base = shape_of(&request, &ClusterSelector::default(), Duration::ZERO);
         let more = Request { cpu_milli: 2, ..request.clone() };
-        assert_ne!(base, shape_of(&more, &ClusterSelector::default()));
+        assert_ne!(base, shape_of(&more, &ClusterSelector::default(), Duration::ZERO));
         let east = ClusterSelector { only: ["east".parse().unwrap()].into(), ..ClusterSelector::default() };
-        assert_ne!(base, shape_of(&request, &east));
-        assert_eq!(base, shape_of(&request.clone(), &ClusterSelector::default()));
+        assert_ne!(base, shape_of(&request, &east, Duration::ZERO));
+        assert_ne!(base, shape_of(&request, &ClusterSelector::default(), Duration::from_secs(1)));
+        assert_eq!(base, shape_of(&request.clone(), &ClusterSelector::default(), Duration::ZERO));
     }
 }

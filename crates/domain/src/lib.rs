@@ -5,6 +5,7 @@
 //! their data, transitions are methods that can fail, and each transition is an [`event::Event`]: the line
 //! of history it writes. Folding a job's events rebuilds its state ([`lifecycle::Lifecycle::replay`]).
 
+pub mod catalog;
 pub mod cluster;
 pub mod event;
 pub mod failure;
@@ -13,22 +14,29 @@ pub mod job;
 pub mod lease;
 pub mod ledger;
 pub mod lifecycle;
+pub mod policy;
+pub mod quota;
 pub mod receipt;
 pub mod resources;
 pub mod retry;
 pub mod team;
 pub mod time;
 
-pub use cluster::{Cluster, ClusterHealth, ClusterReport, ClusterSelector, ClusterSwitch};
+pub use catalog::Catalog;
+pub use cluster::{Cluster, ClusterHealth, ClusterReport, ClusterSelector, ClusterSwitch, Elastic};
 pub use event::{Actor, Event, HistoryLine};
 pub use failure::{Failure, FailureClass, Outcome};
-pub use ids::{AttemptNumber, ClusterId, InstanceId, JobId, LeaseToken, RemoteName, Shape, TeamId};
+pub use ids::{
+    AttemptNumber, ClassId, ClusterId, CohortId, InstanceId, JobId, LeaseToken, RemoteName, Shape, TeamId,
+};
 pub use job::{JobSpec, NewJob, Priority, Timeouts};
 pub use lease::{Lease, LeaseRole, LeaseScope};
-pub use ledger::{Account, AccountOwner};
+pub use ledger::{Account, AccountOwner, PastUse};
 pub use lifecycle::{JobState, Lifecycle, StateName, TransitionError};
+pub use policy::{Policy, PriorityClass};
+pub use quota::{QuotaOwner, QuotaShortage, QuotaTree};
 pub use receipt::{Arrival, FieldError, Receipt, SubmissionKey, Verdict};
 pub use resources::{Capacity, Limits, Request};
 pub use retry::{RetryPolicy, RetryRules, RetryVerdict};
-pub use team::Team;
+pub use team::{Cohort, SubmitRate, Team};
 pub use time::Timestamp;

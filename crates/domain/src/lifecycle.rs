@@ -253,6 +253,8 @@ pub struct Lifecycle {
     pub state: JobState,
     /// Whether somebody wants it stopped.
     pub stop_requested: bool,
+    /// Whether its open attempt is to make room for another job.
+    pub preempt_requested: bool,
     /// Attempts made so far.
     pub attempts: u32,
     /// Retries so far.
@@ -393,6 +395,23 @@ impl Lifecycle {
         }
     }
 
+    /// Its open attempt is to make room for another job. `None` if that attempt is not open any more, is to be
+    /// stopped anyhow, or has been asked already.
+    pub fn request_preemption(
+        &self,
+        attempt: AttemptNumber,
+        for_team: TeamId,
+        reason: &str,
+    ) -> Option<Event> {
+        let open = self.state.open_attempt().is_some_and(|open| open.number == attempt);
+        let reason = reason.to_owned();
+        (open && !self.stop_requested && !self.preempt_requested).then_some(Event::PreemptRequested {
+            attempt,
+            for_team,
+            reason,
+        })
+    }
+
     /// A queued job with a wish to stop ends here and now.
     pub fn stop_queued(&self) -> Option<Event> {
         let queued = matches!(self.state, JobState::Queued { .. });
@@ -423,10 +442,17 @@ impl Lifecycle {
             }
             (Event::Retried { budget, not_before, queue_deadline, .. }, _) if attempt.is_some() => {
                 self.counts = self.counts.after(*budget);
+                self.preempt_requested = false;
                 JobState::Queued { not_before: Some(*not_before), deadline: *queue_deadline }
             }
             (Event::StopRequested { .. }, state) if !state.name().is_end() => {
                 self.stop_requested = true;
+                state.clone()
+            }
+            (Event::PreemptRequested { attempt: number, .. }, state)
+                if attempt.as_ref().is_some_and(|open| open.number == *number) =>
+            {
+                self.preempt_requested = true;
                 state.clone()
             }
             (Event::Ended { outcome }, _) if self.may_end(event.code()) => JobState::Ended(outcome.clone()),
@@ -451,6 +477,7 @@ impl Lifecycle {
                     job.state = JobState::Queued { not_before: None, deadline: *queue_deadline };
                     job.version = 1;
                     job.stop_requested = false;
+                    job.preempt_requested = false;
                     job.attempts = 0;
                     job.counts = RetryCounts::default();
                 }

@@ -132,6 +132,18 @@ impl Request {
         }
     }
 
+    /// Sets the amount of the resource called `name`, in its base unit.
+    pub fn set(&mut self, name: &str, amount: u64) {
+        match name {
+            "cpu" => self.cpu_milli = amount,
+            "gpu" => self.gpu_milli = amount,
+            "memory" => self.memory_bytes = amount,
+            "jobs" => self.jobs = amount,
+            custom if amount == 0 => _ = self.custom_milli.remove(custom),
+            custom => _ = self.custom_milli.insert(custom.to_owned(), amount),
+        }
+    }
+
     /// Every resource named here with its amount, in a fixed order.
     pub fn amounts(&self) -> impl Iterator<Item = (&str, u64)> {
         [("cpu", self.cpu_milli), ("gpu", self.gpu_milli), ("memory", self.memory_bytes), ("jobs", self.jobs)]
@@ -153,6 +165,25 @@ impl Request {
 }
 
 impl Limits {
+    /// Every bound by the resource's name, in a fixed order.
+    pub fn bounds(&self) -> impl Iterator<Item = (&str, u64)> {
+        [("cpu", self.cpu_milli), ("gpu", self.gpu_milli), ("memory", self.memory_bytes), ("jobs", self.jobs)]
+            .into_iter()
+            .filter_map(|(name, bound)| Some((name, bound?)))
+            .chain(self.custom_milli.iter().map(|(n, a)| (n.as_str(), *a)))
+    }
+
+    /// Bounds the resource called `name`, in its base unit.
+    pub fn set(&mut self, name: &str, bound: u64) {
+        match name {
+            "cpu" => self.cpu_milli = Some(bound),
+            "gpu" => self.gpu_milli = Some(bound),
+            "memory" => self.memory_bytes = Some(bound),
+            "jobs" => self.jobs = Some(bound),
+            custom => _ = self.custom_milli.insert(custom.to_owned(), bound),
+        }
+    }
+
     /// Whether `request` may be added to `used` under these limits; else the first resource that is short.
     pub fn allows(&self, used: &Request, request: &Request) -> Result<(), Shortage> {
         let left = |name: &str| match self.limit(name) {

@@ -27,6 +27,7 @@ fn fresh(max_retries: u32) -> Lifecycle {
         version: 1,
         state: JobState::Queued { not_before: None, deadline: T0.plus(queue_timeout) },
         stop_requested: false,
+        preempt_requested: false,
         attempts: 0,
         counts: yard_domain::retry::RetryCounts::default(),
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use yard_domain::event::ReleaseReason;
 use yard_domain::{AccountOwner, ClusterId, JobId, LeaseScope, Request, Shape, TeamId};
-use yard_planner::{ClusterView, Group, GroupRefusal, Hold, Plan, Snapshot, TeamView};
+use yard_planner::{ClusterView, Group, GroupRefusal, Hold, Parts, Plan, Policy, Snapshot, TeamView};
 use yard_ports::store::{ClaimRequest, ClaimedJob, PlacementInput, PlacementOrder, WaitNote};
 use yard_ports::{Store, StoreError};
 
@@ -114,8 +114,9 @@ impl Scheduler {
         }
         let started = tokio::time::Instant::now();
         let (now, seed) = (input.now, self.rng.random());
+        let policy = Policy { placements_max: self.settings.placements_max, ..input.policy.clone() };
         let snapshot = snapshot(input);
-        let plan = yard_planner::plan(&snapshot, &self.settings.policy, now, seed);
+        let plan = yard_planner::plan(&snapshot, &policy, now, seed);
         metrics::histogram!("yard_plan_seconds").record(started.elapsed().as_secs_f64());
         self.note_refusals(&held, &plan).await?;
         let mut report = PassReport { considered: plan.considered, ..PassReport::default() };
@@ -193,6 +194,7 @@ fn note(refusal: &GroupRefusal) -> WaitNote {
         code: refusal.hold.code().to_owned(),
         message: refusal.hold.to_string(),
         clusters: refusal.clusters.iter().map(|(c, r)| (c.clone(), r.to_string())).collect(),
+        expected_start: None,
     }
 }
 
@@ -201,10 +203,11 @@ pub fn snapshot(input: PlacementInput) -> Snapshot {
     let mut used: HashMap<AccountOwner, Request> =
         input.accounts.into_iter().map(|a| (a.owner, a.used)).collect();
     let mut take = |owner: AccountOwner| used.remove(&owner).unwrap_or_default();
-    let teams = input
-        .teams
-        .into_iter()
-        .map(|team| TeamView { used: take(AccountOwner::Team(team.id.clone())), team });
+    let teams = input.teams.into_iter().map(|team| TeamView {
+        used: take(AccountOwner::Team(team.id.clone())),
+        past: Request::default(),
+        team,
+    });
     let teams: Vec<_> = teams.collect();
     let clusters = input
         .clusters
@@ -216,9 +219,12 @@ pub fn snapshot(input: PlacementInput) -> Snapshot {
         shape: h.shape,
         request: h.request,
         clusters: h.clusters,
+        run_timeout: h.run_timeout,
+        expected_run: h.run_timeout,
         orders: h.orders,
     });
-    Snapshot::new(teams, clusters, groups.collect())
+    let groups = groups.collect();
+    Snapshot::new(Parts { teams, cohorts: input.cohorts, clusters, groups, running: Vec::new() })
 }
 
 type Wanted = HashMap<(TeamId, Shape), VecDeque<ClusterId>>;

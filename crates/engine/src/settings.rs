@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use yard_domain::RetryRules;
 use yard_domain::lease::LeaseTerms;
-use yard_planner::Policy;
 use yard_ports::store::QueueView;
 
 /// Intake of one queue.
@@ -42,8 +41,8 @@ pub struct SchedulerSettings {
     pub pass_interval: Duration,
     /// How much of the queue one pass looks at.
     pub view: QueueView,
-    /// How it decides.
-    pub policy: Policy,
+    /// Most placements in one pass.
+    pub placements_max: u32,
     /// Most placements committed in one transaction.
     pub commit_batch: usize,
     /// The scheduler's lease.
@@ -65,7 +64,7 @@ impl Default for SchedulerSettings {
         Self {
             pass_interval: Duration::from_millis(250),
             view: QueueView { groups: 1_000, depth: 200 },
-            policy: Policy { placements_max: 1_000, fit: yard_planner::Fit::Spread },
+            placements_max: 1_000,
             commit_batch: 200,
             lease: LeaseTerms { ttl: Duration::from_secs(5), margin: Duration::from_secs(1) },
             sweep_interval: Duration::from_millis(500),

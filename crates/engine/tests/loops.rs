@@ -43,6 +43,10 @@ struct Replica {
 
 fn cluster(id: &str, cpus: u64) -> Cluster {
     Cluster {
+        elastic: None,
+        cost_per_hour_micro: None,
+        breaker_open: false,
+        recent_failures: 0,
         id: id.parse().unwrap(),
         driver: "null".into(),
         labels: BTreeMap::new(),
@@ -57,7 +61,7 @@ fn cluster(id: &str, cpus: u64) -> Cluster {
 
 fn team(id: &str, cpus: u64) -> Team {
     let quota = Limits { cpu_milli: Some(cpus * 1_000), ..Limits::default() };
-    Team { id: id.parse().unwrap(), quota, weight: 1 }
+    Team { quota, ..Team::new(id.parse().unwrap()) }
 }
 
 fn retry() -> RetryRules {
@@ -78,7 +82,13 @@ impl World {
         yard_store_sqlite::migrate(&path, &options).await.unwrap();
         let store = yard_store_sqlite::connect(&path, &options).await.unwrap();
         store
-            .sync_catalog(&[team("ads", 3), team("lab", 100)], &[cluster("east", 4), cluster("west", 4)])
+            .apply_catalog(
+                &yard_domain::Catalog::of(
+                    [team("ads", 3), team("lab", 100)],
+                    [cluster("east", 4), cluster("west", 4)],
+                ),
+                yard_ports::store::CatalogDocument::configuration("", "test"),
+            )
             .await
             .unwrap();
         let driver = || NullDriver::new(NullConfig { plan: plan.clone(), ..NullConfig::default() });

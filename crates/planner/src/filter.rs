@@ -33,6 +33,9 @@ pub fn check(
     if !selector.only.is_empty() && !selector.only.contains(&cluster.id) {
         return Err(Refusal::NotSelected);
     }
+    if selector.avoid.contains(&cluster.id) {
+        return Err(Refusal::Avoided);
+    }
     if let Some((label, value)) = selector.labels.iter().find(|(k, v)| cluster.labels.get(*k) != Some(*v)) {
         return Err(Refusal::LabelMissing { label: label.clone(), value: value.clone() });
     }
@@ -53,6 +56,7 @@ pub fn check(
         return Err(Refusal::Drained);
     }
     match cluster.health {
+        ClusterHealth::Ready if cluster.breaker_open => Err(Refusal::BreakerOpen),
         ClusterHealth::Ready => room(capacity, used, request),
         ClusterHealth::Unknown => Err(Refusal::NotSeenYet),
         ClusterHealth::Unreachable => Err(Refusal::Unreachable),

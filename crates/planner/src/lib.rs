@@ -18,28 +18,11 @@ pub mod score;
 pub mod snapshot;
 
 pub use refusal::{Hold, Refusal};
-pub use snapshot::{ClusterView, Group, Snapshot, TeamView};
+pub use snapshot::{ClusterView, Group, Parts, Running, Snapshot, TeamView};
+pub use yard_domain::policy::{Fit, Policy};
 
-use yard_domain::{ClusterId, Shape, TeamId, Timestamp};
-
-/// How to decide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// Most placements in one plan.
-    pub placements_max: u32,
-    /// Whether jobs are spread over clusters or packed onto as few as possible.
-    pub fit: Fit,
-}
-
-/// How a cluster is chosen among those that have room.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Fit {
-    /// The least used one: keeps wide jobs waiting longest, but loses least with one cluster.
-    #[default]
-    Spread,
-    /// The fullest one that still has room: keeps room together for wide jobs.
-    Pack,
-}
+use yard_domain::job::QueueOrder;
+use yard_domain::{AttemptNumber, ClusterId, JobId, Shape, TeamId, Timestamp};
 
 /// One job of this group goes to this cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +33,61 @@ pub struct Placement {
     pub shape: Shape,
     /// Where.
     pub cluster: ClusterId,
+}
+
+/// An open attempt is to be stopped, so that a waiting job can have its room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preemption {
+    /// The job to be stopped; it goes back to the queue, and no retry is charged.
+    pub victim: JobId,
+    /// Which attempt of it.
+    pub attempt: AttemptNumber,
+    /// Whose it is.
+    pub team: TeamId,
+    /// Where it runs.
+    pub cluster: ClusterId,
+    /// Whose job gets the room.
+    pub for_team: TeamId,
+    /// Of which shape that job is.
+    pub for_shape: Shape,
+    /// The right to it.
+    pub cause: PreemptionCause,
+}
+
+/// By what right a job is stopped for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PreemptionCause {
+    /// Its team uses more than its nominal share, and another team of the cohort wants its own back.
+    Reclaim,
+    /// A job of a higher class of the same team waits.
+    HigherClass,
+}
+
+impl PreemptionCause {
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Reclaim => "reclaim",
+            Self::HigherClass => "higher_class",
+        }
+    }
+}
+
+/// Room kept free for the head of a team that fits nowhere now: others are placed only if they do not delay it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Whose job.
+    pub team: TeamId,
+    /// Of which shape.
+    pub shape: Shape,
+    /// Its place in the queue.
+    pub order: QueueOrder,
+    /// Where it will start.
+    pub cluster: ClusterId,
+    /// By when at the latest, if what is open ends by its run timeouts and the cluster stays.
+    pub start_by: Timestamp,
+    /// When probably, from how long such jobs ran in the past.
+    pub expected: Timestamp,
 }
 
 /// Why jobs of a group were left waiting.
@@ -70,6 +108,10 @@ pub struct GroupRefusal {
 pub struct Plan {
     /// In the order in which they were decided.
     pub placements: Vec<Placement>,
+    /// What is to be stopped.
+    pub preemptions: Vec<Preemption>,
+    /// What is kept free for whom, first come first.
+    pub reservations: Vec<Reservation>,
     /// One for each group of which something seen was left unplaced.
     pub refusals: Vec<GroupRefusal>,
     /// How many jobs were looked at.
@@ -94,7 +136,7 @@ struct State<'a> {
     seed: u64,
     /// What each cluster and team has in use, with this plan's placements.
     cluster_used: Vec<yard_domain::Request>,
-    team_used: Vec<yard_domain::Request>,
+    quota_used: Vec<yard_domain::Request>,
     turns: order::Turns,
     plan: Plan,
 }
@@ -106,7 +148,7 @@ impl<'a> State<'a> {
             policy,
             seed,
             cluster_used: snapshot.clusters.iter().map(|c| c.used.clone()).collect(),
-            team_used: snapshot.teams.iter().map(|t| t.used.clone()).collect(),
+            quota_used: quota_used(snapshot),
             turns: order::Turns::new(snapshot, seed),
             plan: Plan::default(),
         }
@@ -117,8 +159,7 @@ impl<'a> State<'a> {
     fn take_turn(&mut self, turn: order::Turn) {
         let group = &self.snapshot.groups[turn.group];
         self.plan.considered += 1;
-        let quota = &self.snapshot.teams[turn.team].team.quota;
-        if let Err(short) = quota.allows(&self.team_used[turn.team], &group.request) {
+        if let Err(short) = self.snapshot.quota.allows(&self.quota_used, turn.team, &group.request) {
             self.refuse(turn, Hold::Quota(short), Vec::new());
             return;
         }
@@ -129,7 +170,7 @@ impl<'a> State<'a> {
                     &self.cluster_used,
                     group,
                     &candidates,
-                    self.policy.fit,
+                    self.policy.scores.fit,
                     self.seed,
                 );
                 self.place(turn, best);
@@ -141,7 +182,7 @@ impl<'a> State<'a> {
     fn place(&mut self, turn: order::Turn, cluster: usize) {
         let group = &self.snapshot.groups[turn.group];
         self.cluster_used[cluster].add(&group.request);
-        self.team_used[turn.team].add(&group.request);
+        self.snapshot.quota.charge(&mut self.quota_used, turn.team, &group.request);
         self.plan.placements.push(Placement {
             team: group.team.clone(),
             shape: group.shape,
@@ -166,6 +207,12 @@ impl<'a> State<'a> {
             self.refuse(turn, Hold::PassFull, Vec::new());
         }
     }
+}
+
+fn quota_used(snapshot: &Snapshot) -> Vec<yard_domain::Request> {
+    let used: std::collections::HashMap<_, _> =
+        snapshot.teams.iter().map(|t| (&t.team.id, &t.used)).collect();
+    snapshot.quota.usage(|team| used.get(team).copied())
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 use std::fmt;
 
 use yard_domain::resources::Shortage;
+use yard_domain::{ClusterId, QuotaShortage, TeamId, Timestamp};
 
 /// Why a job was not placed on one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The job names other clusters.
     NotSelected,
+    /// The job avoids it.
+    Avoided,
     /// The job asks for a label that the cluster does not have.
     LabelMissing {
         /// The label.
@@ -28,8 +31,17 @@ pub enum Refusal {
     NotSeenYet,
     /// It does not answer.
     Unreachable,
+    /// Its dispatcher holds launches back, because calls keep failing.
+    BreakerOpen,
     /// It has no room now.
     Full(Shortage),
+    /// Its room is kept for another job, which this one would delay.
+    Reserved {
+        /// Whose job.
+        team: TeamId,
+        /// When that one starts at the latest.
+        start_by: Timestamp,
+    },
 }
 
 impl Refusal {
@@ -37,6 +49,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotSelected => "not_selected",
+            Self::Avoided => "avoided",
             Self::LabelMissing { .. } => "label_missing",
             Self::NotConfigured => "not_configured",
             Self::CapacityUnknown => "capacity_unknown",
@@ -44,7 +57,9 @@ impl Refusal {
             Self::Drained => "drained",
             Self::NotSeenYet => "not_seen_yet",
             Self::Unreachable => "unreachable",
+            Self::BreakerOpen => "breaker_open",
             Self::Full(_) => "full",
+            Self::Reserved { .. } => "reserved",
         }
     }
 }
@@ -53,6 +68,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotSelected => f.write_str("the job names other clusters"),
+            Self::Avoided => f.write_str("the job avoids it"),
             Self::LabelMissing { label, value } => write!(f, "the cluster has no label {label}={value}"),
             Self::NotConfigured => f.write_str("the cluster was taken out of the configuration"),
             Self::CapacityUnknown => f.write_str("its capacity has not been read yet"),
@@ -60,7 +76,11 @@ impl fmt::Display for Refusal {
             Self::Drained => f.write_str("drained by an operator"),
             Self::NotSeenYet => f.write_str("it has not answered yet"),
             Self::Unreachable => f.write_str("it does not answer"),
+            Self::BreakerOpen => f.write_str("launches there keep failing; it is left alone for a while"),
             Self::Full(short) => write!(f, "no room now ({short})"),
+            Self::Reserved { team, .. } => {
+                write!(f, "its room is kept for a job of team {team} that has waited longer")
+            }
         }
     }
 }
@@ -68,8 +88,22 @@ impl fmt::Display for Refusal {
 /// The rule that holds a group's jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Hold {
-    /// The team's quota.
-    Quota(Shortage),
+    /// The quota of the team, or of a cohort above it.
+    Quota(QuotaShortage),
+    /// What is left of the quota is kept for another job, which this one would delay.
+    QuotaReserved {
+        /// Whose job.
+        team: TeamId,
+        /// When that one starts at the latest.
+        start_by: Timestamp,
+    },
+    /// Other jobs have been asked to stop to make room for it.
+    Preempting {
+        /// Where it will run.
+        cluster: ClusterId,
+        /// How many it waits for.
+        victims: u32,
+    },
     /// No cluster takes them now: see the refusals.
     NoCluster,
     /// The pass had reached its limit of placements: the next one goes on.
@@ -81,6 +115,8 @@ impl Hold {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Quota(_) => "team_quota",
+            Self::QuotaReserved { .. } => "quota_reserved",
+            Self::Preempting { .. } => "preempting",
             Self::NoCluster => "no_cluster",
             Self::PassFull => "pass_full",
         }
@@ -90,7 +126,13 @@ impl Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Quota(short) => write!(f, "the team's quota is used up ({short})"),
+            Self::Quota(short) => write!(f, "quota is used up ({short})"),
+            Self::QuotaReserved { team, .. } => {
+                write!(f, "the rest of the quota is kept for a job of team {team} that has waited longer")
+            }
+            Self::Preempting { cluster, victims } => {
+                write!(f, "{victims} other jobs on {cluster} have been asked to stop for it")
+            }
             Self::NoCluster => f.write_str("no cluster can take it now"),
             Self::PassFull => f.write_str("its turn comes in the next pass"),
         }

@@ -1,6 +1,7 @@
 //! Tables and properties of [`plan`](crate::plan).
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use yard_domain::job::{Priority, QueueOrder, shape_of};
@@ -8,10 +9,14 @@ use yard_domain::{
     Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Limits, Request, Team, Timestamp,
 };
 
-use crate::{ClusterView, Fit, Group, Hold, Plan, Policy, Refusal, Snapshot, TeamView, filter, plan};
+use crate::{ClusterView, Fit, Group, Hold, Parts, Plan, Policy, Refusal, Snapshot, TeamView, filter, plan};
 
 const NOW: Timestamp = Timestamp::from_micros(1_795_386_645_000_000);
-const POLICY: Policy = Policy { placements_max: 10_000, fit: Fit::Spread };
+const RUN: Duration = Duration::from_hours(1);
+
+fn policy() -> Policy {
+    Policy { placements_max: 10_000, ..Policy::default() }
+}
 
 fn request(cpu: u64, gpu: u64) -> Request {
     Request { cpu_milli: cpu * 1_000, gpu_milli: gpu * 1_000, jobs: 1, ..Request::default() }
@@ -19,22 +24,21 @@ fn request(cpu: u64, gpu: u64) -> Request {
 
 fn cluster(id: &str, cpu: u64, gpu: u64, jobs: u64) -> ClusterView {
     let cluster = Cluster {
-        id: id.parse().unwrap(),
-        driver: "process".into(),
         labels: BTreeMap::from([("name".to_owned(), id.to_owned())]),
         capacity: Some(Capacity(Request { jobs, ..request(cpu, gpu) })),
-        switch: ClusterSwitch::Open,
         health: ClusterHealth::Ready,
-        last_seen: None,
-        configured: true,
-        message: None,
+        ..Cluster::new(id.parse().unwrap(), "process")
     };
     ClusterView { cluster, used: Request::default() }
 }
 
 fn team(id: &str, weight: u32, cpu: Option<u64>) -> TeamView {
     let quota = Limits { cpu_milli: cpu.map(|c| c * 1_000), ..Limits::default() };
-    TeamView { team: Team { id: id.parse().unwrap(), quota, weight }, used: Request::default() }
+    TeamView {
+        team: Team { quota, weight, ..Team::new(id.parse().unwrap()) },
+        used: Request::default(),
+        past: Request::default(),
+    }
 }
 
 fn group(team: &str, request: Request, priority: i64, ages: std::ops::Range<i64>) -> Group {
@@ -42,11 +46,17 @@ fn group(team: &str, request: Request, priority: i64, ages: std::ops::Range<i64>
     let priority = Priority::new(priority).unwrap();
     Group {
         team: team.parse().unwrap(),
-        shape: shape_of(&request, &clusters),
+        shape: shape_of(&request, &clusters, RUN),
         request,
         clusters,
+        run_timeout: RUN,
+        expected_run: RUN,
         orders: ages.map(|a| QueueOrder::new(priority, a)).collect(),
     }
+}
+
+fn snapshot(teams: Vec<TeamView>, clusters: Vec<ClusterView>, groups: Vec<Group>) -> Snapshot {
+    Snapshot::new(Parts { teams, clusters, groups, ..Parts::default() })
 }
 
 fn counts(plan: &Plan) -> BTreeMap<(String, String), usize> {
@@ -62,8 +72,8 @@ fn a_deep_queue_of_one_team_does_not_delay_another() {
     let teams = vec![team("deep", 1, None), team("small", 1, None)];
     let groups =
         vec![group("deep", request(1, 0), 1_000, 0..500), group("small", request(1, 0), 0, 900..902)];
-    let snapshot = Snapshot::new(teams, vec![cluster("east", 4, 0, 100)], groups);
-    let plan = plan(&snapshot, &POLICY, NOW, 1);
+    let snapshot = snapshot(teams, vec![cluster("east", 4, 0, 100)], groups);
+    let plan = plan(&snapshot, &policy(), NOW, 1);
     let got = counts(&plan);
     assert_eq!(got[&("small".into(), "east".into())], 2);
     assert_eq!(got[&("deep".into(), "east".into())], 2);
@@ -76,10 +86,10 @@ fn turns_follow_weights_and_what_already_runs() {
     let mut teams = vec![team("a", 3, None), team("b", 1, None)];
     let groups = vec![group("a", request(1, 0), 0, 0..100), group("b", request(1, 0), 0, 0..100)];
     let clusters = vec![cluster("east", 40, 0, 100)];
-    let plan_a = plan(&Snapshot::new(teams.clone(), clusters.clone(), groups.clone()), &POLICY, NOW, 1);
+    let plan_a = plan(&snapshot(teams.clone(), clusters.clone(), groups.clone()), &policy(), NOW, 1);
     assert_eq!(counts(&plan_a)[&("a".into(), "east".into())], 30);
     teams[0].used = Request { jobs: 30, ..Request::default() };
-    let plan_b = plan(&Snapshot::new(teams, clusters, groups), &POLICY, NOW, 1);
+    let plan_b = plan(&snapshot(teams, clusters, groups), &policy(), NOW, 1);
     assert_eq!(counts(&plan_b)[&("b".into(), "east".into())], 40 - 22, "b catches up to 10, then 3 to 1");
 }
 
@@ -90,11 +100,11 @@ fn inside_a_team_priority_then_age_and_what_cannot_fit_is_skipped() {
         group("a", request(1, 0), 5, 10..11),
         group("a", request(2, 0), 0, 5..6),
     ];
-    let snapshot = Snapshot::new(vec![team("a", 1, None)], vec![cluster("east", 3, 0, 100)], groups);
-    let plan = plan(&snapshot, &POLICY, NOW, 1);
+    let snapshot = snapshot(vec![team("a", 1, None)], vec![cluster("east", 3, 0, 100)], groups);
+    let plan = plan(&snapshot, &policy(), NOW, 1);
     let shapes: Vec<_> = plan.placements.iter().map(|p| p.shape).collect();
     let selector = ClusterSelector::default();
-    assert_eq!(shapes, [shape_of(&request(1, 0), &selector), shape_of(&request(2, 0), &selector)]);
+    assert_eq!(shapes, [shape_of(&request(1, 0), &selector, RUN), shape_of(&request(2, 0), &selector, RUN)]);
     assert_eq!(plan.refusals[0].clusters[0].1.code(), "too_small");
     assert_eq!(plan.considered, 3, "the three wide jobs cost one look together");
 }
@@ -106,9 +116,8 @@ fn refusals_name_the_rule() {
     clusters[0].cluster.switch = ClusterSwitch::Drained;
     clusters[1].cluster.health = ClusterHealth::Unreachable;
     clusters[2].used = Request { jobs: 9, ..Request::default() };
-    let snapshot =
-        Snapshot::new(vec![team("a", 1, None)], clusters, vec![group("a", request(2, 0), 0, 0..1)]);
-    let plan = plan(&snapshot, &POLICY, NOW, 1);
+    let snapshot = snapshot(vec![team("a", 1, None)], clusters, vec![group("a", request(2, 0), 0, 0..1)]);
+    let plan = plan(&snapshot, &policy(), NOW, 1);
     let codes: Vec<_> = plan.refusals[0].clusters.iter().map(|(_, r)| r.code()).collect();
     assert_eq!(codes, ["drained", "unreachable", "full", "too_small"]);
     let sentence = plan.refusals[0].clusters[2].1.to_string();
@@ -117,12 +126,12 @@ fn refusals_name_the_rule() {
 
 #[test]
 fn quota_holds_before_capacity() {
-    let snapshot = Snapshot::new(
+    let snapshot = snapshot(
         vec![team("a", 1, Some(2))],
         vec![cluster("east", 100, 0, 100)],
         vec![group("a", request(1, 0), 0, 0..5)],
     );
-    let plan = plan(&snapshot, &POLICY, NOW, 1);
+    let plan = plan(&snapshot, &policy(), NOW, 1);
     assert_eq!(plan.placements.len(), 2);
     assert!(matches!(plan.refusals[0].hold, Hold::Quota(_)));
 }
@@ -148,7 +157,7 @@ prop_compose! {
             let g = group(&format!("t{}", t % teams.len()), request(cpu, gpu), priority, 0..n);
             seen.insert((g.team.clone(), g.shape), g);
         }
-        Snapshot::new(teams, clusters, seen.into_values().collect())
+        snapshot(teams, clusters, seen.into_values().collect())
     }
 }
 
@@ -156,7 +165,7 @@ proptest! {
     /// Never over quota or capacity, never on a cluster that takes no jobs, never more than were seen.
     #[test]
     fn placements_are_allowed(snapshot in any_snapshot(), seed: u64) {
-        let plan = plan(&snapshot, &POLICY, NOW, seed);
+        let plan = plan(&snapshot, &policy(), NOW, seed);
         let mut left: HashMap<_, _> = snapshot.groups.iter().map(|g| ((g.team.clone(), g.shape), g.orders.len())).collect();
         let mut on: HashMap<_, Request> = HashMap::new();
         let mut by: HashMap<_, Request> = HashMap::new();
@@ -185,7 +194,7 @@ proptest! {
     /// anywhere beside the plan; and every group with something left has its refusal.
     #[test]
     fn refusals_are_justified(snapshot in any_snapshot(), seed: u64) {
-        let plan = plan(&snapshot, &POLICY, NOW, seed);
+        let plan = plan(&snapshot, &policy(), NOW, seed);
         let mut on: HashMap<_, Request> = HashMap::new();
         let mut by: HashMap<_, Request> = HashMap::new();
         let mut placed: HashMap<_, usize> = HashMap::new();
@@ -211,7 +220,7 @@ proptest! {
                         prop_assert!(filter::check(&view.cluster, used, &g.request, &g.clusters).is_err());
                     }
                 }
-                Hold::PassFull => prop_assert!(false, "the limit is far away"),
+                other => prop_assert!(false, "there is no reason for {:?}", other),
             }
         }
     }
@@ -223,8 +232,8 @@ proptest! {
         turned.0.reverse();
         turned.1.reverse();
         turned.2.reverse();
-        let again = Snapshot::new(turned.0, turned.1, turned.2);
-        prop_assert_eq!(plan(&snapshot, &POLICY, NOW, seed), plan(&again, &POLICY, NOW, seed));
+        let again = self::snapshot(turned.0, turned.1, turned.2);
+        prop_assert_eq!(plan(&snapshot, &policy(), NOW, seed), plan(&again, &policy(), NOW, seed));
     }
 }
 
@@ -232,10 +241,12 @@ proptest! {
 fn packing_fills_one_cluster_first() {
     let clusters = vec![cluster("c1", 4, 0, 9), cluster("c2", 4, 0, 9)];
     let groups = vec![group("a", request(1, 0), 0, 0..4)];
-    let snapshot = Snapshot::new(vec![team("a", 1, None)], clusters, groups);
-    let packed = plan(&snapshot, &Policy { fit: Fit::Pack, ..POLICY }, NOW, 1);
+    let snapshot = snapshot(vec![team("a", 1, None)], clusters, groups);
+    let packing =
+        Policy { scores: yard_domain::policy::Scores { fit: Fit::Pack, ..Default::default() }, ..policy() };
+    let packed = plan(&snapshot, &packing, NOW, 1);
     assert_eq!(counts(&packed).len(), 1);
-    let spread = plan(&snapshot, &POLICY, NOW, 1);
+    let spread = plan(&snapshot, &policy(), NOW, 1);
     assert_eq!(counts(&spread).values().copied().collect::<Vec<_>>(), [2, 2]);
     assert!(matches!(
         filter::check(

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
+use yard_domain::catalog::{CatalogSource, CatalogVersion};
 use yard_domain::event::ReleaseReason;
-use yard_domain::job::QueueOrder;
+use yard_domain::job::{Priority, QueueOrder};
 use yard_domain::ledger::Drift;
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{
-    Account, Arrival, AttemptNumber, Cluster, ClusterId, ClusterReport, ClusterSelector, ClusterSwitch,
-    HistoryLine, InstanceId, JobId, Lease, LeaseScope, LeaseToken, Lifecycle, Outcome, Receipt, Request,
-    RetryRules, Shape, StateName, SubmissionKey, Team, TeamId, Timestamp, Verdict,
+    Account, Arrival, AttemptNumber, Catalog, Cluster, ClusterId, ClusterReport, ClusterSelector,
+    ClusterSwitch, Cohort, HistoryLine, InstanceId, JobId, Lease, LeaseScope, LeaseToken, Lifecycle, Outcome,
+    Policy, Receipt, Request, RetryRules, Shape, StateName, SubmissionKey, Team, TeamId, Timestamp, Verdict,
 };
 
 /// Why a store call failed, by what may be done about it.
@@ -67,6 +68,8 @@ pub struct QueueHead {
     pub request: Request,
     /// Where they may run.
     pub clusters: ClusterSelector,
+    /// Longest run of each.
+    pub run_timeout: Duration,
     /// The places in the queue of the first few, in order (at most `QueueView::depth` of them): enough to interleave
     /// shapes by priority and age.
     pub orders: Vec<QueueOrder>,
@@ -84,7 +87,7 @@ pub struct QueueView {
 /// What a placement pass decides on. Read in this order, each read seeing at least what the one before saw:
 /// queue heads, then clusters, then accounts. Accounts last: a charge committed meanwhile makes the plan
 /// more careful, never less, and the commit checks again under locks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PlacementInput {
     /// The database's time of reading.
     pub now: Timestamp,
@@ -94,8 +97,139 @@ pub struct PlacementInput {
     pub clusters: Vec<Cluster>,
     /// Every team.
     pub teams: Vec<Team>,
+    /// Every cohort.
+    pub cohorts: Vec<Cohort>,
+    /// How placement decides.
+    pub policy: Policy,
     /// What is in use.
     pub accounts: Vec<Account>,
+}
+
+/// An open attempt, as placement must know it: what it holds, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenHolding {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// Whose.
+    pub team: TeamId,
+    /// Its grouping key.
+    pub shape: Shape,
+    /// Where.
+    pub cluster: ClusterId,
+    /// What it is charged.
+    pub request: Request,
+    /// The job's place in the queue, with its priority.
+    pub order: QueueOrder,
+    /// When it was placed.
+    pub placed_at: Timestamp,
+    /// Since when it runs.
+    pub started_at: Option<Timestamp>,
+    /// Longest run.
+    pub run_timeout: Duration,
+    /// Whether it has been asked to stop, by a person or to make room.
+    pub leaving: bool,
+}
+
+/// An attempt to be stopped to make room for another job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreemptOrder {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// For whose job.
+    pub for_team: TeamId,
+    /// Why this one, for people.
+    pub reason: String,
+}
+
+/// Why an attempt is to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopCause {
+    /// Somebody wants the job stopped: it ends.
+    Requested,
+    /// To make room: the job goes back to the queue.
+    Preempted,
+}
+
+/// A run that ended, for estimates of how long such jobs take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedRun {
+    /// Which job.
+    pub job: JobId,
+    /// Whose.
+    pub team: TeamId,
+    /// Its grouping key.
+    pub shape: Shape,
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// When the job ended: the cursor of the next page, with `job`.
+    pub ended_at: Timestamp,
+    /// How long its last attempt ran.
+    pub ran: Duration,
+}
+
+/// A job that arrived in the past, for replaying what really came under another policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastArrival {
+    /// Which job: the cursor of the next page, with `at`.
+    pub job: JobId,
+    /// Whose.
+    pub team: TeamId,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Its priority.
+    pub priority: Priority,
+    /// What it asked for.
+    pub request: Request,
+    /// Where it might run.
+    pub clusters: ClusterSelector,
+    /// Longest run.
+    pub run_timeout: Duration,
+    /// Longest wait.
+    pub queue_timeout: Duration,
+    /// How long its last attempt ran; `None` if it never ran to an end.
+    pub ran: Option<Duration>,
+    /// How long it waited for its first attempt; `None` if there was none.
+    pub waited: Option<Duration>,
+}
+
+/// Where to go on reading in an order by time, then job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeCursor {
+    /// The time of the last one read.
+    pub at: Timestamp,
+    /// The last one read.
+    pub job: JobId,
+}
+
+/// What became of a catalog to be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyAnswer {
+    /// It is in force, as this version.
+    Applied(u64),
+    /// Its document is that of the version in force: there is no new version.
+    Unchanged(u64),
+    /// Another version is in force than the one the writer knew: nothing was written.
+    Conflict(u64),
+}
+
+/// A document to be applied, and by whom.
+#[derive(Debug, Clone, Copy)]
+pub struct CatalogDocument<'a> {
+    /// The document as written.
+    pub text: &'a str,
+    /// Who.
+    pub by: &'a str,
+    /// How.
+    pub source: CatalogSource,
+    /// The version that the writer knew to be in force: another one is a conflict. `None`: whatever is in force.
+    pub expected: Option<u64>,
+}
+
+impl<'a> CatalogDocument<'a> {
+    /// A process's configuration as it starts.
+    pub fn configuration(text: &'a str, by: &'a str) -> Self {
+        Self { text, by, source: CatalogSource::Configuration, expected: None }
+    }
 }
 
 /// A wish to claim up to `max` jobs of one group.
@@ -157,6 +291,8 @@ pub struct WaitNote {
     pub message: String,
     /// A sentence per cluster.
     pub clusters: BTreeMap<ClusterId, String>,
+    /// When the first of them will probably start, if room is kept for it.
+    pub expected_start: Option<Timestamp>,
 }
 
 /// A job whose launch has been begun and committed: now the cluster may be called.
@@ -192,8 +328,8 @@ pub struct ActiveAttempt {
     pub state: StateName,
     /// The clock of that state.
     pub deadline: Timestamp,
-    /// Whether it is to be stopped.
-    pub stop_requested: bool,
+    /// Whether it is to be stopped, and why.
+    pub stopping: Option<StopCause>,
 }
 
 /// Which job and attempt, and whose: what a dispatcher names when it reports.
@@ -371,10 +507,24 @@ pub trait Store: Send + Sync {
     async fn now(&self) -> Result<Timestamp, StoreError>;
     /// This installation's id, made with the schema.
     async fn instance(&self) -> Result<InstanceId, StoreError>;
-    /// Makes the store's teams and clusters those of the configuration: quotas, weights, labels, declared
-    /// capacities, drivers. What was taken out stays, as not configured, while it has open attempts or jobs.
-    /// An operator's switch, health and observed capacity are kept.
-    async fn sync_catalog(&self, teams: &[Team], clusters: &[Cluster]) -> Result<(), StoreError>;
+    /// Puts a catalog in force and keeps its document as a new version, in one transaction. What was taken out stays, as
+    /// not configured, while it has open attempts or jobs. An operator's switch, health and observed capacity are
+    /// kept. A catalog from a process's configuration never replaces one that somebody applied: that is a conflict.
+    async fn apply_catalog(
+        &self,
+        catalog: &Catalog,
+        document: CatalogDocument<'_>,
+    ) -> Result<ApplyAnswer, StoreError>;
+    /// What is in force: what was declared, with what operators and dispatchers said of the clusters since.
+    async fn catalog(&self) -> Result<Catalog, StoreError>;
+    /// The number of the version in force; 0 if there is none yet. Cheap: asked often.
+    async fn catalog_version(&self) -> Result<u64, StoreError>;
+    /// Versions, newest first, those before `before`.
+    async fn catalog_versions(
+        &self,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<CatalogVersion>, StoreError>;
 
     // --- intake ---
 
@@ -406,6 +556,13 @@ pub trait Store: Send + Sync {
 
     /// What a pass decides on.
     async fn load_placement_input(&self, view: QueueView) -> Result<PlacementInput, StoreError>;
+    /// Up to `limit` open attempts, those that were placed last first.
+    async fn open_holdings(&self, limit: u32) -> Result<Vec<OpenHolding>, StoreError>;
+    /// Up to `limit` runs of jobs that ended after the cursor, in the order of their ends.
+    async fn ended_runs(&self, after: TimeCursor, limit: u32) -> Result<Vec<EndedRun>, StoreError>;
+    /// Asks open attempts to make room, each with its line of history; those that are not open any more, or have been
+    /// asked to stop already, are left as they are. Answers how many were asked.
+    async fn request_preemptions(&self, lease: &Lease, orders: &[PreemptOrder]) -> Result<u32, StoreError>;
     /// Claims jobs of these groups, first in the queue first, skipping those in other hands.
     async fn claim(&self, lease: &Lease, requests: &[ClaimRequest]) -> Result<Vec<ClaimedJob>, StoreError>;
     /// Commits placements of claimed jobs, each with its charge on cluster and team, as far as there is room
@@ -444,7 +601,7 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Vec<ActiveAttempt>, StoreError>;
     /// The cluster's open attempts that are to be stopped.
-    async fn stop_wishes(&self, cluster: &ClusterId) -> Result<Vec<AttemptRef>, StoreError>;
+    async fn stop_wishes(&self, cluster: &ClusterId) -> Result<Vec<(AttemptRef, StopCause)>, StoreError>;
     /// Records attempts seen running.
     async fn record_started(
         &self,
@@ -491,6 +648,13 @@ pub trait Store: Send + Sync {
     async fn teams(&self) -> Result<Vec<Team>, StoreError>;
     /// Every account.
     async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
+    /// Up to `limit` jobs accepted after the cursor and before `until`, in the order of their acceptance.
+    async fn arrivals(
+        &self,
+        after: TimeCursor,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PastArrival>, StoreError>;
     /// Counts for metrics.
     async fn stats(&self) -> Result<QueueStats, StoreError>;
 

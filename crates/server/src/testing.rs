@@ -125,6 +125,10 @@ impl Answer {
 
 fn cluster(id: &str, cpu: u64, gpu: u64) -> Cluster {
     Cluster {
+        elastic: None,
+        cost_per_hour_micro: None,
+        breaker_open: false,
+        recent_failures: 0,
         id: id.parse().unwrap(),
         driver: "scripted".to_owned(),
         labels: [].into(),
@@ -150,11 +154,17 @@ impl World {
         let store = yard_store_sqlite::connect(&file, &options).await.unwrap();
         let quota = Limits { cpu_milli: Some(4_000), ..Limits::default() };
         let teams = vec![
-            Team { id: "ads".parse().unwrap(), quota, weight: 1 },
-            Team { id: "search".parse().unwrap(), quota: Limits::default(), weight: 2 },
+            Team { quota, ..Team::new("ads".parse().unwrap()) },
+            Team { weight: 2, ..Team::new("search".parse().unwrap()) },
         ];
         let clusters = vec![cluster("east", 16_000, 8_000), cluster("west", 2_000, 0)];
-        store.sync_catalog(&teams, &clusters).await.unwrap();
+        store
+            .apply_catalog(
+                &yard_domain::Catalog::of(teams.clone(), clusters.clone()),
+                yard_ports::store::CatalogDocument::configuration("", "test"),
+            )
+            .await
+            .unwrap();
         let (driver, nudges) = (Arc::new(LogDriver::default()), Arc::new(AtomicUsize::new(0)));
         let (counted, ids) = (nudges.clone(), AtomicU64::new(1));
         let drivers = HashMap::from([("east".parse().unwrap(), driver.clone() as Arc<dyn Driver>)]);
@@ -214,6 +224,8 @@ impl World {
         let id: yard_domain::ClusterId = cluster.parse().unwrap();
         let dispatcher = self.lease(LeaseScope::Dispatch(id.clone())).await;
         let report = ClusterReport {
+            breaker_open: false,
+            recent_failures: 0,
             cluster: id.clone(),
             health: ClusterHealth::Ready,
             capacity: None,

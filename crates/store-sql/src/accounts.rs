@@ -27,7 +27,7 @@ fn read_owner(key: &str) -> Option<AccountOwner> {
 /// Reads an account from (owner, used).
 pub(crate) fn read_account(row: Row) -> Result<Account, Fault> {
     let mut r = Reader::new("accounts", row);
-    Ok(Account { owner: r.coded("owner", read_owner)?, used: r.coded("used", read_request)? })
+    Ok(Account { owner: r.coded("owner", read_owner)?, used: r.coded("used", read_request)?, past: None })
 }
 
 /// Locked accounts.

@@ -36,6 +36,10 @@ fn read_cluster(row: Row) -> Result<(Cluster, bool), Fault> {
     let cluster = Cluster {
         id: r.coded("id", |t| t.parse().ok())?,
         driver: r.text("driver")?,
+        elastic: None,
+        cost_per_hour_micro: None,
+        breaker_open: false,
+        recent_failures: 0,
         labels: r.coded("labels", read_labels)?,
         capacity: r.opt_coded("capacity", read_capacity)?,
         switch: r.coded("switch_state", ClusterSwitch::from_code)?,
@@ -53,6 +57,9 @@ fn read_team(row: Row) -> Result<(Team, bool), Fault> {
         id: r.coded("id", |t| t.parse().ok())?,
         quota: r.coded("quota", read_limits)?,
         weight: r.small("weight")?,
+        cohort: None,
+        max: yard_domain::Limits::default(),
+        submit_rate: None,
     };
     Ok((team, r.flag("configured")?))
 }

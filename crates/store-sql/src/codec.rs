@@ -72,7 +72,7 @@ pub(crate) fn read_selector(text: &str) -> Option<ClusterSelector> {
     let value: Map<String, Value> = serde_json::from_str(text).ok()?;
     let only = value.get("only")?.as_array()?;
     let only = only.iter().map(|id| id.as_str()?.parse().ok()).collect::<Option<_>>()?;
-    Some(ClusterSelector { only, labels: texts(value.get("labels")?)? })
+    Some(ClusterSelector { only, labels: texts(value.get("labels")?)?, ..ClusterSelector::default() })
 }
 
 pub(crate) fn write_labels(labels: &BTreeMap<String, String>) -> String {
@@ -151,7 +151,11 @@ mod tests {
         assert_eq!(read_limits(&write_limits(&limits)), Some(limits));
         let east: ClusterId = "east".parse().unwrap();
         let labels = BTreeMap::from([("region".to_owned(), "ä".to_owned())]);
-        let selector = ClusterSelector { only: [east.clone()].into(), labels: labels.clone() };
+        let selector = ClusterSelector {
+            only: [east.clone()].into(),
+            labels: labels.clone(),
+            ..ClusterSelector::default()
+        };
         assert_eq!(read_selector(&write_selector(&selector)), Some(selector));
         assert_eq!(read_labels(&write_labels(&labels)), Some(labels));
         let sentences = BTreeMap::from([(east, "full".to_owned())]);

@@ -206,6 +206,7 @@ fn fresh(new: &NewJob, now: Timestamp) -> JobRecord {
         version: 1,
         state: JobState::Queued { not_before: None, deadline: now.plus(spec.timeouts.queue) },
         stop_requested: false,
+        preempt_requested: false,
         attempts: 0,
         counts: RetryCounts::default(),
     };

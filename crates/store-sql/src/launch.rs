@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use yard_domain::event::Event;
 use yard_domain::{ClusterId, JobId, Lease, Lifecycle, StateName, TeamId, Timestamp};
-use yard_ports::store::{ActiveAttempt, AttemptRef, LaunchBatch, LaunchOrder, Recorded, StoreLimits};
+use yard_ports::store::{
+    ActiveAttempt, AttemptRef, LaunchBatch, LaunchOrder, Recorded, StopCause, StoreLimits,
+};
 
 use crate::accounts::Accounts;
 use crate::backend::{TxKind, Value};
@@ -185,7 +187,7 @@ impl Work for ActiveAttempts<'_> {
                     team: r.coded("team", |t| t.parse().ok())?,
                     state: r.coded("state", StateName::from_code)?,
                     deadline: r.time("deadline_us")?,
-                    stop_requested: r.opt_time("stop_us")?.is_some(),
+                    stopping: r.opt_time("stop_us")?.map(|_| StopCause::Requested),
                 })
             })
             .collect()
@@ -199,15 +201,15 @@ pub(crate) struct StopWishes<'a> {
 
 #[async_trait]
 impl Work for StopWishes<'_> {
-    type Out = Vec<AttemptRef>;
+    type Out = Vec<(AttemptRef, StopCause)>;
     const NAME: &'static str = "stop_wishes";
     const KIND: TxKind = TxKind::Read;
 
-    async fn run(&self, conn: &mut Conn) -> Result<Vec<AttemptRef>, Fault> {
+    async fn run(&self, conn: &mut Conn) -> Result<Vec<(AttemptRef, StopCause)>, Fault> {
         let sql = "SELECT j.id, j.attempts FROM stop_wishes w JOIN jobs j ON j.id = w.job_id \
                    WHERE w.cluster = ? AND j.cluster = w.cluster AND j.stop_us IS NOT NULL ORDER BY j.id";
         let rows = conn.rows(sql, vec![self.cluster.as_str().into()]).await?;
-        rows.into_iter().map(read_attempt).collect()
+        rows.into_iter().map(|row| Ok((read_attempt(row)?, StopCause::Requested))).collect()
     }
 }
 

@@ -62,14 +62,22 @@ impl Work for LoadInput<'_> {
         let head = |(team, shape): Group| {
             let orders = orders.get(&(team.clone(), shape))?.clone();
             let (request, clusters) = self.shapes.get(shape)?;
-            Some(QueueHead { team, shape, request, clusters, orders })
+            Some(QueueHead { team, shape, request, clusters, run_timeout: std::time::Duration::ZERO, orders })
         };
         let heads = groups.into_iter().filter_map(head).collect();
         let clusters = catalog::clusters(conn).await?;
         let teams = catalog::teams(conn).await?;
         let accounts = catalog::accounts(conn).await?;
         let now = catalog::now(conn).await?;
-        Ok(PlacementInput { now, heads, clusters, teams, accounts })
+        Ok(PlacementInput {
+            now,
+            heads,
+            clusters,
+            teams,
+            cohorts: Vec::new(),
+            policy: yard_domain::Policy::default(),
+            accounts,
+        })
     }
 }
 

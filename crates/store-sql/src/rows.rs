@@ -106,6 +106,7 @@ impl JobRecord {
             version,
             state,
             stop_requested: stop.is_some(),
+            preempt_requested: false,
             attempts,
             counts,
         };
@@ -246,6 +247,7 @@ mod tests {
             version: 1,
             state: JobState::Queued { not_before: None, deadline: at.plus(Duration::from_secs(1)) },
             stop_requested: false,
+            preempt_requested: false,
             attempts: 0,
             counts: RetryCounts::default(),
         };

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use yard_domain::catalog::CatalogVersion;
 use yard_domain::event::ReleaseReason;
 use yard_domain::ledger::Drift;
 use yard_domain::{
-    Account, Arrival, Cluster, ClusterId, ClusterReport, ClusterSwitch, HistoryLine, InstanceId, JobId,
-    Lease, LeaseScope, Receipt, RetryRules, SubmissionKey, Team, Timestamp, Verdict,
+    Account, Arrival, Catalog, Cluster, ClusterId, ClusterReport, ClusterSwitch, HistoryLine, InstanceId,
+    JobId, Lease, LeaseScope, Receipt, RetryRules, SubmissionKey, Team, Timestamp, Verdict,
 };
 use yard_ports::store::{
-    ActiveAttempt, AttemptRef, ClaimRequest, ClaimedJob, EndOrder, JobFilter, JobRow, JobView, LaunchBatch,
-    PlacementInput, PlacementOrder, PlacementReport, QueueStats, QueueView, Recorded, StopAnswer, Store,
-    StoreError, StoreLimits, SweepReport, WaitNote,
+    ActiveAttempt, ApplyAnswer, AttemptRef, CatalogDocument, ClaimRequest, ClaimedJob, EndOrder, EndedRun,
+    JobFilter, JobRow, JobView, LaunchBatch, OpenHolding, PastArrival, PlacementInput, PlacementOrder,
+    PlacementReport, PreemptOrder, QueueStats, QueueView, Recorded, StopAnswer, StopCause, Store, StoreError,
+    StoreLimits, SweepReport, TimeCursor, WaitNote,
 };
 
 use crate::backend::Backend;
@@ -62,6 +64,10 @@ impl SqlStore {
     }
 }
 
+fn not_yet(context: &'static str) -> StoreError {
+    StoreError::Rejected { context, reason: "not written yet".to_owned() }
+}
+
 #[async_trait]
 impl Store for SqlStore {
     async fn now(&self) -> Result<Timestamp, StoreError> {
@@ -72,8 +78,51 @@ impl Store for SqlStore {
         self.run(catalog::Instance).await
     }
 
-    async fn sync_catalog(&self, teams: &[Team], clusters: &[Cluster]) -> Result<(), StoreError> {
-        self.run(catalog::SyncCatalog { teams, clusters }).await
+    async fn apply_catalog(
+        &self,
+        catalog: &Catalog,
+        _document: CatalogDocument<'_>,
+    ) -> Result<ApplyAnswer, StoreError> {
+        let Catalog { teams, clusters, .. } = catalog;
+        self.run(catalog::SyncCatalog { teams, clusters }).await?;
+        Ok(ApplyAnswer::Applied(1))
+    }
+
+    async fn catalog(&self) -> Result<Catalog, StoreError> {
+        Err(not_yet("catalog"))
+    }
+
+    async fn catalog_version(&self) -> Result<u64, StoreError> {
+        Err(not_yet("catalog_version"))
+    }
+
+    async fn catalog_versions(
+        &self,
+        _before: Option<u64>,
+        _limit: u32,
+    ) -> Result<Vec<CatalogVersion>, StoreError> {
+        Err(not_yet("catalog_versions"))
+    }
+
+    async fn open_holdings(&self, _limit: u32) -> Result<Vec<OpenHolding>, StoreError> {
+        Err(not_yet("open_holdings"))
+    }
+
+    async fn ended_runs(&self, _after: TimeCursor, _limit: u32) -> Result<Vec<EndedRun>, StoreError> {
+        Err(not_yet("ended_runs"))
+    }
+
+    async fn request_preemptions(&self, _lease: &Lease, _orders: &[PreemptOrder]) -> Result<u32, StoreError> {
+        Err(not_yet("request_preemptions"))
+    }
+
+    async fn arrivals(
+        &self,
+        _after: TimeCursor,
+        _until: Timestamp,
+        _limit: u32,
+    ) -> Result<Vec<PastArrival>, StoreError> {
+        Err(not_yet("arrivals"))
     }
 
     async fn accept(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError> {
@@ -166,7 +215,7 @@ impl Store for SqlStore {
         self.run(launch::ActiveAttempts { cluster, after, limit }).await
     }
 
-    async fn stop_wishes(&self, cluster: &ClusterId) -> Result<Vec<AttemptRef>, StoreError> {
+    async fn stop_wishes(&self, cluster: &ClusterId) -> Result<Vec<(AttemptRef, StopCause)>, StoreError> {
         self.run(launch::StopWishes { cluster }).await
     }
 

@@ -107,6 +107,7 @@ async fn wait_note(conn: &mut Conn, team: &TeamId, shape: Shape) -> Result<Optio
         code: r.text("code")?,
         message: r.text("message")?,
         clusters: r.coded("clusters", read_by_cluster)?,
+        expected_start: None,
     }))
 }
 

@@ -75,6 +75,7 @@ mod tests {
             version: 4,
             state: JobState::Launching { attempt, deadline: Timestamp::from_micros(0) },
             stop_requested: false,
+            preempt_requested: false,
             attempts: 2,
             counts: yard_domain::retry::RetryCounts::default(),
         };

@@ -116,7 +116,12 @@ pub async fn start(
     holder: &str,
     seed: u64,
 ) -> Result<Running, StoreError> {
-    plan.store.sync_catalog(&plan.teams, &plan.clusters).await?;
+    plan.store
+        .apply_catalog(
+            &yard_domain::Catalog::of(plan.teams.clone(), plan.clusters.clone()),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await?;
     let instance = plan.store.instance().await?;
     let (catalog, catalog_loop) =
         catalog::load(plan.store.clone(), plan.doors.clone(), plan.catalog_refresh).await?;

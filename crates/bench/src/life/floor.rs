@@ -49,7 +49,7 @@ struct Step {
 /// As the store writes them. Every `?` is a time.
 fn steps() -> [Step; 5] {
     let (scheduler, dispatcher) = (SchedulerSettings::default(), DispatcherSettings::default());
-    let claim = scheduler.policy.placements_max as usize;
+    let claim = scheduler.placements_max as usize;
     [
         Step {
             code: "claimed",

@@ -374,6 +374,8 @@ impl Actor {
 
     async fn send_report(&self) -> Result<(), StoreError> {
         let report = ClusterReport {
+            breaker_open: false,
+            recent_failures: 0,
             cluster: self.cluster.clone(),
             health: self.health,
             capacity: self.capacity.clone(),

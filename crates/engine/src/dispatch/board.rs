@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{AttemptNumber, Failure, FailureClass, JobId, RemoteName, StateName, Timestamp};
-use yard_ports::store::{ActiveAttempt, AttemptRef};
+use yard_ports::store::{ActiveAttempt, AttemptRef, StopCause};
 use yard_ports::{DriverError, RemoteJob, RemoteStatus};
 
 /// Complete lists in a row that must lack an attempt whose launch was answered before it counts as lost: a
@@ -52,8 +52,18 @@ enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     StopRequested,
+    Preempted,
     LaunchDeadline,
     RunTimeout,
+}
+
+impl From<StopCause> for Cause {
+    fn from(cause: StopCause) -> Self {
+        match cause {
+            StopCause::Requested => Self::StopRequested,
+            StopCause::Preempted => Self::Preempted,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +137,7 @@ impl Board {
             StateName::Running => Phase::Running,
             _ => Phase::Launching(Call::Unknown),
         };
-        let ending = found.stop_requested.then_some(Ending { cause: Cause::StopRequested, asked_at: None });
+        let ending = found.stopping.map(|cause| Ending { cause: cause.into(), asked_at: None });
         let tracked = Tracked { number: found.attempt, phase, deadline: found.deadline, misses: 0, ending };
         self.attempts.entry(found.job).or_insert(tracked);
     }
@@ -183,7 +193,10 @@ impl Board {
         t.phase = Phase::Launching(Call::Answered);
         let failure = |class, e: &DriverError| AttemptEnd::Failed(Failure::new(class, None, e.to_string()));
         match answer {
-            None if t.ending.is_some() => self.end(r, AttemptEnd::Stopped),
+            None if t.ending.is_some() => {
+                let end = ended_by(t.ending).unwrap_or(AttemptEnd::Stopped);
+                self.end(r, end)
+            }
             // Not called, and nobody wants it stopped: the call is still owed.
             None => {
                 t.phase = Phase::Launching(Call::Unknown);
@@ -305,21 +318,23 @@ impl Board {
         vec![Action::RecordEnd(r, end)]
     }
 
-    /// Somebody wants it stopped. One that is not on the board has been placed but not launched: nothing of
-    /// it is on the cluster, so it ends at once.
-    pub fn stop_wish(&mut self, r: AttemptRef) -> Vec<Action> {
+    /// It is to be stopped. One that is not on the board has been placed but not launched: nothing of it is on the
+    /// cluster, so it ends at once.
+    pub fn stop_wish(&mut self, r: AttemptRef, cause: StopCause) -> Vec<Action> {
         let Some(t) = self.attempts.get_mut(&r.job) else {
-            return vec![Action::RecordEnd(r, AttemptEnd::Stopped)];
+            let ending = Some(Ending { cause: cause.into(), asked_at: None });
+            return ended_by(ending).map(|end| Action::RecordEnd(r, end)).into_iter().collect();
         };
         if t.number != r.attempt || t.phase == Phase::Ended {
             return Vec::new();
         }
         match t.ending {
             Some(Ending { cause: Cause::StopRequested, .. }) => Vec::new(),
+            Some(_) if cause == StopCause::Preempted => Vec::new(),
             other => {
-                // A wish outranks a clock: the job ends as stopped and is not tried again.
+                // A person's wish outranks a clock or another's need: the job ends as stopped and is not tried again.
                 let asked_at = other.and_then(|e| e.asked_at);
-                t.ending = Some(Ending { cause: Cause::StopRequested, asked_at });
+                t.ending = Some(Ending { cause: cause.into(), asked_at });
                 if t.phase == Phase::Launching(Call::InFlight) {
                     vec![Action::CancelLaunch(r)]
                 } else {
@@ -421,6 +436,7 @@ fn ended_by(ending: Option<Ending>) -> Option<AttemptEnd> {
     let failed = |class, message: &str| AttemptEnd::Failed(Failure::new(class, None, message));
     ending.map(|e| match e.cause {
         Cause::StopRequested => AttemptEnd::Stopped,
+        Cause::Preempted => failed(FailureClass::Preempted, "it was stopped to make room for another job"),
         Cause::LaunchDeadline => failed(FailureClass::Launch, "it was not running by its launch deadline"),
         Cause::RunTimeout => failed(FailureClass::RunTimeout, "it ran longer than its run timeout"),
     })

@@ -21,7 +21,14 @@ fn remote(r: AttemptRef, status: RemoteStatus) -> RemoteJob {
 
 fn found(r: AttemptRef, state: StateName, stop_requested: bool) -> ActiveAttempt {
     let team = "ads".parse().unwrap();
-    ActiveAttempt { job: r.job, attempt: r.attempt, team, state, deadline: LATER, stop_requested }
+    ActiveAttempt {
+        job: r.job,
+        attempt: r.attempt,
+        team,
+        state,
+        deadline: LATER,
+        stopping: stop_requested.then_some(StopCause::Requested),
+    }
 }
 
 fn class(actions: &[Action]) -> FailureClass {
@@ -104,18 +111,22 @@ fn taken_over_launches_that_were_made_but_are_not_under_way_are_called_again_onc
 #[test]
 fn wishes_end_what_was_not_sent_and_stop_what_was() {
     let mut board = Board::default();
-    assert_eq!(board.stop_wish(r(9)), [Action::RecordEnd(r(9), AttemptEnd::Stopped)], "placed, not launched");
+    assert_eq!(
+        board.stop_wish(r(9), StopCause::Requested),
+        [Action::RecordEnd(r(9), AttemptEnd::Stopped)],
+        "placed, not launched"
+    );
     board.launch_begun(r(1), LATER);
-    assert_eq!(board.stop_wish(r(1)), [Action::CancelLaunch(r(1))]);
+    assert_eq!(board.stop_wish(r(1), StopCause::Requested), [Action::CancelLaunch(r(1))]);
     assert_eq!(board.launch_answered(r(1), None), [Action::RecordEnd(r(1), AttemptEnd::Stopped)]);
     board.launch_begun(r(2), LATER);
-    board.stop_wish(r(2));
+    board.stop_wish(r(2), StopCause::Requested);
     assert_eq!(board.launch_answered(r(2), Some(Ok(None))), [Action::Stop(r(2))], "it had been sent");
     assert!(board.stop_answered(r(2), &Ok(()), T0).is_empty());
     let end = board.observe(remote(r(2), RemoteStatus::Stopped));
     assert_eq!(end, [Action::RecordEnd(r(2), AttemptEnd::Stopped)]);
     board.adopt(&found(r(3), StateName::Running, false));
-    assert_eq!(board.stop_wish(r(3)), [Action::Stop(r(3))]);
+    assert_eq!(board.stop_wish(r(3), StopCause::Requested), [Action::Stop(r(3))]);
     let end = board.observe(remote(r(3), RemoteStatus::Succeeded));
     assert_eq!(end, [Action::RecordEnd(r(3), AttemptEnd::Succeeded)], "it was faster than the stop");
 }
@@ -218,7 +229,7 @@ proptest::proptest! {
                 3 if !board.has(who) && !ended.contains(&who) => { board.adopt(&found(who, StateName::Launching, kind == 0)); vec![] }
                 4 => board.observe(remote(who, status)),
                 5 => board.observe_all(if kind == 0 { vec![] } else { vec![remote(who, status)] }),
-                6 if board.has(who) => board.stop_wish(who),
+                6 if board.has(who) => board.stop_wish(who, StopCause::Requested),
                 7 => board.due(if kind > 2 { LATER } else { T0 }, AGAIN),
                 8 => board.stop_answered(who, &if kind > 1 { Ok(()) } else { Err(DriverError::NotFound) }, T0),
                 9 => board.lose(usize::from(kind)),

@@ -16,7 +16,14 @@ fn of(jobs: u64) -> Capacity {
 
 fn ready(id: &str, jobs: u64) -> ClusterReport {
     let health = ClusterHealth::Ready;
-    ClusterReport { cluster: cluster_id(id), health, capacity: Some(of(jobs)), message: None }
+    ClusterReport {
+        cluster: cluster_id(id),
+        health,
+        capacity: Some(of(jobs)),
+        breaker_open: false,
+        recent_failures: 0,
+        message: None,
+    }
 }
 
 async fn find(w: &World, id: &str) -> Option<Cluster> {
@@ -26,7 +33,13 @@ async fn find(w: &World, id: &str) -> Option<Cluster> {
 /// A sync brings quotas, labels and drivers; switch, health and observed capacity stay.
 pub async fn syncing_keeps_what_operators_and_dispatchers_said(w: &World) {
     let teams = [team("ads", 5)];
-    w.store.sync_catalog(&teams, &[undeclared("east")]).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of(teams.clone(), [undeclared("east")]),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     let east = find(w, "east").await.unwrap();
     assert_eq!(east.capacity, None, "a declaration taken back is gone");
     let lease = w.dispatcher("east").await;
@@ -37,8 +50,14 @@ pub async fn syncing_keeps_what_operators_and_dispatchers_said(w: &World) {
     changed.labels.insert("tier".to_owned(), "gold".to_owned());
     let quota =
         Limits { gpu_milli: Some(1), custom_milli: [("A100".to_owned(), 2)].into(), ..Limits::default() };
-    let ads = Team { id: "ads".parse().unwrap(), quota, weight: 3 };
-    w.store.sync_catalog(std::slice::from_ref(&ads), std::slice::from_ref(&changed)).await.unwrap();
+    let ads = Team { quota, weight: 3, ..Team::new("ads".parse().unwrap()) };
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of([ads.clone()], [changed.clone()]),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     assert_eq!(w.store.teams().await.unwrap(), [ads]);
     let east = find(w, "east").await.unwrap();
     assert!(east.last_seen.is_some() && east.configured);
@@ -51,6 +70,8 @@ pub async fn syncing_keeps_what_operators_and_dispatchers_said(w: &World) {
     };
     assert_eq!(east, kept);
     let down = ClusterReport {
+        breaker_open: false,
+        recent_failures: 0,
         cluster: cluster_id("east"),
         health: ClusterHealth::Unreachable,
         capacity: None,
@@ -71,21 +92,45 @@ pub async fn what_is_taken_out_stays_until_it_is_empty(w: &World) {
     w.accept("ads", 1).await;
     let (lease, attempts) = w.run_all("east").await;
     let (teams, clusters) = ([team("ml", 1)], [cluster("west", 1)]);
-    w.store.sync_catalog(&teams, &clusters).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of(teams.clone(), clusters.clone()),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     let east = find(w, "east").await.unwrap();
     assert!(!east.configured && !east.takes_jobs());
     assert_eq!(w.store.teams().await.unwrap(), teams, "only configured ones");
     w.end(&lease, &attempts, &AttemptEnd::Succeeded).await;
-    w.store.sync_catalog(&teams, &clusters).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of(teams.clone(), clusters.clone()),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     assert_eq!(find(w, "east").await, None);
     let owners: Vec<_> = w.store.accounts().await.unwrap().into_iter().map(|a| a.owner.to_string()).collect();
     assert_eq!(owners, ["cluster west", "team ads", "team ml"], "the team still has a job to be shown");
     w.store.purge(std::time::Duration::ZERO, 10).await.unwrap();
-    w.store.sync_catalog(&teams, &clusters).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of(teams.clone(), clusters.clone()),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     assert_eq!(w.store.accounts().await.unwrap().len(), 2);
     // And back again.
     w.store
-        .sync_catalog(&[team("ads", 1), team("ml", 1)], &[cluster("east", 1), cluster("west", 1)])
+        .apply_catalog(
+            &yard_domain::Catalog::of(
+                [team("ads", 1), team("ml", 1)],
+                [cluster("east", 1), cluster("west", 1)],
+            ),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
         .await
         .unwrap();
     assert!(find(w, "east").await.unwrap().configured);
@@ -97,10 +142,22 @@ pub async fn declared_capacity_is_not_reported_over(w: &World) {
     let lease = w.dispatcher("east").await;
     w.store.report_cluster(&lease, &ready("east", 5)).await.unwrap();
     assert_eq!(find(w, "east").await.unwrap().capacity, cluster("east", 1_000).capacity);
-    w.store.sync_catalog(&[team("ads", 1)], &[undeclared("east")]).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of([team("ads", 1)], [undeclared("east")]),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     w.store.report_cluster(&lease, &ready("east", 5)).await.unwrap();
     assert_eq!(find(w, "east").await.unwrap().capacity, Some(of(5)));
-    w.store.sync_catalog(&[team("ads", 1)], &[cluster("east", 7)]).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of([team("ads", 1)], [cluster("east", 7)]),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     assert_eq!(find(w, "east").await.unwrap().capacity, cluster("east", 7).capacity);
 }
 
@@ -112,7 +169,13 @@ pub async fn concurrent_syncs(w: &World) {
             tokio::spawn(async move {
                 let (teams, clusters) =
                     ([team("ads", i), team("new", 5)], [cluster("east", 5), cluster("north", i)]);
-                store.sync_catalog(&teams, &clusters).await.unwrap();
+                store
+                    .apply_catalog(
+                        &yard_domain::Catalog::of(teams.clone(), clusters.clone()),
+                        yard_ports::store::CatalogDocument::configuration("", "test"),
+                    )
+                    .await
+                    .unwrap();
             })
         })
         .collect();

@@ -141,6 +141,7 @@ pub async fn notes_tell_why_a_job_waits(w: &World) {
         code: code.to_owned(),
         message: "the team's quota is used up".to_owned(),
         clusters: BTreeMap::from([(cluster_id("east"), "full".to_owned())]),
+        expected_start: None,
     };
     w.store.note_waits(&lease, &[note("capacity")]).await.unwrap();
     w.store.note_waits(&lease, &[note("quota")]).await.unwrap();

@@ -75,8 +75,11 @@ async fn all_verbs_are_refused(w: &World, stage: &Stage, scheduler: &Lease, disp
         code: "stale".to_owned(),
         message: String::new(),
         clusters: std::collections::BTreeMap::new(),
+        expected_start: None,
     };
     let report = ClusterReport {
+        breaker_open: false,
+        recent_failures: 0,
         cluster: cluster_id("east"),
         health: ClusterHealth::Unreachable,
         capacity: None,
@@ -134,6 +137,8 @@ pub async fn leases_of_the_wrong_kind_are_refused(w: &World) {
         assert!(matches!(answer, Err(StoreError::Rejected { .. })), "{answer:?}");
     }
     let other = ClusterReport {
+        breaker_open: false,
+        recent_failures: 0,
         cluster: cluster_id("west"),
         health: ClusterHealth::Unreachable,
         capacity: None,

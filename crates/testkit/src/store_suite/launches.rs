@@ -59,7 +59,7 @@ pub async fn attempts_of_a_cluster_by_pages(w: &World) {
             (view.lifecycle.state.name(), view.lifecycle.state.deadline())
         );
         assert_eq!(
-            (active.attempt, active.stop_requested, active.team.as_str()),
+            (active.attempt, active.stopping.is_some(), active.team.as_str()),
             (AttemptNumber(1), false, "ads")
         );
     }

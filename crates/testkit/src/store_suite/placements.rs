@@ -41,7 +41,13 @@ pub async fn placing_charges_both_accounts(w: &World) {
 /// What does not fit goes back to the queue, and what fits beside it is placed.
 pub async fn no_room_puts_back(w: &World) {
     let teams = [team("ads", 3), team("ml", 1_000)];
-    w.store.sync_catalog(&teams, &[cluster("east", 1_000), cluster("west", 2)]).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of(teams.clone(), [cluster("east", 1_000), cluster("west", 2)]),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     let ads = w.accept("ads", 5).await;
     let lease = w.scheduler().await;
     let claimed = w.claim(&lease, 5).await;
@@ -69,6 +75,8 @@ pub async fn clusters_that_take_no_jobs_get_none(w: &World) {
     assert!(w.store.switch_cluster(&cluster_id("east"), ClusterSwitch::Open, "me").await.unwrap());
     let dispatcher = w.dispatcher("east").await;
     let down = ClusterReport {
+        breaker_open: false,
+        recent_failures: 0,
         cluster: cluster_id("east"),
         health: ClusterHealth::Unreachable,
         capacity: None,
@@ -77,7 +85,13 @@ pub async fn clusters_that_take_no_jobs_get_none(w: &World) {
     w.store.report_cluster(&dispatcher, &down).await.unwrap();
     expect_dropped("east").await;
     expect_dropped("nowhere").await;
-    w.store.sync_catalog(&[team("ads", 1), team("ml", 1)], &[cluster("east", 1)]).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of([team("ads", 1), team("ml", 1)], [cluster("east", 1)]),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     expect_dropped("west").await;
     let up = ClusterReport { health: ClusterHealth::Ready, message: None, ..down };
     w.store.report_cluster(&dispatcher, &up).await.unwrap();
@@ -104,7 +118,13 @@ pub async fn claims_of_others_are_stale(w: &World) {
 /// Eight schedulers place as fast as they can: neither quota nor capacity is ever exceeded, all room is used.
 pub async fn concurrent_schedulers_never_exceed_limits(w: &World) {
     let teams = [team("ads", 70), team("ml", 60)];
-    w.store.sync_catalog(&teams, &[cluster("east", 50), cluster("west", 50)]).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of(teams.clone(), [cluster("east", 50), cluster("west", 50)]),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     w.accept("ads", 100).await;
     w.accept("ml", 100).await;
     let mut tasks = Vec::new();

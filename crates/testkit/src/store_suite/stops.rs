@@ -3,6 +3,7 @@
 use yard_domain::event::ReleaseReason;
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{AccountOwner, Failure, FailureClass, Outcome, RetryPolicy, StateName};
+use yard_ports::store::StopCause;
 use yard_ports::store::{Recorded, StopAnswer};
 
 use super::World;
@@ -72,13 +73,16 @@ pub async fn a_running_job_is_wished_to_stop(w: &World) {
         assert_eq!(stop(w, *job).await, StopAnswer::Requested);
     }
     let east = cluster_id("east");
-    assert_eq!(w.store.stop_wishes(&east).await.unwrap(), attempts[..2]);
+    assert_eq!(
+        w.store.stop_wishes(&east).await.unwrap(),
+        [0, 1].map(|i| (attempts[i], StopCause::Requested))
+    );
     assert_eq!(w.store.stop_wishes(&cluster_id("west")).await.unwrap(), []);
     let active = w.store.active_attempts(&east, None, 10).await.unwrap();
-    assert_eq!(active.iter().map(|a| a.stop_requested).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(active.iter().map(|a| a.stopping.is_some()).collect::<Vec<_>>(), [true, true, false]);
     let recorded = w.end(&lease, &attempts[..1], &AttemptEnd::Stopped).await;
     assert_eq!(recorded, [Recorded::Ended(Outcome::Stopped)]);
-    assert_eq!(w.store.stop_wishes(&east).await.unwrap(), attempts[1..2]);
+    assert_eq!(w.store.stop_wishes(&east).await.unwrap(), [(attempts[1], StopCause::Requested)]);
     // It succeeded before the wish could reach it.
     let recorded = w.end(&lease, &attempts[1..2], &AttemptEnd::Succeeded).await;
     assert_eq!(recorded, [Recorded::Ended(Outcome::Succeeded)]);

@@ -80,7 +80,7 @@ async fn dispatch(store: Arc<dyn Store>, cluster: &str, name: String, mut rng: S
         let started: Vec<_> = refs.iter().filter(|_| rng.random_bool(0.5)).copied().collect();
         tolerate(store.record_started(&lease, &started).await);
         let wishes: BTreeSet<_> =
-            store.stop_wishes(&id).await.expect("wishes").iter().map(|a| a.job).collect();
+            store.stop_wishes(&id).await.expect("wishes").iter().map(|(a, _)| a.job).collect();
         let mut ends = Vec::new();
         for attempt in refs {
             let failure = |class| AttemptEnd::Failed(Failure::new(class, Some(1), "walk"));
@@ -135,7 +135,13 @@ async fn stop(store: Arc<dyn Store>, mut rng: StdRng) {
 /// Everybody at once, a few hundred jobs, short clocks.
 pub async fn actors_at_random(w: &World) {
     let clusters = [cluster("east", 12), cluster("west", 9)];
-    w.store.sync_catalog(&[team("ads", 11), team("ml", 8)], &clusters).await.unwrap();
+    w.store
+        .apply_catalog(
+            &yard_domain::Catalog::of([team("ads", 11), team("ml", 8)], clusters.clone()),
+            yard_ports::store::CatalogDocument::configuration("", "test"),
+        )
+        .await
+        .unwrap();
     let rng = |i: u64| StdRng::seed_from_u64(0x5eed + i);
     let mut tasks = Vec::new();
     for i in 0..3 {

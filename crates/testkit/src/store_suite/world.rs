@@ -47,11 +47,15 @@ pub(super) fn rules() -> RetryRules {
 
 pub(super) fn team(id: &str, jobs: u64) -> Team {
     let quota = Limits { jobs: Some(jobs), ..Limits::default() };
-    Team { id: id.parse().expect("a name"), quota, weight: 1 }
+    Team { quota, ..Team::new(id.parse().expect("a name")) }
 }
 
 pub(super) fn cluster(id: &str, jobs: u64) -> Cluster {
     Cluster {
+        elastic: None,
+        cost_per_hour_micro: None,
+        breaker_open: false,
+        recent_failures: 0,
         id: cluster_id(id),
         driver: "null".to_owned(),
         labels: BTreeMap::from([("region".to_owned(), id.to_owned())]),
@@ -132,7 +136,13 @@ impl World {
     pub async fn new(database: Arc<dyn Database>) -> Self {
         let store = database.open(calm()).await;
         let teams = [team("ads", 1_000), team("ml", 1_000)];
-        store.sync_catalog(&teams, &[cluster("east", 1_000), cluster("west", 1_000)]).await.expect("sync");
+        store
+            .apply_catalog(
+                &yard_domain::Catalog::of(teams.clone(), [cluster("east", 1_000), cluster("west", 1_000)]),
+                yard_ports::store::CatalogDocument::configuration("", "test"),
+            )
+            .await
+            .expect("sync");
         Self { database, store, tampered: AtomicBool::new(false) }
     }
 

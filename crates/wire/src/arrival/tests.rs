@@ -11,6 +11,10 @@ use crate::canonical::canonical_text;
 
 fn cluster(id: &str, region: &str, capacity: Option<Capacity>) -> Cluster {
     Cluster {
+        elastic: None,
+        cost_per_hour_micro: None,
+        breaker_open: false,
+        recent_failures: 0,
         id: id.parse().unwrap(),
         driver: "ray".to_owned(),
         labels: [("region".to_owned(), region.to_owned())].into(),
@@ -36,9 +40,8 @@ fn capacity(cpu: u64, gpu: u64, gib: u64, a100: u64) -> Capacity {
 
 fn installation() -> Admission {
     let team = |id: &str, gpu: Option<u64>| Team {
-        id: id.parse().unwrap(),
         quota: yard_domain::Limits { gpu_milli: gpu.map(|g| g * 1_000), ..yard_domain::Limits::default() },
-        weight: 1,
+        ..Team::new(id.parse().unwrap())
     };
     Admission::new(
         vec![team("ads", Some(4)), team("search", None)],

@@ -78,6 +78,9 @@ fn sentence(event: &Event) -> String {
         Event::Ended { outcome: Outcome::Expired } => "waited longer than its queue timeout".to_owned(),
         Event::StopRequested { reason } if reason.is_empty() => "somebody wants it stopped".to_owned(),
         Event::StopRequested { reason } => format!("somebody wants it stopped: {reason}"),
+        Event::PreemptRequested { for_team, reason, .. } => {
+            format!("to make room for a job of team {for_team}: {reason}")
+        }
     }
 }
 

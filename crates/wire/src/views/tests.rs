@@ -30,6 +30,7 @@ fn job(state: JobState, waiting: Option<WaitNote>) -> store::JobView {
         version: 5,
         state,
         stop_requested: false,
+        preempt_requested: false,
         attempts: 1,
         counts: RetryCounts { own: 1, infra: 0, preempted: 0 },
     };
@@ -65,6 +66,7 @@ fn note() -> WaitNote {
         code: "full".to_owned(),
         message: "no cluster has room".to_owned(),
         clusters: [("east".parse().unwrap(), "cpu: asks 1.5, 1 free".to_owned())].into(),
+        expected_start: None,
     }
 }
 
@@ -143,13 +145,19 @@ fn teams_and_clusters_show_what_is_used_and_free() {
     let ads = AccountOwner::Team("ads".parse().unwrap());
     let east = AccountOwner::Cluster("east".parse().unwrap());
     let used = Request { cpu_milli: 3_000, jobs: 2, ..Request::default() };
-    let accounts =
-        [Account { owner: east.clone(), used: used.clone() }, Account { owner: ads, used: used.clone() }];
+    let accounts = [
+        Account { owner: east.clone(), used: used.clone(), past: None },
+        Account { owner: ads, used: used.clone(), past: None },
+    ];
     let quota = Limits { cpu_milli: Some(4_000), jobs: Some(3), ..Limits::default() };
-    let team = Team { id: "ads".parse().unwrap(), quota, weight: 2 };
-    let idle = Team { id: "idle".parse().unwrap(), quota: Limits::default(), weight: 1 };
+    let team = Team { quota, weight: 2, ..Team::new("ads".parse().unwrap()) };
+    let idle = Team::new("idle".parse().unwrap());
     let stats = QueueStats { open: [(("ads".parse().unwrap(), StateName::Queued), 5)].into() };
     let cluster = Cluster {
+        elastic: None,
+        cost_per_hour_micro: None,
+        breaker_open: false,
+        recent_failures: 0,
         id: "east".parse().unwrap(),
         driver: "ray".to_owned(),
         labels: [].into(),

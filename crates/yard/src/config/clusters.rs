@@ -114,6 +114,10 @@ fn cluster(t: &mut Table<'_, '_>) -> Option<ClusterConfig> {
         None => return t.forgive(),
     };
     let cluster = Cluster {
+        elastic: None,
+        cost_per_hour_micro: None,
+        breaker_open: false,
+        recent_failures: 0,
         id: id?,
         driver: name.to_owned(),
         labels,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use yard_domain::RetryRules;
 use yard_domain::lease::LeaseTerms;
 use yard_engine::settings::{DispatcherSettings, SchedulerSettings};
-use yard_planner::{Fit, Policy};
 use yard_ports::store::{QueueView, StoreLimits};
 
 use super::reader::Table;
@@ -23,16 +22,7 @@ pub(super) fn scheduler(root: &mut Table<'_, '_>) -> (SchedulerSettings, StoreLi
             groups: to_u32(t.integer_or("groups_max", u64::from(default.view.groups), 1..=100_000)),
             depth: to_u32(t.integer_or("depth_max", u64::from(default.view.depth), 1..=10_000)),
         },
-        policy: Policy {
-            placements_max: to_u32(t.integer_or(
-                "claim_max",
-                u64::from(default.policy.placements_max),
-                1..=100_000,
-            )),
-            fit: t
-                .choice("fit", &[("spread", Fit::Spread), ("pack", Fit::Pack)])
-                .unwrap_or(default.policy.fit),
-        },
+        placements_max: to_u32(t.integer_or("claim_max", u64::from(default.placements_max), 1..=100_000)),
         commit_batch: to_usize(t.integer_or("commit_batch_max", default.commit_batch as u64, 1..=5_000)),
         lease: lease(&mut t, default.lease),
         sweep_interval: t.span_or("sweep_interval_ms", default.sweep_interval, millis(10, 60_000)),

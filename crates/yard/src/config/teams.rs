@@ -22,7 +22,7 @@ pub(super) fn teams(root: &mut Table<'_, '_>) -> Vec<Team> {
             if teams.iter().any(|team| team.id == id) {
                 t.complain("id", format!("{id} is taken by a team before: give each its own"));
             }
-            teams.push(Team { id, quota, weight });
+            teams.push(Team { quota, weight, ..Team::new(id) });
         }
         t.finish();
     }

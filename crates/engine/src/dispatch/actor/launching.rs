@@ -14,7 +14,8 @@ use crate::dispatch::launcher::Answer;
 impl Actor {
     pub(super) async fn poll(&mut self) -> Result<(), StoreError> {
         let wishes = self.shared.store.stop_wishes(&self.cluster).await?;
-        let actions: Vec<Action> = wishes.into_iter().flat_map(|r| self.board.stop_wish(r)).collect();
+        let actions: Vec<Action> =
+            wishes.into_iter().flat_map(|(r, cause)| self.board.stop_wish(r, cause)).collect();
         self.act(actions).await?;
         self.begin_launches().await
     }

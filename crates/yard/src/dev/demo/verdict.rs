@@ -236,6 +236,7 @@ mod tests {
                 version: 1,
                 state: JobState::Ended(outcome),
                 stop_requested: false,
+                preempt_requested: false,
                 attempts,
                 counts: RetryCounts::default(),
             },
