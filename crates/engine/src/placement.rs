@@ -167,7 +167,10 @@ impl Scheduler {
             return Err(error);
         }
         report.preempted = self.make_room(&plan.preemptions).await?;
-        self.forecasts.follow(&plan, now);
+        let errors = self.forecasts.follow(&plan, now);
+        if !errors.is_empty() {
+            self.store.add_forecast_errors(&held.lease(), &errors).await?;
+        }
         metrics::counter!("yard_placements_total").increment(u64::from(report.placed));
         metrics::counter!("yard_placements_dropped_total").increment(u64::from(report.dropped));
         metrics::counter!("yard_preemptions_total").increment(u64::from(report.preempted));
