@@ -287,7 +287,7 @@ fn ms(time: Duration) -> f64 {
 fn main() {
     let args: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
     let arg = |i: usize, default| args.get(i).copied().unwrap_or(default);
-    let (jobs, n_clusters, n_teams, runs) = (arg(0, 100_000), arg(1, 100), arg(2, 1_000), arg(3, 7));
+    let (jobs, n_clusters, n_teams, runs) = (arg(0, 100_000), arg(1, 100), arg(2, 1_000), arg(3, 15));
     for (label, unlike) in [("300 shapes", 300), ("all shapes distinct", jobs)] {
         let mut random = Random(1);
         let kinds = kinds(&mut random, unlike);
