@@ -7,7 +7,7 @@ use yard_planner::{GroupRefusal, Hold, Plan, Policy, Refusal, Reservation, Snaps
 
 use super::order::Moment;
 use super::preempt;
-use super::reserve::{Clock, Future, Placed, blocked_heads, cluster_of, kept};
+use super::reserve::{Clock, Future, GRACE, Placed, blocked_heads, cluster_of, kept};
 use super::world::{Load, World, amounts, hard};
 
 /// A rule that a plan breaks.
@@ -109,36 +109,40 @@ fn could_place(world: &World, load: &Load, future: &mut Future, group: usize, pl
 /// Who holds a reservation, from when.
 fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
-    if plan.reservations.len() > world.policy.reservations_max as usize {
-        found.push(violation("reserve.limit", format!("{} reservations", plan.reservations.len())));
-    }
     let future = Future::new(world, plan);
-    let start_of = |group: usize, before: usize, for_ever: bool| {
+    let start_of = |group: usize, before: usize, worst: bool| {
         let clusters = world.admissible(&world.snapshot.groups[group]);
-        clusters.into_iter().filter_map(|c| future.earliest(group, c, Clock::Hard, before, for_ever)).min()
+        clusters.into_iter().filter_map(|c| future.earliest(group, c, Clock::Hard, before, worst)).min()
     };
-    // Oldest first, whoever can be given a start at all, until there are enough.
-    let mut given = 0;
+    // Oldest first, whoever can be given a start at all, until there are enough. Those that wait for others to stop are
+    // not among the counted ones.
+    let (mut given, mut counted) = (0, 0);
     for head in blocked_heads(world) {
         let g = &world.snapshot.groups[head];
-        let Some(r) = plan.reservations.get(given) else {
-            let surely = start_of(head, given, true).is_some();
-            if surely && given < world.policy.reservations_max as usize && !preempting(plan, g) {
-                found.push(violation("reserve.missing", format!("for {} {:?}", g.team, g.shape)));
+        let stops = preempting(plan, g);
+        let due = stops || counted < world.policy.reservations_max;
+        let held = plan.reservations.get(given).filter(|r| (&r.team, r.shape) == (&g.team, g.shape));
+        match held {
+            None if stops => found.push(violation("reserve.preempting", format!("{} {:?}", g.team, g.shape))),
+            None => {
+                if due && start_of(head, given, true).is_some() {
+                    found.push(violation("reserve.missing", format!("for {} {:?}", g.team, g.shape)));
+                }
             }
-            continue;
-        };
-        if (&r.team, r.shape) != (&g.team, g.shape) {
-            if start_of(head, given, true).is_some() && !preempting(plan, g) {
-                found.push(violation("reserve.order", format!("{r:?} instead of {} {:?}", g.team, g.shape)));
+            Some(r) if !due => found.push(violation("reserve.limit", format!("{r:?}"))),
+            Some(r) if stops => {
+                let soon = world.now.plus(GRACE);
+                if r.start_by < world.now || r.start_by > soon || r.expected > r.start_by {
+                    found.push(violation("reserve.preempting", format!("{r:?}")));
+                }
             }
-            continue;
+            Some(r) => {
+                let (least, most) = (start_of(head, given, false), start_of(head, given, true));
+                found.extend(check_start(world, &future, r, given, least, most));
+            }
         }
-        if !preempting(plan, g) {
-            let (least, most) = (start_of(head, given, false), start_of(head, given, true));
-            found.extend(check_start(world, &future, r, given, least, most));
-        }
-        given += 1;
+        given += usize::from(held.is_some());
+        counted += u32::from(held.is_some() && !stops);
     }
     if given < plan.reservations.len() {
         found.push(violation("reserve.undue", format!("{:?}", plan.reservations[given])));
@@ -176,9 +180,12 @@ fn check_start(
         let least = least.map(|t| t.to_string());
         found.push(violation("reserve.start", format!("{r:?}: the earliest is {least:?}")));
     }
+    // Beside earlier reservations, which probably start earlier too, it is only bounded.
     let expected = future.earliest(k.group, k.cluster, Clock::Probable, before, false);
-    let wrong = if before == 0 { expected != Some(r.expected) } else { expected > Some(r.expected) };
-    if wrong || r.expected > r.start_by {
+    let latest = future.earliest(k.group, k.cluster, Clock::Probable, before, true);
+    let said = Some(r.expected);
+    let wrong = before == 0 && (said < expected || said > latest);
+    if wrong || r.expected > r.start_by || r.expected < world.now {
         let expected = expected.map(|t| t.to_string());
         found.push(violation("reserve.expected", format!("{r:?}: the earliest is {expected:?}")));
     }

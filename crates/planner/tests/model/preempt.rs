@@ -6,7 +6,7 @@ use yard_domain::JobId;
 use yard_planner::{Hold, Plan, Preemption, PreemptionCause, Running};
 
 use super::check::{Violation, violation};
-use super::reserve::{cluster_of, head_of};
+use super::reserve::{Future, GRACE, Kept, cluster_of, head_of};
 use super::world::{Amounts, Load, World, amounts};
 
 /// A job that others are stopped for.
@@ -35,13 +35,22 @@ pub fn check(world: &World, plan: &Plan, load: &Load) -> Vec<Violation> {
             None => found.push(violation("preempt.for_nobody", format!("{p:?}"))),
         }
     }
-    // What was asked to stop before goes anyway.
-    let mut load = load.clone();
-    for r in world.snapshot.running.iter().filter(|r| r.leaving) {
-        stop(world, &mut load, r);
+    // What was asked to stop before goes anyway. Who is stopped is decided before anything is placed; what is placed
+    // must not take the room.
+    let (mut before, mut after) = (world.load(), load.clone());
+    for r in world.snapshot.running.iter().filter(|r| r.leaving || victims.contains(&r.job)) {
+        if r.leaving {
+            stop(world, &mut before, r);
+        }
+        stop(world, &mut after, r);
     }
     for b in &beneficiaries {
-        found.extend(check_one(world, plan, b, &mut load));
+        found.extend(check_one(world, plan, b, &mut before));
+        if !world.fits(&after, b.team, b.cluster, &b.request) {
+            let who = (&world.snapshot.teams[b.team].team.id, b.cluster);
+            found.push(violation("preempt.in_vain", format!("{who:?} does not fit once its victims are gone")));
+        }
+        after.change(b.team, b.cluster, &b.request, 1);
     }
     found
 }
@@ -116,7 +125,7 @@ fn may_be_stopped(world: &World, b: &Beneficiary, p: &Preemption) -> Option<Viol
     Some(violation("preempt.right", format!("{p:?}: the victim {wrong}")))
 }
 
-/// One beneficiary with its victims; `load` is left as it will be when it has started.
+/// One beneficiary with its victims; `load` is left as it will be when it has started, for the next one.
 fn check_one(world: &World, plan: &Plan, b: &Beneficiary, load: &mut Load) -> Vec<Violation> {
     let mut found = Vec::new();
     let group = &world.snapshot.groups[b.group];
@@ -132,28 +141,43 @@ fn check_one(world: &World, plan: &Plan, b: &Beneficiary, load: &mut Load) -> Ve
         ));
     }
     if victims.len() <= 10 {
-        for subset in 0..(1usize << victims.len()) - 1 {
-            let mut fewer = load.clone();
-            let chosen = (0..victims.len()).filter(|i| subset >> i & 1 == 1);
-            chosen.for_each(|i| stop(world, &mut fewer, victims[i]));
-            if world.fits(&fewer, b.team, b.cluster, &b.request) {
-                let of = victims.len();
-                found.push(violation(
-                    "preempt.minimal",
-                    format!("{who}: {subset:b} of {of} would do: {plan:?}"),
-                ));
-                break;
-            }
+        let needed = (0..(1usize << victims.len()) - 1).all(|subset| {
+            let chosen = (0..victims.len()).filter(|i| subset >> i & 1 == 1).map(|i| victims[i]);
+            !suffices(world, plan, b, load, &chosen.collect::<Vec<_>>())
+        });
+        if !needed {
+            found.push(violation("preempt.minimal", format!("{who}: fewer would do: {:#?}", plan.preemptions)));
         }
     }
     for r in victims {
         stop(world, load, r);
     }
-    if !world.fits(load, b.team, b.cluster, &b.request) {
-        found.push(violation("preempt.in_vain", format!("{who} does not fit once its victims are gone")));
-    }
     load.change(b.team, b.cluster, &b.request, 1);
     found
+}
+
+/// Whether it is enough to stop these: the beneficiary fits, and delays nobody who was promised room before it.
+fn suffices(world: &World, plan: &Plan, b: &Beneficiary, load: &Load, victims: &[&Running]) -> bool {
+    let mut load = load.clone();
+    for r in victims {
+        stop(world, &mut load, r);
+    }
+    if !world.fits(&load, b.team, b.cluster, &b.request) {
+        return false;
+    }
+    let mut future = Future::new(world, plan);
+    let Some(own) = future.kept.iter().position(|k| k.group == b.group) else { return true };
+    future.kept.truncate(own);
+    for own in &b.victims {
+        future.victims.remove(own);
+    }
+    let could: Vec<bool> = (0..own).map(|k| future.can_start(k)).collect();
+    future.victims.extend(victims.iter().map(|r| r.job));
+    let start = world.now.plus(GRACE);
+    let end = start.plus(world.snapshot.groups[b.group].run_timeout);
+    let request = b.request.clone();
+    future.kept.push(Kept { group: b.group, team: b.team, cluster: b.cluster, start, end, request });
+    (0..own).all(|k| !could[k] || future.can_start(k))
 }
 
 /// Below the cohort that it shares with the victim, the beneficiary stays within what is guaranteed.

@@ -9,7 +9,7 @@ use yard_planner::{Plan, Reservation, Running};
 use super::world::{Amounts, Load, World, amounts};
 
 /// What was asked to stop has stopped by then.
-const GRACE: Duration = Duration::from_secs(30);
+pub const GRACE: Duration = Duration::from_secs(30);
 
 /// By which clock the open attempts end.
 #[derive(Clone, Copy, PartialEq)]
