@@ -48,14 +48,17 @@ pub fn check(world: &World, plan: &Plan, load: &Load) -> Vec<Violation> {
         found.extend(check_one(world, plan, b, &mut before));
         if !world.fits(&after, b.team, b.cluster, &b.request) {
             let who = (&world.snapshot.teams[b.team].team.id, b.cluster);
-            found.push(violation("preempt.in_vain", format!("{who:?} does not fit once its victims are gone")));
+            found.push(violation(
+                "preempt.in_vain",
+                format!("{who:?} does not fit once its victims are gone"),
+            ));
         }
         after.change(b.team, b.cluster, &b.request, 1);
     }
     found
 }
 
-/// Who waits for others to stop: first those for whom nobody new is stopped, then in the order of the preemptions.
+/// Who waits for others to stop, in the order in which room is kept for them.
 fn beneficiaries(world: &World, plan: &Plan, found: &mut Vec<Violation>) -> Vec<Beneficiary> {
     let mut all = Vec::new();
     for (g, group) in world.snapshot.groups.iter().enumerate() {
@@ -84,8 +87,8 @@ fn beneficiaries(world: &World, plan: &Plan, found: &mut Vec<Violation>) -> Vec<
         all.push(b);
     }
     let first = |b: &Beneficiary| {
-        let mine = |p: &Preemption| is_for(world, b, p);
-        plan.preemptions.iter().position(mine).map_or((0, 0), |i| (1, i))
+        let group = &world.snapshot.groups[b.group];
+        plan.reservations.iter().position(|r| r.team == group.team && r.shape == group.shape)
     };
     all.sort_by_key(first);
     all
@@ -146,7 +149,10 @@ fn check_one(world: &World, plan: &Plan, b: &Beneficiary, load: &mut Load) -> Ve
             !suffices(world, plan, b, load, &chosen.collect::<Vec<_>>())
         });
         if !needed {
-            found.push(violation("preempt.minimal", format!("{who}: fewer would do: {:#?}", plan.preemptions)));
+            found.push(violation(
+                "preempt.minimal",
+                format!("{who}: fewer would do: {:#?}", plan.preemptions),
+            ));
         }
     }
     for r in victims {
