@@ -81,11 +81,12 @@ impl<'a> Pass<'a> {
         self.finish()
     }
 
-    /// Keeps room for the heads that fit nowhere now, the oldest first: where they start by themselves, or where
-    /// others are stopped for them.
+    /// Keeps room for the heads that fit nowhere now, where they start by themselves or where others are stopped for them:
+    /// those that stay within what is theirs before those that would borrow, of each the oldest first. (Else the room
+    /// of a borrower that was stopped would be kept for its own, older job, and another had to be stopped.)
     fn keep_room(&mut self) {
         let mut heads = self.blocked_heads();
-        heads.sort_unstable_by_key(|h| (h.order.accepted_at_micros(), h.team));
+        heads.sort_by_cached_key(|h| (self.would_borrow(h), h.order.accepted_at_micros(), h.team));
         let mut caused: Option<Caused> = None;
         let (mut kept, mut searches) = (0, self.policy.preemption.victims_max);
         for head in heads {
@@ -119,6 +120,18 @@ impl<'a> Pass<'a> {
             }
         }
         heads
+    }
+
+    /// Whether it would use more than the nominal quota of its team, or of a cohort that could borrow.
+    fn would_borrow(&self, head: &Head) -> bool {
+        let dense = &self.snapshot.dense;
+        let (_, below_top) = dense.path(head.team).split_last().unwrap_or((&NONE, &[]));
+        below_top.iter().any(|node| {
+            let nominal = &dense.nominal[*node as usize * dense.width..][..dense.width];
+            let used = self.pools.of_node(*node);
+            let over = |(r, a): &(u32, u64)| used[*r as usize].saturating_add(*a) > nominal[*r as usize];
+            dense.asks(head.shape).iter().any(over)
+        })
     }
 
     fn fits_somewhere(&mut self, shape: u32) -> bool {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use yard_domain::{JobId, Timestamp};
 use yard_planner::{Plan, Reservation, Running};
 
+use super::preempt::would_be_over;
 use super::world::{Amounts, Load, World, amounts};
 
 /// What was asked to stop has stopped by then.
@@ -158,7 +159,7 @@ pub fn kept(world: &World, r: &Reservation) -> Option<Kept> {
 }
 
 /// The groups whose first job is the first of its team, passes the hard rules somewhere, and fits nowhere now; the
-/// longest waiting first.
+/// those that need not borrow first, and of each the longest waiting.
 pub fn blocked_heads(world: &World) -> Vec<usize> {
     let load = world.load();
     let mut heads: Vec<usize> = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t)).collect();
@@ -169,7 +170,15 @@ pub fn blocked_heads(world: &World) -> Vec<usize> {
         let fits = |c: &usize| world.fits(&load, team, *c, &amounts(&g.request));
         !clusters.is_empty() && !clusters.iter().any(fits)
     });
-    heads.sort_by_key(|head| world.snapshot.groups[*head].orders[0].accepted_at_micros());
+    let borrows = |group: &yard_planner::Group| {
+        let path = world.path(world.team(&group.team).unwrap());
+        let below_top = &path[..path.len() - 1];
+        below_top.iter().any(|node| would_be_over(world, &load, *node, &amounts(&group.request)))
+    };
+    heads.sort_by_key(|head| {
+        let group = &world.snapshot.groups[*head];
+        (borrows(group), group.orders[0].accepted_at_micros())
+    });
     heads
 }
 
