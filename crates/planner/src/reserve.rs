@@ -88,6 +88,7 @@ impl Keeps {
 
     /// The room kept that a job in this pool would take, if it ends by `ends` at the latest. `slack` is lowered to the
     /// least time by which what is allowed now is early enough.
+    #[inline]
     pub(crate) fn blocker(&self, pool: usize, asks: &Asks, ends: i64, slack: &mut i64) -> Option<u32> {
         for spare in &self.spares[pool] {
             let start = self.list[spare.keep as usize].slot.start;
