@@ -336,7 +336,7 @@ impl<'a> Pass<'a> {
                 order: keep.head.order,
                 cluster: snapshot.clusters[keep.slot.cluster as usize].cluster.id.clone(),
                 start_by: Timestamp::from_micros(keep.slot.start),
-                expected: Timestamp::from_micros(keep.slot.expected),
+                expected: Timestamp::from_micros(keep.slot.expected.max(self.now)),
             });
         }
         let board = Board::new(snapshot.clone(), &self.pools, self.keeps.clone(), self.now);

@@ -29,6 +29,7 @@ pub(crate) struct Head {
 pub(crate) struct Slot {
     pub(crate) cluster: u32,
     pub(crate) start: i64,
+    /// From history; before now if what is waited for is late.
     pub(crate) expected: i64,
 }
 
@@ -244,7 +245,7 @@ impl Ahead<'_> {
             (expected, score(*c), *c)
         });
         let (expected, _, cluster) = best.min()?;
-        Some(Slot { cluster: crate::dense::ix(cluster), start, expected: expected.max(self.now) })
+        Some(Slot { cluster: crate::dense::ix(cluster), start, expected })
     }
 
     /// Until when the latest ends around these pools, seen from now, stay what they are.
