@@ -35,12 +35,13 @@ proptest! {
         listed in parts(), policy in policy(), seed: u64, turn in any::<prop::sample::Index>(),
     ) {
         let mut turned = listed.clone();
-        let Parts { teams, cohorts, clusters, groups, running } = &mut turned;
+        let Parts { teams, cohorts, clusters, groups, running, promised } = &mut turned;
         shuffle(teams, turn);
         shuffle(cohorts, turn);
         shuffle(clusters, turn);
         shuffle(groups, turn);
         shuffle(running, turn);
+        shuffle(promised, turn);
         for group in groups {
             shuffle(&mut group.orders, turn);
         }
