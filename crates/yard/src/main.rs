@@ -16,7 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One queue in, many Ray clusters out.
 #[derive(Debug, Parser)]
-#[command(name = "yard", version, about, long_about = None, after_help = yard_cli::EXIT_CODES_HELP)]
+#[command(name = "yard", version, after_help = yard_cli::EXIT_CODES_HELP)]
 struct Cli {
     #[command(flatten)]
     global: yard_cli::Global,
