@@ -165,8 +165,14 @@ impl<'a> Pass<'a> {
         if self.held_by_quota(turn, asks, ends, &mut slack).is_some() {
             return false;
         }
+        // What others take in this plan is not charged yet, and what should have ended by now may still be there.
         let keeps = &self.keeps;
-        let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none();
+        let ahead = Ahead { dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        let fits = |pool| asks.iter().all(|(r, a)| ahead.free_beside_due(keeps, pool, *r) >= *a);
+        if !dense.path(head.team).iter().all(|n| fits(dense.node_pool(*n))) {
+            return false;
+        }
+        let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none() && fits(c);
         let job = mix(u64::from(head.team), head.order.0.cast_unsigned());
         let best = self.scorer.best(&self.pools, head.shape, job, admits);
         self.mind(slack);

@@ -159,8 +159,9 @@ pub fn kept(world: &World, r: &Reservation) -> Option<Kept> {
 }
 
 /// The groups whose first job is the first of its team, passes the hard rules somewhere, and fits nowhere now; the
-/// those that need not borrow first, and of each the longest waiting.
-pub fn blocked_heads(world: &World) -> Vec<usize> {
+/// those that need not borrow first, and of each the longest waiting. Who was promised room is one of them until it is
+/// placed.
+pub fn blocked_heads(world: &World, plan: &Plan) -> Vec<usize> {
     let load = world.load();
     let mut heads: Vec<usize> = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t)).collect();
     heads.retain(|head| {
@@ -168,7 +169,11 @@ pub fn blocked_heads(world: &World) -> Vec<usize> {
         let clusters = world.admissible(g);
         let team = world.team(&g.team).unwrap();
         let fits = |c: &usize| world.fits(&load, team, *c, &amounts(&g.request));
-        !clusters.is_empty() && !clusters.iter().any(fits)
+        let promised =
+            |p: &yard_planner::Promise| (&p.team, p.shape, p.order) == (&g.team, g.shape, g.orders[0]);
+        let placed = |p: &yard_planner::Placement| (&p.team, p.shape) == (&g.team, g.shape);
+        let owed = world.snapshot.promised.iter().any(promised) && !plan.placements.iter().any(placed);
+        !clusters.is_empty() && (owed || !clusters.iter().any(fits))
     });
     let borrows = |group: &yard_planner::Group| {
         let path = world.path(world.team(&group.team).unwrap());
