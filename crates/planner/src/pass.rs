@@ -6,10 +6,11 @@ use yard_domain::resources::Shortage;
 use yard_domain::{QuotaShortage, Timestamp};
 
 use crate::board::{Board, ClusterRefusals};
+use crate::caused::Caused;
 use crate::dense::{Asks, NONE};
 use crate::order::{Turn, Turns, mix};
 use crate::pools::Pools;
-use crate::preempt::{Caused, Search};
+use crate::preempt::{Search, Way};
 use crate::reserve::{Ahead, Head, Keep, Keeps, Slot};
 use crate::score::Scorer;
 use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Promise, Reservation, Snapshot};
@@ -28,6 +29,15 @@ enum Held {
     Preempting { cluster: u32, victims: u32 },
     NoCluster,
     PassFull,
+}
+
+/// How a head finds the world before anything is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeadState {
+    Fits,
+    Blocked,
+    /// Room by an earlier plan, whether it is there now or not.
+    Promised,
 }
 
 pub(crate) struct Pass<'a> {
@@ -88,9 +98,15 @@ impl<'a> Pass<'a> {
     fn keep_room(&mut self) {
         let mut heads = self.heads();
         heads.sort_by_cached_key(|(h, _)| (self.would_borrow(h), h.order.accepted_at_micros(), h.team));
+        let mut older = Vec::new();
         let mut caused: Option<Caused> = None;
         let (mut kept, mut searches) = (0, self.policy.preemption.victims_max);
-        for (head, promised) in heads {
+        for (head, state) in heads {
+            let promised = state == HeadState::Promised;
+            if state == HeadState::Fits {
+                older.push(head);
+                continue;
+            }
             if promised && self.honour(head) {
                 continue;
             }
@@ -98,9 +114,9 @@ impl<'a> Pass<'a> {
             if self.may_preempt(head) && searches > 0 {
                 searches -= 1;
                 let caused = caused.get_or_insert_with(|| Caused::new(self.snapshot));
-                made = self.preempt(head, caused);
+                made = self.preempt(head, &older, caused);
             }
-            if !made && kept < self.policy.reservations_max && self.reserve(head) {
+            if !made && kept < self.policy.reservations_max && self.reserve(head, &older) {
                 made = true;
                 kept += 1;
             }
@@ -120,8 +136,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The first job of each team that is promised room, or could run somewhere but not now.
-    fn heads(&mut self) -> Vec<(Head, bool)> {
+    /// The first job of each team that could run somewhere.
+    fn heads(&mut self) -> Vec<(Head, HeadState)> {
         let dense = &self.snapshot.dense;
         let promised: HashMap<&str, &Promise> =
             self.snapshot.promised.iter().map(|promise| (promise.team.as_str(), promise)).collect();
@@ -130,15 +146,22 @@ impl<'a> Pass<'a> {
             let Some((order, group)) = dense.queue.row(team as usize).first().copied() else { continue };
             let shape = dense.group_shape[group as usize];
             let somewhere = self.fits_somewhere(shape);
-            let now = somewhere && self.pools.quota_short(team, dense.asks(shape)).is_none();
-            let promised = promised
-                .get(view.team.id.as_str())
-                .is_some_and(|p| p.order == order && p.shape == dense.shapes[shape as usize].shape);
             let could =
                 dense.quota_could(team, shape) && (somewhere || dense.admissible(shape).next().is_some());
-            if could && (promised || !now) {
-                heads.push((Head { team, group, shape, order }, promised));
+            if !could {
+                continue;
             }
+            let promise = promised.get(view.team.id.as_str());
+            let state = if promise
+                .is_some_and(|p| p.order == order && p.shape == dense.shapes[shape as usize].shape)
+            {
+                HeadState::Promised
+            } else if somewhere && self.pools.quota_short(team, dense.asks(shape)).is_none() {
+                HeadState::Fits
+            } else {
+                HeadState::Blocked
+            };
+            heads.push((Head { team, group, shape, order }, state));
         }
         heads
     }
@@ -153,6 +176,34 @@ impl<'a> Pass<'a> {
             let over = |(r, a): &(u32, u64)| used[*r as usize].saturating_add(*a) > nominal[*r as usize];
             dense.asks(head.shape).iter().any(over)
         })
+    }
+
+    /// Keeps room for a head, unless an older one that fits now would then fit no more: what is kept holds up only
+    /// what came later.
+    fn keep(&mut self, head: Head, slot: Slot, older: &[Head]) -> bool {
+        let ahead =
+            Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        let before = self.keeps.clone();
+        ahead.keep(&mut self.keeps, head, slot, false);
+        let mut slack = i64::MAX;
+        let holds_up = older.iter().any(|h| {
+            self.fits_beside(&before, *h, &mut slack) && !self.fits_beside(&self.keeps, *h, &mut slack)
+        });
+        self.mind(slack);
+        if holds_up {
+            self.keeps = before;
+        }
+        !holds_up
+    }
+
+    /// Whether a head fits somewhere now, beside what is kept.
+    fn fits_beside(&self, keeps: &Keeps, head: Head, slack: &mut i64) -> bool {
+        let dense = &self.snapshot.dense;
+        let asks = dense.asks(head.shape);
+        let ends = self.now.saturating_add(dense.shapes[head.shape as usize].run_timeout);
+        let mut free = |pool| keeps.blocker(pool, asks, ends, slack).is_none();
+        dense.path(head.team).iter().all(|n| free(dense.node_pool(*n)))
+            && dense.open(head.shape).iter().any(|c| self.pools.fits(*c as usize, asks) && free(*c as usize))
     }
 
     /// Keeps a head the room that it finds now, if that holds up nobody older.
@@ -213,15 +264,12 @@ impl<'a> Pass<'a> {
         Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now }
     }
 
-    fn reserve(&mut self, head: Head) -> bool {
+    fn reserve(&mut self, head: Head, older: &[Head]) -> bool {
         let ahead =
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
         let mut score = |c| self.scorer.alone(&self.pools, head.shape, c);
-        let Some(slot) = ahead.slot(&self.keeps, head, &mut score, &mut self.holds_until) else {
-            return false;
-        };
-        ahead.keep(&mut self.keeps, head, slot, false);
-        true
+        let slot = ahead.slot(&self.keeps, head, &mut score, &mut self.holds_until);
+        slot.is_some_and(|slot| self.keep(head, slot, older))
     }
 
     fn may_preempt(&self, head: Head) -> bool {
@@ -230,7 +278,7 @@ impl<'a> Pass<'a> {
         (rules.reclaim || rules.within_team) && self.policy.classes.get(class).is_some_and(|c| c.preempts)
     }
 
-    fn preempt(&mut self, head: Head, caused: &mut Caused) -> bool {
+    fn preempt(&mut self, head: Head, older: &[Head], caused: &mut Caused) -> bool {
         let stopped = self.plan.preemptions.len();
         let search = Search {
             facts: self.snapshot,
@@ -246,11 +294,29 @@ impl<'a> Pass<'a> {
             self.holds_until = self.now;
         }
         let Some(way) = way else { return false };
+        let before = self.keeps.clone();
+        for (v, _) in &way.victims {
+            self.leave(*v);
+        }
+        let slot = Slot { cluster: crate::dense::ix(way.cluster), start: way.start, expected: way.start };
+        if !self.keep(head, slot, older) {
+            for (v, _) in &way.victims {
+                self.leaving[*v as usize] = false;
+            }
+            self.keeps = before;
+            return false;
+        }
         caused.note(self.snapshot, head, &way);
+        let held = Held::Preempting { cluster: slot.cluster, victims: way.awaited };
+        self.held.insert(head.group, held);
+        self.stop(head, &way);
+        true
+    }
+
+    fn stop(&mut self, head: Head, way: &Way) {
+        let group = &self.snapshot.groups[head.group as usize];
         for (v, cause) in &way.victims {
-            self.stop(*v);
             let run = &self.snapshot.running[*v as usize];
-            let group = &self.snapshot.groups[head.group as usize];
             self.plan.preemptions.push(Preemption {
                 victim: run.job,
                 attempt: run.attempt,
@@ -261,17 +327,10 @@ impl<'a> Pass<'a> {
                 cause: *cause,
             });
         }
-        let slot = Slot { cluster: crate::dense::ix(way.cluster), start: way.start, expected: way.start };
-        let ahead =
-            Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
-        ahead.keep(&mut self.keeps, head, slot, false);
-        let held = Held::Preempting { cluster: slot.cluster, victims: way.awaited };
-        self.held.insert(head.group, held);
-        true
     }
 
     /// Counts an attempt as asked to stop, so that it ends sooner.
-    fn stop(&mut self, attempt: u32) {
+    fn leave(&mut self, attempt: u32) {
         let ended = self.ahead().latest(attempt);
         self.leaving[attempt as usize] = true;
         let ends = self.ahead().latest(attempt);
