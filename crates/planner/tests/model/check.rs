@@ -7,7 +7,7 @@ use yard_planner::{GroupRefusal, Hold, Plan, Policy, Refusal, Reservation, Snaps
 
 use super::order::Moment;
 use super::preempt;
-use super::reserve::{Clock, Future, GRACE, Placed, blocked_heads, cluster_of, kept};
+use super::reserve::{Clock, Future, GRACE, Placed, blocked_heads, cluster_of, kept, older_that_fit};
 use super::world::{Load, World, amounts, hard};
 
 /// A rule that a plan breaks.
@@ -129,7 +129,8 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
         match held {
             None if stops => found.push(violation("reserve.preempting", format!("{} {:?}", g.team, g.shape))),
             None => {
-                if due && start_of(head, given, true).is_some() {
+                let held_up = older_that_fit(world, head).next().is_some();
+                if due && !held_up && start_of(head, given, true).is_some() {
                     found.push(violation("reserve.missing", format!("for {} {:?}", g.team, g.shape)));
                 }
             }
@@ -181,7 +182,13 @@ fn check_start(
     if !world.admissible(group).contains(&k.cluster) {
         found.push(violation("reserve.hard_rule", format!("{r:?}")));
     }
-    if least.is_none_or(|least| r.start_by < least) || most.is_some_and(|most| r.start_by > most) {
+    // Those that take their promised room in this very plan are placed only after all room has been kept.
+    let honoured = |p: &yard_planner::Promise| {
+        plan.placements.iter().any(|placed| (&placed.team, placed.shape) == (&p.team, p.shape))
+    };
+    let honours = world.snapshot.promised.iter().any(honoured);
+    let off = least.is_none_or(|least| r.start_by < least) || most.is_some_and(|most| r.start_by > most);
+    if off && !honours {
         let least = least.map(|t| t.to_string());
         found.push(violation("reserve.start", format!("{r:?}: the earliest is {least:?}")));
     }
@@ -189,11 +196,7 @@ fn check_start(
     let expected = future.earliest(k.group, k.cluster, Clock::Probable, before, false);
     let latest = future.earliest(k.group, k.cluster, Clock::Probable, before, true);
     let said = Some(r.expected);
-    // So it is beside those that take their promised room in this very plan.
-    let honoured = |p: &yard_planner::Promise| {
-        plan.placements.iter().any(|placed| (&placed.team, placed.shape) == (&p.team, p.shape))
-    };
-    let alone = before == 0 && !world.snapshot.promised.iter().any(honoured);
+    let alone = before == 0 && !honours;
     let wrong = alone && (said < expected || said > latest);
     if wrong || r.expected > r.start_by || r.expected < world.now {
         let expected = expected.map(|t| t.to_string());

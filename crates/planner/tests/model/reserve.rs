@@ -175,16 +175,29 @@ pub fn blocked_heads(world: &World, plan: &Plan) -> Vec<usize> {
         let owed = world.snapshot.promised.iter().any(promised) && !plan.placements.iter().any(placed);
         !clusters.is_empty() && (owed || !clusters.iter().any(fits))
     });
-    let borrows = |group: &yard_planner::Group| {
-        let path = world.path(world.team(&group.team).unwrap());
-        let below_top = &path[..path.len() - 1];
-        below_top.iter().any(|node| would_be_over(world, &load, *node, &amounts(&group.request)))
-    };
-    heads.sort_by_key(|head| {
-        let group = &world.snapshot.groups[*head];
-        (borrows(group), group.orders[0].accepted_at_micros())
-    });
+    heads.sort_by_key(|head| place_of(world, &load, *head));
     heads
+}
+
+/// The heads that come before this one and fit now: no room may be kept that would hold them up.
+pub fn older_that_fit<'a>(world: &'a World<'a>, head: usize) -> impl Iterator<Item = usize> + 'a {
+    let load = world.load();
+    let own = place_of(world, &load, head);
+    (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t)).filter(move |other| {
+        let g = &world.snapshot.groups[*other];
+        let team = world.team(&g.team).unwrap();
+        let fits = |c: &usize| world.fits(&load, team, *c, &amounts(&g.request));
+        place_of(world, &load, *other) < own && world.admissible(g).iter().any(fits)
+    })
+}
+
+/// Heads are given room in this order: those that need not borrow first, and of each the longest waiting.
+fn place_of(world: &World, load: &Load, head: usize) -> (bool, i64) {
+    let group = &world.snapshot.groups[head];
+    let path = world.path(world.team(&group.team).unwrap());
+    let below_top = &path[..path.len() - 1];
+    let over = |node: &usize| would_be_over(world, load, *node, &amounts(&group.request));
+    (below_top.iter().any(over), group.orders[0].accepted_at_micros())
 }
 
 /// The group of a team's first job.

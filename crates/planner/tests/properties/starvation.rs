@@ -170,7 +170,7 @@ fn without_reservations_a_wide_job_starves() {
         older: 0,
         widths: vec![CPUS; 3],
         small: vec![(1, 1), (1, 2), (1, 3)],
-        past: 10,
+        past: 0,
         by_quota: false,
         open: vec![1, 2, 3, 4],
         reservations: 0,
