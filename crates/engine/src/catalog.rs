@@ -210,3 +210,7 @@ impl CatalogLoop {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

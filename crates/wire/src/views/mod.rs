@@ -13,7 +13,9 @@ mod time;
 mod versions;
 
 pub use amounts::{Amounts, Quota};
-pub use catalog::{AuditView, ClusterList, ClusterView, DriftView, SwitchAnswer, TeamList, TeamView};
+pub use catalog::{
+    AuditView, ClusterList, ClusterView, DriftView, ElasticView, SwitchAnswer, TeamList, TeamView,
+};
 pub use history::{HistoryView, LineView};
 pub use job::{
     AttemptView, Clock, FailureView, JobList, JobSummary, JobView, RetriesView, StopAnswerView, StopRequest,
