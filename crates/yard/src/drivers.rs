@@ -186,6 +186,17 @@ mod tests {
     }
 
     #[test]
+    fn what_an_autoscaler_changes_is_read_and_what_is_declared_is_not() {
+        let text = "[[team]]\nid = \"ads\"\n\
+             [[cluster]]\nid = \"fixed\"\ndriver = \"ray\"\naddress = \"http://a\"\ncapacity = { cpu = 1 }\n\
+             [[cluster]]\nid = \"grows\"\ndriver = \"ray\"\naddress = \"http://b\"\nelastic = { ceiling = { cpu = 9 } }\n\
+             [[cluster]]\nid = \"says\"\ndriver = \"ray\"\naddress = \"http://c\"\n";
+        let built = drivers(&[]).build(&version(text), None).unwrap();
+        let reads = |id: &str| built[&id.parse::<ClusterId>().unwrap()].reads_capacity;
+        assert_eq!(["fixed", "grows", "says"].map(reads), [false, true, true]);
+    }
+
+    #[test]
     fn a_cluster_whose_secret_is_not_here_is_left_to_others() {
         let drivers = drivers(&[]);
         let built = drivers.build(&document("http://a", 5), None).unwrap();
