@@ -10,13 +10,19 @@
 //! - [`filter`]: which clusters could take a job now, and the refusals of the others
 //! - [`score`]: which of those is best
 //! - [`refusal`]: why not, as stable codes and sentences
+//! - [`mod@explain`]: why a job waits and what would change it, by planning again
+//! - [`mod@forecast`]: when it will start, by planning forward in virtual time
 
+pub mod explain;
 pub mod filter;
+pub mod forecast;
 pub mod order;
 pub mod refusal;
 pub mod score;
 pub mod snapshot;
 
+pub use explain::{Bounds, Change, Counterfactual, Explanation, Standing, Target, explain, explain_team};
+pub use forecast::{Forecast, forecast};
 pub use refusal::{Hold, Refusal};
 pub use snapshot::{ClusterView, Group, Parts, Running, Snapshot, TeamView};
 pub use yard_domain::policy::{Fit, Policy};
