@@ -5,7 +5,7 @@
 //! - `fence`: a scheduler's or dispatcher's transaction begins with its lease's row.
 //! - `moves`, `accounts`: jobs and ledger rows are locked (in one order everywhere: lease, accounts, jobs by id),
 //!   changed by what the domain decides, and written together with history.
-//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `launch`, `ends`, `sweep`, `views`, `audit`, `catalog`: the
+//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `launch`, `ends`, `sweep`, `views`, `place`, `audit`, `catalog`: the
 //!   verbs by concern; each is a struct whose `run` is one transaction.
 //! - `hot`: the statements whose plans are tested.
 //! - `rows`, `reader`, `codec`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
@@ -28,6 +28,7 @@ mod launch;
 mod leases;
 mod load;
 mod moves;
+mod place;
 mod placement;
 mod reader;
 mod rows;

@@ -14,15 +14,15 @@ use yard_domain::{
 use yard_ports::store::{
     ActiveAttempt, ApplyAnswer, AttemptRef, CatalogDocument, ClaimRequest, ClaimedJob, EndOrder, EndedRun,
     JobFilter, JobRow, JobView, LaunchBatch, OpenHolding, PastArrival, PlacementInput, PlacementOrder,
-    PlacementReport, PreemptOrder, QueueStats, QueueView, Recorded, StopAnswer, StopCause, Store, StoreError,
-    StoreLimits, SweepReport, TimeCursor, WaitNote,
+    PlacementReport, PreemptOrder, QueuePlace, QueueStats, QueueView, Recorded, StopAnswer, StopCause, Store,
+    StoreError, StoreLimits, SweepReport, TimeCursor, WaitNote,
 };
 
 use crate::backend::Backend;
 use crate::groups::Seen;
 use crate::load::Shapes;
 use crate::tx::{RetryOptions, Runner, Work};
-use crate::{audit, catalog, claim, ends, intake, launch, leases, load, placement, sweep, views};
+use crate::{audit, catalog, claim, ends, intake, launch, leases, load, place, placement, sweep, views};
 
 /// How the store behaves, whatever the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,6 +250,10 @@ impl Store for SqlStore {
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.run(views::FindJob { id }).await
+    }
+
+    async fn queue_place(&self, id: JobId) -> Result<Option<QueuePlace>, StoreError> {
+        self.run(place::FindPlace { id }).await
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError> {
