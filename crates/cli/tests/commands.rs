@@ -80,6 +80,11 @@ impl World {
             admission: watch::channel(Arc::new(Admission::new(teams, clusters, [].into()))).1,
             limits: Arc::default(),
             defaults: Arc::default(),
+            explainer: Arc::new(yard_engine::Explainer::new(
+                store.clone(),
+                yard_engine::settings::SchedulerSettings::default(),
+                yard_engine::settings::ExplainSettings::default(),
+            )),
             nudge: Arc::new(|| {}),
             new_id: Arc::new(move || JobId::new(ids.fetch_add(1, Ordering::Relaxed), [0; 10])),
             metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),

@@ -4,6 +4,7 @@
 //! the planner plans again. What nobody can know is left out: jobs that will yet arrive, clusters that come and go. So
 //! it is a forecast, and its past error is kept beside it.
 
+use std::fmt;
 use std::time::Duration;
 
 use yard_domain::job::QueueOrder;
@@ -59,6 +60,20 @@ impl Unknown {
             Self::Unseen => "unseen",
             Self::Absent => "absent",
         }
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BeyondHorizon => "it does not start within the time that is looked ahead",
+            Self::BeyondPlans => "its start is further ahead than was looked",
+            Self::Never => {
+                "it does not start even when everything that is open has ended: something else must change"
+            }
+            Self::Unseen => "what it waits for is held by jobs that were not looked at",
+            Self::Absent => "it is not among the jobs that may be placed",
+        })
     }
 }
 

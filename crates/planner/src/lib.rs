@@ -21,8 +21,10 @@ pub mod refusal;
 pub mod score;
 pub mod snapshot;
 
-pub use explain::{Bounds, Change, Counterfactual, Explanation, Standing, Target, explain, explain_team};
-pub use forecast::{Forecast, forecast};
+pub use explain::{
+    Bounds, Change, Counterfactual, Explanation, Standing, Target, TeamExplanation, explain, explain_team,
+};
+pub use forecast::{Forecast, Unknown, forecast};
 pub use refusal::{Hold, Refusal};
 pub use snapshot::{ClusterView, Group, Parts, Running, Snapshot, TeamView};
 pub use yard_domain::policy::{Fit, Policy};

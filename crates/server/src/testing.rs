@@ -168,8 +168,14 @@ impl World {
         let (driver, nudges) = (Arc::new(LogDriver::default()), Arc::new(AtomicUsize::new(0)));
         let (counted, ids) = (nudges.clone(), AtomicU64::new(1));
         let drivers = HashMap::from([("east".parse().unwrap(), driver.clone() as Arc<dyn Driver>)]);
+        let explainer = yard_engine::Explainer::new(
+            store.clone(),
+            yard_engine::settings::SchedulerSettings::default(),
+            yard_engine::settings::ExplainSettings::default(),
+        );
         let state = AppState {
             store,
+            explainer: Arc::new(explainer),
             drivers: Arc::new(drivers),
             admission: watch::channel(Arc::new(Admission::new(teams, clusters, [].into()))).1,
             limits: Arc::default(),

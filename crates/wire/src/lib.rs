@@ -6,6 +6,7 @@
 //! - [`arrival`]: both together, from raw bytes to what the store commits. The same for every door.
 //! - `effective`: the document as it is stored, with every default filled in.
 //! - [`launch`]: from a stored document back to what a driver needs.
+//! - [`mod@explain`]: who is asked why a job waits.
 //! - [`views`]: the JSON that the HTTP API answers with and the CLI reads.
 //! - [`canonical`], [`quantity`], [`limits`]: the parts they share.
 
@@ -13,6 +14,7 @@ pub mod admission;
 pub mod arrival;
 pub mod canonical;
 mod effective;
+pub mod explain;
 pub mod launch;
 pub mod limits;
 pub mod quantity;
@@ -21,6 +23,7 @@ pub mod views;
 
 pub use admission::Admission;
 pub use arrival::{Intake, Source};
+pub use explain::Explain;
 pub use launch::{DocumentError, launch_request};
 pub use limits::{Defaults, Limits};
 pub use submission::Submission;

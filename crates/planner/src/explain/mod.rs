@@ -23,8 +23,11 @@ use yard_domain::job::QueueOrder;
 use yard_domain::{ClusterId, JobId, Request, Shape, TeamId, Timestamp};
 
 use crate::forecast::{Forecast, forecast};
-use crate::{GroupRefusal, Hold, Plan, Policy, Preemption, Refusal, Reservation, Snapshot, filter};
+use crate::{Group, GroupRefusal, Hold, Plan, Policy, Preemption, Refusal, Reservation, Snapshot, filter};
 use lab::Lab;
+
+/// Most places filled in before a job: so deep in the queue nothing hangs on the exact number.
+const SEAT_MAX: usize = 100_000;
 
 /// Which waiting job is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,40 @@ pub struct Target {
     pub shape: Shape,
     /// Its place in the team's queue.
     pub order: QueueOrder,
+}
+
+/// A waiting job with everything that placing it depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// The job as its group; the only one of `orders` is its own place.
+    pub job: Group,
+    /// How many jobs of the group go before it.
+    pub before: u64,
+}
+
+impl Seat {
+    /// The job in it; `None` if there is none.
+    pub fn target(&self) -> Option<Target> {
+        let order = *self.job.orders.first()?;
+        Some(Target { team: self.job.team.clone(), shape: self.job.shape, order })
+    }
+}
+
+/// Makes sure that the snapshot has the job and those of its group before it. A snapshot is cut off somewhere (so many
+/// groups, so many places of each); the places between are then taken to be just before the job's.
+pub fn seat(snapshot: Snapshot, seat: &Seat) -> Snapshot {
+    let Some(target) = seat.target() else { return snapshot };
+    let mut parts = snapshot.into_parts();
+    let known = parts.groups.iter().find(|g| g.team == target.team && g.shape == target.shape);
+    let orders = known.map(|g| g.orders.as_slice()).unwrap_or_default();
+    let before = orders.iter().filter(|order| **order < target.order).count() as u64;
+    let missing = usize::try_from(seat.before.saturating_sub(before)).unwrap_or(usize::MAX).min(SEAT_MAX);
+    let mut more = vec![QueueOrder(target.order.0 - 1); missing];
+    if !orders.contains(&target.order) {
+        more.push(target.order);
+    }
+    change::join(&mut parts.groups, Group { orders: more, ..seat.job.clone() });
+    Snapshot::new(parts)
 }
 
 /// How much work an explanation may be. Counted in plans, so that the same question has the same answer on any machine.

@@ -465,6 +465,26 @@ proptest! {
 }
 
 #[test]
+fn a_job_behind_what_was_read_is_seated_where_it_is() {
+    let all = group("a", request(1, 0), 0, 0..9);
+    let parts = |orders: &[QueueOrder]| Parts {
+        teams: vec![team("a", Limits::default())],
+        clusters: vec![cluster("east", 4, 0)],
+        groups: vec![Group { orders: orders.to_vec(), ..all.clone() }],
+        ..Parts::default()
+    };
+    let last = target(&all, 8);
+    let job = Group { orders: vec![last.order], ..all.clone() };
+    for read in [0, 3, 8, 9] {
+        let snapshot = Snapshot::new(parts(&all.orders[..read]));
+        let seated = seat(snapshot, &Seat { job: job.clone(), before: 8 });
+        assert_eq!(rank(&seated, &last), Some(8), "{read} were read");
+        assert_eq!(seated.groups[0].orders.len(), 9);
+        assert_eq!(Some(&last), Seat { job: job.clone(), before: 8 }.target().as_ref());
+    }
+}
+
+#[test]
 fn sentences_name_the_owner_and_natural_units() {
     let change = Change::Quota {
         owner: QuotaOwner::Cohort("both".parse().unwrap()),

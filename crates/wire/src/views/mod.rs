@@ -5,6 +5,7 @@
 
 mod amounts;
 mod catalog;
+mod explain;
 mod history;
 mod job;
 mod problem;
@@ -13,6 +14,10 @@ mod time;
 
 pub use amounts::{Amounts, Quota};
 pub use catalog::{AuditView, ClusterList, ClusterView, DriftView, SwitchAnswer, TeamList, TeamView};
+pub use explain::{
+    AheadView, AmountView, ChangeView, ClusterAnswerView, EndingView, ExpectedStartView, ExplanationView,
+    MakingRoomView, PositionView, ReservationView, SearchView, TeamExplanationView, TeamHoldView,
+};
 pub use history::{HistoryView, LineView};
 pub use job::{
     AttemptView, Clock, FailureView, JobList, JobSummary, JobView, RetriesView, StopAnswerView, StopRequest,
