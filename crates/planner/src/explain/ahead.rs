@@ -5,8 +5,8 @@ use std::fmt;
 use yard_domain::job::{Priority, QueueOrder};
 use yard_domain::{ClassId, ClusterId, TeamId, Timestamp};
 
-use super::{Scene, used_after};
-use crate::{Plan, Policy, Snapshot};
+use super::Scene;
+use crate::{Policy, Snapshot, order};
 
 /// Some who go first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn percent(millionths: u64) -> String {
 /// Who goes before the job: its own team's first, then other teams', then those that room is kept for.
 pub(super) fn ahead(scene: &Scene<'_>, policy: &Policy, most: usize) -> Vec<Ahead> {
     let mut list = own(scene, policy);
-    list.extend(others(scene, policy));
+    list.extend(others(scene));
     list.extend(reserved(scene));
     list.truncate(most);
     list
@@ -135,17 +135,16 @@ fn own(scene: &Scene<'_>, policy: &Policy) -> Vec<Ahead> {
 }
 
 /// Other teams that the pass gives room, those with the most placements first.
-fn others(scene: &Scene<'_>, policy: &Policy) -> Vec<Ahead> {
+fn others(scene: &Scene<'_>) -> Vec<Ahead> {
     let (snapshot, target) = (scene.snapshot, scene.target);
     let Some(own) = snapshot.quota.node_of(&target.team) else { return Vec::new() };
-    let used = used_after(snapshot, &Plan::default()).1;
     let mut counts: std::collections::BTreeMap<&TeamId, u32> = std::collections::BTreeMap::new();
     for p in scene.plan.placements.iter().filter(|p| p.team != target.team) {
         *counts.entry(&p.team).or_default() += 1;
     }
     let entry = |(team, jobs): (&TeamId, u32)| {
         let (theirs, ours) = rivals(snapshot, snapshot.quota.node_of(team)?, own);
-        let [theirs, ours] = [theirs, ours].map(|node| share(snapshot, policy, &used, node));
+        let [theirs, ours] = [theirs, ours].map(|node| share(snapshot, node));
         let reason =
             if theirs < ours { Reason::LessShare { theirs, ours } } else { Reason::ItsTurn { theirs, ours } };
         Some(Ahead { team: team.clone(), jobs, reason })
@@ -176,33 +175,15 @@ fn rivals(snapshot: &Snapshot, a: usize, b: usize) -> (usize, usize) {
     differ.map_or((a, b), |(x, y)| (*x, *y))
 }
 
-/// A node's dominant share for its weight, in millionths: the largest, over resources, of what it uses (and has used,
-/// if the policy remembers) in what there is: the tree's nominal quota where it governs the resource, else the capacity
-/// of all configured clusters.
-pub fn share(snapshot: &Snapshot, policy: &Policy, used: &[yard_domain::Request], node: usize) -> u64 {
-    let nodes = snapshot.quota.nodes();
-    let top = &nodes[snapshot.quota.root_of(node)].nominal;
-    let past = policy.half_life.map(|_| snapshot.quota.usage(|team| past_of(snapshot, team)));
-    let total = |resource: &str| match top.limit(resource) {
-        Some(nominal) => u128::from(nominal),
-        None if resource == "jobs" => 0,
-        None => {
-            let all = snapshot.clusters.iter().filter(|c| c.cluster.configured);
-            all.filter_map(|c| c.cluster.capacity.as_ref()).map(|c| u128::from(c.0.amount(resource))).sum()
-        }
-    };
-    let mut all = used[node].clone();
-    if let Some(past) = past {
-        all.add(&past[node]);
-    }
-    let parts = all.amounts().filter_map(|(resource, amount)| {
-        let total = total(resource);
-        (u128::from(amount) * 1_000_000).checked_div(total * u128::from(nodes[node].weight.max(1)))
+/// The dominant share of a node of the quota tree for its weight, in millionths, before anything is placed: the largest,
+/// over resources, of what it uses (and has used, if the policy remembers) in what there is. What the order between teams
+/// goes by.
+pub fn share(snapshot: &Snapshot, node: usize) -> u64 {
+    let dense = &snapshot.dense;
+    let shares = (0..dense.width).map(|r| {
+        let at = node * dense.width + r;
+        let used = dense.used[dense.clusters * dense.width + at].saturating_add(dense.past[at]);
+        order::share(used, dense.total[at], dense.weight[node])
     });
-    u64::try_from(parts.max().unwrap_or(0)).unwrap_or(u64::MAX)
-}
-
-fn past_of<'s>(snapshot: &'s Snapshot, team: &TeamId) -> Option<&'s yard_domain::Request> {
-    let at = snapshot.teams.binary_search_by(|t| t.team.id.cmp(team)).ok()?;
-    Some(&snapshot.teams[at].past)
+    shares.max().unwrap_or(0)
 }

@@ -22,8 +22,10 @@ use std::time::Duration;
 use yard_domain::job::QueueOrder;
 use yard_domain::{ClusterId, JobId, Request, Shape, TeamId, Timestamp};
 
+use crate::board::Board;
 use crate::forecast::{Forecast, forecast};
-use crate::{Group, GroupRefusal, Hold, Plan, Policy, Preemption, Refusal, Reservation, Snapshot, filter};
+use crate::pass::{Made, Pass};
+use crate::{Group, GroupRefusal, Hold, Plan, Policy, Preemption, Refusal, Reservation, Snapshot};
 use lab::Lab;
 
 /// Most places filled in before a job: so deep in the queue nothing hangs on the exact number.
@@ -129,7 +131,7 @@ pub struct Counterfactual {
 pub struct Explanation {
     /// What the next pass does with it.
     pub standing: Standing,
-    /// What every cluster says to it.
+    /// What every cluster says to it, as the pass leaves them. Nothing if it starts anyway.
     pub clusters: Vec<ClusterAnswer>,
     /// The room that is kept for it, or for an earlier job of its group.
     pub reservation: Option<Reservation>,
@@ -157,8 +159,8 @@ pub fn explain(
     bounds: Bounds,
 ) -> Explanation {
     let mut lab = Lab::new(policy, now, seed, bounds.plans_max);
-    let plan = crate::plan(snapshot, policy, now, seed);
-    let scene = Scene::new(snapshot, &plan, target);
+    let Made { plan, board, .. } = Pass::new(snapshot, policy, now, seed).run();
+    let scene = Scene::new(snapshot, &plan, &board, target);
     let standing = standing(&scene);
     let counterfactuals = match standing {
         Standing::Held(_) => search::counterfactuals(&mut lab, &scene),
@@ -166,7 +168,10 @@ pub fn explain(
     };
     let ours = |team: &TeamId, shape: Shape| *team == target.team && shape == target.shape;
     Explanation {
-        clusters: scene.cluster_answers(),
+        clusters: match standing {
+            Standing::Held(_) => scene.cluster_answers(),
+            Standing::Starts(_) | Standing::Absent => Vec::new(),
+        },
         reservation: plan.reservations.iter().find(|r| ours(&r.team, r.shape)).cloned(),
         preemptions: plan.preemptions.iter().filter(|p| ours(&p.for_team, p.for_shape)).cloned().collect(),
         ahead: ahead::ahead(&scene, policy, bounds.entries_max as usize),
@@ -212,22 +217,22 @@ fn group_of(snapshot: &Snapshot, target: &Target) -> Option<usize> {
 struct Scene<'a> {
     snapshot: &'a Snapshot,
     plan: &'a Plan,
+    board: &'a Board,
     target: &'a Target,
     /// Its group, if the snapshot has the job.
     group: Option<usize>,
     /// Why the plan leaves jobs of its group.
     refusal: Option<&'a GroupRefusal>,
-    /// What is in use once the plan is carried out: per cluster, and per node of the quota tree.
-    cluster_used: Vec<Request>,
+    /// What is in use once the plan is carried out, per node of the quota tree.
     quota_used: Vec<Request>,
 }
 
 impl<'a> Scene<'a> {
-    fn new(snapshot: &'a Snapshot, plan: &'a Plan, target: &'a Target) -> Self {
-        let (cluster_used, quota_used) = used_after(snapshot, plan);
+    fn new(snapshot: &'a Snapshot, plan: &'a Plan, board: &'a Board, target: &'a Target) -> Self {
+        let quota_used = quota_used_after(snapshot, plan);
         let group = rank(snapshot, target).and_then(|_| group_of(snapshot, target));
         let refusal = plan.refusals.iter().find(|r| r.team == target.team && r.shape == target.shape);
-        Self { snapshot, plan, target, group, refusal, cluster_used, quota_used }
+        Self { snapshot, plan, board, target, group, refusal, quota_used }
     }
 
     /// How many of the group the plan leaves that go before the job, itself among them.
@@ -237,37 +242,30 @@ impl<'a> Scene<'a> {
         (rank + 1).saturating_sub(self.plan.placements.iter().filter(ours).count()) as u64
     }
 
-    /// What every cluster says: the plan's own refusals where it came to ask the clusters.
+    /// What every cluster says, as the plan leaves them.
     fn cluster_answers(&self) -> Vec<ClusterAnswer> {
-        let Some(group) = self.group.map(|g| &self.snapshot.groups[g]) else { return Vec::new() };
-        let told = self.refusal.map(|r| r.clusters.as_slice()).unwrap_or_default();
-        let answer = |(i, view): (usize, &crate::ClusterView)| {
+        let Some(group) = self.group else { return Vec::new() };
+        let refusals = self.board.refusals(crate::dense::ix(group));
+        let answer = |view: &crate::ClusterView| {
             let id = &view.cluster.id;
-            let refusal = told.iter().find(|(c, _)| c == id).map(|(_, refusal)| refusal.clone());
-            let asked =
-                || filter::check(&view.cluster, &self.cluster_used[i], &group.request, &group.clusters).err();
-            ClusterAnswer { cluster: id.clone(), refusal: refusal.or_else(asked) }
+            let refusal = refusals.iter().find(|(c, _)| c == id).map(|(_, refusal)| refusal.clone());
+            ClusterAnswer { cluster: id.clone(), refusal }
         };
-        self.snapshot.clusters.iter().enumerate().map(answer).collect()
+        self.snapshot.clusters.iter().map(answer).collect()
     }
 }
 
-/// What is in use once the plan is carried out: per cluster, and per node of the quota tree.
-fn used_after(snapshot: &Snapshot, plan: &Plan) -> (Vec<Request>, Vec<Request>) {
-    let mut on: Vec<Request> = snapshot.clusters.iter().map(|c| c.used.clone()).collect();
-    let mut by = snapshot.quota.usage(|team| {
+/// What is in use once the plan is carried out, per node of the quota tree.
+fn quota_used_after(snapshot: &Snapshot, plan: &Plan) -> Vec<Request> {
+    let mut used = snapshot.quota.usage(|team| {
         snapshot.teams.binary_search_by(|t| t.team.id.cmp(team)).ok().map(|i| &snapshot.teams[i].used)
     });
     for p in &plan.placements {
         let target = Target { team: p.team.clone(), shape: p.shape, order: QueueOrder(0) };
         let Some(group) = group_of(snapshot, &target) else { continue };
-        let request = &snapshot.groups[group].request;
-        if let Ok(cluster) = snapshot.clusters.binary_search_by(|c| c.cluster.id.cmp(&p.cluster)) {
-            on[cluster].add(request);
-        }
-        snapshot.quota.charge(&mut by, snapshot.team_of(group), request);
+        snapshot.quota.charge(&mut used, snapshot.team_of(group), &snapshot.groups[group].request);
     }
-    (on, by)
+    used
 }
 
 /// The jobs of a list, for a sentence: all, or the first few and how many more.

@@ -7,7 +7,8 @@ use yard_domain::{Request, TeamId, Timestamp};
 
 use super::lab::{Found, Lab};
 use super::search::{least, unit};
-use super::{Ahead, Bounds, Change, Extra, Obstacle, Scene, Target, ahead, used_after};
+use super::{Ahead, Bounds, Change, Extra, Obstacle, Scene, Target, ahead, quota_used_after};
+use crate::pass::{Made, Pass};
 use crate::{GroupRefusal, Plan, Policy, Snapshot};
 
 /// Why a team's jobs wait, and what would change most. Counts are of the jobs that the snapshot has.
@@ -61,19 +62,18 @@ pub fn explain_team(
     bounds: Bounds,
 ) -> TeamExplanation {
     let mut lab = Lab::new(policy, now, seed, bounds.plans_max);
-    let plan = crate::plan(snapshot, policy, now, seed);
+    let Made { plan, board, .. } = Pass::new(snapshot, policy, now, seed).run();
     let holds = holds(snapshot, &plan, team);
     let first = holds.iter().min_by_key(|h| h.first);
     let first = first.map(|h| Target { team: team.clone(), shape: h.refusal.shape, order: h.first });
     let before = first.map(|target| {
-        ahead::ahead(&Scene::new(snapshot, &plan, &target), policy, bounds.entries_max as usize)
+        ahead::ahead(&Scene::new(snapshot, &plan, &board, &target), policy, bounds.entries_max as usize)
     });
-    let used = used_after(snapshot, &Plan::default()).1;
     let mut gains = gains(&mut lab, snapshot, &plan, team);
     gains.truncate(bounds.entries_max as usize);
     TeamExplanation {
         starting: placed(&plan, team),
-        share: snapshot.quota.node_of(team).map(|node| ahead::share(snapshot, policy, &used, node)),
+        share: snapshot.quota.node_of(team).map(|node| ahead::share(snapshot, node)),
         ahead: before.unwrap_or_default(),
         gains,
         holds,
@@ -177,7 +177,7 @@ fn quota(
 
 /// The extra quota that everything waiting of the team would need, with the unit of each resource.
 fn for_all(snapshot: &Snapshot, plan: &Plan, team: &TeamId, node: usize) -> (Vec<Extra>, Vec<u64>) {
-    let used = used_after(snapshot, plan).1;
+    let used = quota_used_after(snapshot, plan);
     let mut wanted = Request::default();
     let mut units: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
     for refusal in plan.refusals.iter().filter(|r| r.team == *team) {

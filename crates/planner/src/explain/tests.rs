@@ -378,8 +378,7 @@ fn a_share_is_the_largest_part_of_what_there_is_for_the_weight() {
     open(&mut parts, 1, "a", "east", &request(2, 1), 5);
     open(&mut parts, 2, "b", "west", &request(10, 1), 5);
     let snapshot = Snapshot::new(parts);
-    let used = used_after(&snapshot, &Plan::default()).1;
-    let of = |node| ahead::share(&snapshot, &Policy::default(), &used, node);
+    let of = |node| ahead::share(&snapshot, node);
     assert_eq!(of(0), 250_000, "1 of 4 gpus of quota");
     assert_eq!(of(1), 50_000, "10 of 100 cpus, for weight 2");
 }
