@@ -66,8 +66,9 @@ impl Explainer {
                 Some(explain(&snapshot, &policy, now, SEED, &target, bounds))
             })
             .await?;
+        let errors = self.store.forecast_errors().await?;
         Ok(match found {
-            Some(found) => ExplanationView::waiting(job, &place, now, &found),
+            Some(found) => ExplanationView::waiting(job, &place, now, &found, &errors),
             None => ExplanationView::elsewhere(job, now),
         })
     }

@@ -90,12 +90,11 @@ pub fn forecast(
         return Forecast::Unknown(Unknown::Absent);
     }
     let until = now.plus(bounds.horizon);
-    let mut future =
-        Future { snapshot: snapshot.clone(), now, before: now, placed: 0, preempted: Vec::new() };
+    let mut future = Future { snapshot: snapshot.clone(), now, first: now, placed: 0, preempted: Vec::new() };
     for left in (0..bounds.forecast_plans_max).rev() {
         let plan = crate::plan(&future.snapshot, policy, future.now, seed);
         if let Some(cluster) = placed_on(&future.snapshot, &plan, target) {
-            return Forecast::Starts { cluster, at: future.now, after: future.before };
+            return Forecast::Starts { cluster, at: future.now, after: future.first };
         }
         let full = plan.placements.len() >= policy.placements_max as usize;
         future.carry_out(&plan);
@@ -112,8 +111,8 @@ pub fn forecast(
 struct Future {
     snapshot: Snapshot,
     now: Timestamp,
-    /// The time of the plan before.
-    before: Timestamp,
+    /// The first of the ends since the plan before.
+    first: Timestamp,
     placed: u64,
     /// What was asked to make room since the beginning: it will wait again.
     preempted: Vec<JobId>,
@@ -164,6 +163,7 @@ impl Future {
         ends.sort_unstable();
         let together = ends.len().div_ceil(left.max(1) as usize).max(1);
         let Some(next) = ends.get(together - 1).copied() else { return false };
+        let first = ends[0];
         self.change(|parts| {
             let gone: Vec<Running> = parts.running.extract_if(.., |r| probable_end(r, now) <= next).collect();
             for running in &gone {
@@ -174,7 +174,7 @@ impl Future {
             }
         });
         self.preempted = preempted;
-        (self.before, self.now) = (now, next);
+        (self.first, self.now) = (first, next);
         true
     }
 }

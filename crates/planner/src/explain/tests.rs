@@ -315,8 +315,8 @@ fn many_ends_are_taken_together_and_the_span_is_said() {
         let got = forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds);
         let Forecast::Starts { at, after, .. } = got else { panic!("{got:?}") };
         let exact = NOW.plus(30 * MINUTE);
-        assert!(after < exact && exact <= at, "{plans}: {after} {at}");
-        assert!(plans < 64 || at == exact, "{plans} plans suffice for every end");
+        assert!(after <= exact && exact <= at, "{plans}: {after} {at}");
+        assert!(plans < 64 || (at, after) == (exact, exact), "{plans} plans suffice for every end");
     }
     let bounds = Bounds { horizon: 20 * MINUTE, ..Bounds::default() };
     let got = forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds);

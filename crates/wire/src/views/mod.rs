@@ -16,7 +16,8 @@ pub use amounts::{Amounts, Quota};
 pub use catalog::{AuditView, ClusterList, ClusterView, DriftView, SwitchAnswer, TeamList, TeamView};
 pub use explain::{
     AheadView, AmountView, ChangeView, ClusterAnswerView, EndingView, ExpectedStartView, ExplanationView,
-    MakingRoomView, PositionView, ReservationView, SearchView, TeamExplanationView, TeamHoldView,
+    MakingRoomView, PastErrorView, PositionView, ReservationView, SearchView, TeamExplanationView,
+    TeamHoldView,
 };
 pub use history::{HistoryView, LineView};
 pub use job::{
