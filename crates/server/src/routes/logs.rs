@@ -56,8 +56,8 @@ pub(crate) async fn logs(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let follow = params.switch("follow");
-    let wanted = params.one::<u32>("attempt");
-    let offset = params.one::<u64>("offset").unwrap_or(0);
+    let wanted = params.one_as::<u32>("attempt", "a whole number, 1 for the first");
+    let offset = params.one_as::<u64>("offset", "a whole number of bytes").unwrap_or(0);
     params.finish()?;
     let busy = |_| ApiError::new(ProblemCode::Busy, "too many logs are being read: try again in a moment");
     let slot = streams.0.clone().try_acquire_owned().map_err(busy)?;

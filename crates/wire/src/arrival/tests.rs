@@ -144,6 +144,21 @@ fn everything_wrong_is_said_at_once() {
 }
 
 #[test]
+fn a_document_without_a_version_is_read_on_and_one_of_another_is_not() {
+    let rest = json!({"team":"ads","key":"k","colour":"red"});
+    let fields = |document: &Value| {
+        let arrival = judge(document);
+        assert_eq!((arrival.key.team.as_str(), arrival.key.key.as_str()), ("ads", "k"));
+        let errors = arrival.content.unwrap_err();
+        errors.into_iter().map(|e| format!("{} {}", e.field, e.code)).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(fields(&rest), "v missing, entrypoint missing, colour unknown_field");
+    let mut other = rest;
+    other["v"] = json!(2);
+    assert_eq!(fields(&other), "v invalid");
+}
+
+#[test]
 fn each_quantity_has_its_own_error() {
     let cases = [
         json!({"cpu": 1.0005}),

@@ -106,20 +106,24 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Whether to read on: what names no version was most likely meant to be of the only one.
     fn version(&mut self, value: Option<&Value>) -> bool {
         let known = format!("the only version is {VERSION}: write \"v\": {VERSION}");
         match value {
-            Some(v) if whole(v) == Some(i128::from(VERSION)) => return true,
-            None | Some(Value::Null) => self.faults.push("v", "missing", format!("must be there; {known}")),
+            Some(v) if whole(v) == Some(i128::from(VERSION)) => true,
+            None | Some(Value::Null) => {
+                self.faults.push("v", "missing", format!("must be there; {known}"));
+                true
+            }
             Some(other) => {
                 self.faults.push(
                     "v",
                     "invalid",
                     format!("is {}, which is not supported; {known}", describe(other)),
                 );
+                false
             }
         }
-        false
     }
 
     fn team(&mut self, value: Option<&Value>) -> Option<TeamId> {
