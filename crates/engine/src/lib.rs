@@ -8,7 +8,7 @@
 //! | [`sweep`] | clocks that ran out, purge, audit | scheduler lease |
 //! | [`election`] | which replica dispatches which cluster | presence and dispatch leases |
 //! | [`dispatch`] | placed → launched → ended, one cluster | dispatch lease |
-//! | [`catalog`] | what submissions are checked against | — |
+//! | [`catalog`] | what is declared: for admission, rates, and how clusters are driven | — |
 //!
 //! No loop takes input: a nudge only wakes it early, its timer always comes, and a full look repairs what a
 //! lost nudge missed. [`process`] starts and stops them; [`keeper`] holds and renews leases for all of them.
@@ -21,6 +21,7 @@ pub mod keeper;
 pub mod nudge;
 pub mod placement;
 pub mod process;
+pub mod rates;
 pub mod settings;
 pub mod sweep;
 

@@ -61,7 +61,8 @@ fn reason(headers: &HeaderMap, body: Result<Bytes, BytesRejection>, max: usize) 
     let chars = request.reason.chars().count();
     if chars > REASON_CHARS_MAX {
         let message = format!("has {chars} characters; at most {REASON_CHARS_MAX} are allowed");
-        let error = FieldProblem { field: "reason".to_owned(), code: "too_large".to_owned(), message };
+        let error =
+            FieldProblem { field: "reason".to_owned(), code: "too_large".to_owned(), message, line: None };
         return Err(ApiError::fields(ProblemCode::Rejected, "the reason is too long", vec![error]));
     }
     Ok(request.reason)
