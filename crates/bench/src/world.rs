@@ -58,7 +58,7 @@ impl World {
         let Catalog { teams, clusters, .. } = catalog;
         let instance = store.instance().await?;
         let ids = clusters.iter().map(|c| c.id.clone()).collect();
-        let admission = Arc::new(Admission::new(teams, clusters, BTreeMap::new()));
+        let admission = Arc::new(Admission::new(yard_domain::Catalog::of(teams, clusters), BTreeMap::new()));
         Ok(Self { db, store, instance, clusters: ids, admission })
     }
 

@@ -7,8 +7,8 @@ use comfy_table::{ContentArrangement, Table};
 use yard_domain::Timestamp;
 use yard_domain::resources::show_quantity;
 use yard_wire::views::{
-    Amounts, AuditView, ClusterList, JobList, JobView, LineView, Quota, ReceiptView, StopAnswerView,
-    TeamList, parse_time,
+    Amounts, AuditView, CatalogAnswer, CatalogVersionList, ClusterList, JobList, JobView, LineView, Quota,
+    ReceiptView, StopAnswerView, TeamList, parse_time,
 };
 
 fn table(header: &[&str]) -> Table {
@@ -205,6 +205,31 @@ pub fn clusters(list: &ClusterList) -> String {
         ]);
     }
     t.trim_fmt()
+}
+
+/// What a catalog changes, or has changed.
+pub fn catalog_answer(answer: &CatalogAnswer) -> String {
+    let mut out: String = answer.changes.iter().map(|c| format!("{}\n", clean(&c.sentence()))).collect();
+    let count = match answer.changes.len() {
+        0 => "no change".to_owned(),
+        1 => "1 change".to_owned(),
+        n => format!("{n} changes"),
+    };
+    _ = match answer.answer.as_str() {
+        "applied" => write!(out, "version {} is in force: {count}", answer.version),
+        "unchanged" => write!(out, "version {} is this document: nothing to do", answer.version),
+        _ => write!(out, "{count} to version {}; nothing has been written", answer.version),
+    };
+    out
+}
+
+/// Versions of the catalog.
+pub fn catalog_versions(list: &CatalogVersionList) -> String {
+    let mut t = table(&["VERSION", "AT", "BY", "SOURCE"]);
+    for v in &list.versions {
+        t.add_row([v.version.to_string(), v.at.clone(), clean(&v.by), v.source.clone()]);
+    }
+    if list.versions.is_empty() { "no catalog has been put in force yet".to_owned() } else { t.trim_fmt() }
 }
 
 /// Accounts that are wrong.

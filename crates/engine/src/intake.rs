@@ -2,8 +2,10 @@
 //!
 //! A message is deleted only after its verdict is committed. One that can't be accepted becomes a rejected
 //! (or conflict) receipt, is sent to the dead-letter queue if there is one, and only then deleted. Whatever
-//! happens in between, the message comes again and meets its own receipt.
+//! happens in between, the message comes again and meets its own receipt. One that is over its team's rate is not judged
+//! yet: it stays in the queue, hidden until it is its turn.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use yard_domain::{Arrival, FieldError, JobId, Verdict};
+use yard_domain::{Arrival, FieldError, JobId, TeamId, Verdict};
 use yard_ports::{Inbox, InboxError, Message, MessageHandle, Store};
 use yard_wire::arrival::Source;
 use yard_wire::{Defaults, Limits};
@@ -83,6 +85,10 @@ impl Intake {
     async fn take_in(&mut self, messages: Vec<Message>, cancel: &CancellationToken, rng: &mut SmallRng) {
         let started = Instant::now();
         let arrivals: Vec<Arrival> = messages.iter().map(|m| self.read(m)).collect();
+        let (messages, arrivals) = self.put_off(messages, arrivals).await;
+        if messages.is_empty() {
+            return;
+        }
         let Some(verdicts) = self.commit(&messages, &arrivals, cancel, rng).await else { return };
         for verdict in &verdicts {
             metrics::counter!("yard_intake_total", "queue" => self.inbox.name().to_owned(), "verdict" => code(verdict))
@@ -103,6 +109,41 @@ impl Intake {
         let rules =
             yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };
         rules.arrival(message.body.as_bytes(), &source, self.ids.next_id())
+    }
+
+    /// Puts off what is over its team's rate: those messages stay in the queue, hidden until it is their turn, while the
+    /// rest of the batch goes on. Nothing is kept of them, so when they come again they are as new.
+    async fn put_off(&self, messages: Vec<Message>, arrivals: Vec<Arrival>) -> (Vec<Message>, Vec<Arrival>) {
+        let rates = self.catalog.rates();
+        let mut later: BTreeMap<u64, Vec<MessageHandle>> = BTreeMap::new();
+        let mut now = (Vec::with_capacity(messages.len()), Vec::with_capacity(arrivals.len()));
+        for (message, arrival) in messages.into_iter().zip(arrivals) {
+            let team = arrival.key.team.parse::<TeamId>();
+            match team.map_or(Ok(()), |team| rates.take_or_turn(&team)) {
+                Ok(()) => {
+                    now.0.push(message);
+                    now.1.push(arrival);
+                }
+                Err(wait) => {
+                    metrics::counter!("yard_rate_limited_total", "queue" => self.inbox.name().to_owned(), "team" => arrival.key.team)
+                        .increment(1);
+                    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                    later.entry(seconds).or_default().push(message.handle);
+                }
+            }
+        }
+        for (seconds, handles) in later {
+            debug!(
+                queue = self.inbox.name(),
+                messages = handles.len(),
+                seconds,
+                "put off: over their team's rate"
+            );
+            if let Err(error) = self.inbox.extend(&handles, Duration::from_secs(seconds)).await {
+                warn!(queue = self.inbox.name(), %error, "could not put messages off; they come again when their time is over");
+            }
+        }
+        now
     }
 
     /// Commits the verdicts, however long the database is away: meanwhile the messages are kept hidden.

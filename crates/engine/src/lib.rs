@@ -8,7 +8,7 @@
 //! | [`sweep`] | clocks that ran out, purge, audit | scheduler lease |
 //! | [`election`] | which replica dispatches which cluster | presence and dispatch leases |
 //! | [`dispatch`] | placed → launched → ended, one cluster | dispatch lease |
-//! | [`catalog`] | what submissions are checked against | — |
+//! | [`catalog`] | what is declared: for admission, rates, and how clusters are driven | — |
 //!
 //! Placement looks through [`view`] (the planner's snapshot), [`holdings`] (open attempts), [`history`] (how long jobs
 //! run) and [`forecast`] (how wrong expected starts were), and leaves [`notes`] for those who ask why a job waits; [`mod@explain`] tells them
@@ -30,6 +30,7 @@ pub mod notes;
 pub mod nudge;
 pub mod placement;
 pub mod process;
+pub mod rates;
 pub mod settings;
 pub mod sweep;
 pub mod view;

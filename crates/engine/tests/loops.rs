@@ -179,7 +179,7 @@ impl World {
                 )
             })
             .collect();
-        let dispatchers = Dispatchers::new(shared, runtimes, 2);
+        let dispatchers = Dispatchers::new(shared, yard_engine::catalog::fixed(runtimes), 2);
         let tasks = vec![
             tokio::spawn(keeper.run(keeper_stop.clone())),
             tokio::spawn(scheduler.run(soft.clone())),

@@ -85,7 +85,7 @@ impl Params {
                 format!("there is no such parameter; known are {}", self.known.join(", "))
             };
             let field: String = name.chars().take(SHOWN_CHARS).collect();
-            self.errors.push(FieldProblem { field, code: "unknown_field".to_owned(), message });
+            self.errors.push(FieldProblem { field, code: "unknown_field".to_owned(), message, line: None });
         }
         if self.errors.is_empty() {
             return Ok(());
@@ -106,7 +106,12 @@ impl Params {
     }
 
     fn error(&mut self, name: &'static str, message: String) {
-        self.errors.push(FieldProblem { field: name.to_owned(), code: "invalid".to_owned(), message });
+        self.errors.push(FieldProblem {
+            field: name.to_owned(),
+            code: "invalid".to_owned(),
+            message,
+            line: None,
+        });
     }
 }
 

@@ -1,14 +1,14 @@
 //! What the handlers work with.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use yard_domain::{ClusterId, JobId};
+use yard_domain::{ClusterId, JobId, TeamId};
 use yard_ports::{Driver, Store};
-use yard_wire::{Admission, Defaults, Explain, Limits};
+use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
 use crate::config::ServerConfig;
 
@@ -17,8 +17,12 @@ use crate::config::ServerConfig;
 pub struct AppState {
     /// The truth.
     pub store: Arc<dyn Store>,
-    /// How to read logs, by cluster.
-    pub drivers: Arc<HashMap<ClusterId, Arc<dyn Driver>>>,
+    /// How to read logs from a cluster; `None` if this process can't talk to it.
+    pub driver: Arc<dyn Fn(&ClusterId) -> Option<Arc<dyn Driver>> + Send + Sync>,
+    /// Reads catalog documents.
+    pub read_catalog: Arc<CatalogReader>,
+    /// Counts a submission of a team against its rate; an error says how long it has to wait.
+    pub submit_rate: Arc<dyn Fn(&TeamId) -> Result<(), Duration> + Send + Sync>,
     /// The installation that submissions are checked against; refreshed by the engine.
     pub admission: watch::Receiver<Arc<Admission>>,
     /// Bounds on a submission.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use yard::compose::{self, SHIM_COMMAND, Schema};
+use yard::compose::{self, Schema};
 use yard::config::{Config, Environment, Summary};
+use yard::drivers::SHIM_COMMAND;
 use yard::serve::Role;
 use yard::{dev, run, telemetry};
 

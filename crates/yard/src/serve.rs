@@ -1,15 +1,14 @@
 //! `yard serve`: starts the loops of the chosen roles over one store and stops them in order.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use yard_domain::ClusterId;
 use yard_engine::catalog::Doors;
-use yard_engine::dispatch::{ClusterRuntime, Dispatchers, Shared};
+use yard_engine::dispatch::{Dispatchers, Shared};
 use yard_engine::intake::{IdSource, Intake};
 use yard_engine::keeper::Keeper;
 use yard_engine::placement::Scheduler;
@@ -18,9 +17,10 @@ use yard_engine::sweep::Sweeper;
 use yard_engine::{Catalog, Ending, Explainer, Nudges, Process, catalog};
 use yard_ports::store::{ApplyAnswer, CatalogDocument};
 use yard_ports::{Inbox, Store, StoreError};
-use yard_wire::{Defaults, Limits};
+use yard_wire::{CatalogReader, Defaults, Limits};
 
 use crate::config::Declared;
+use crate::drivers::Drivers;
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -56,8 +56,10 @@ pub struct Installation {
     pub store: Arc<dyn Store>,
     /// What the configuration declares of teams, clusters and policy, if it does.
     pub catalog: Option<Declared>,
-    /// How to drive them.
-    pub runtimes: HashMap<ClusterId, ClusterRuntime>,
+    /// Makes drivers of the clusters in force.
+    pub builder: Drivers,
+    /// Reads catalog documents for the API.
+    pub read_catalog: Arc<CatalogReader>,
     /// Where submissions come from.
     pub queues: Vec<Queue>,
     /// Which teams each queue may submit for.
@@ -123,8 +125,13 @@ pub async fn start(
         apply(plan.store.as_ref(), declared, holder).await?;
     }
     let instance = plan.store.instance().await?;
-    let (catalog, catalog_loop) =
-        catalog::load(plan.store.clone(), plan.doors.clone(), plan.catalog_refresh).await?;
+    let (catalog, catalog_loop) = catalog::load(
+        plan.store.clone(),
+        plan.doors.clone(),
+        plan.catalog_refresh,
+        Box::new(plan.builder.clone()),
+    )
+    .await?;
     let mut process = Process::new();
     let soft = process.soft();
     let nudges = Nudges::default();
@@ -149,7 +156,7 @@ pub async fn start(
             settings: plan.dispatcher,
             instance,
         };
-        process.spawn("dispatchers", Dispatchers::new(shared, plan.runtimes, seed).run(soft.clone()));
+        process.spawn("dispatchers", Dispatchers::new(shared, catalog.runtimes(), seed).run(soft.clone()));
     }
     if roles.contains(&Role::Intake) {
         for (i, queue) in plan.queues.into_iter().enumerate() {
@@ -171,7 +178,8 @@ pub async fn start(
 
 /// Puts the configuration's catalog in force, unless somebody has applied another.
 async fn apply(store: &dyn Store, declared: &Declared, holder: &str) -> Result<(), StoreError> {
-    let document = CatalogDocument::configuration(&declared.text, holder);
+    let by = format!("process:{holder}");
+    let document = CatalogDocument::configuration(&declared.text, &by);
     match store.apply_catalog(&declared.catalog, document).await? {
         ApplyAnswer::Applied(version) => info!(version, "the configuration's catalog is in force"),
         ApplyAnswer::Unchanged(version) => info!(version, "the catalog in force is the configuration's"),
@@ -222,11 +230,13 @@ fn api_state(
     nudges: &Nudges,
     ids: IdSource,
 ) -> yard_server::AppState {
-    let drivers = plan.runtimes.iter().map(|(id, runtime)| (id.clone(), runtime.driver.clone()));
+    let (runtimes, rates) = (catalog.runtimes(), catalog.rates());
     let (nudges, ids) = (nudges.clone(), Mutex::new(ids));
     yard_server::AppState {
         store: plan.store.clone(),
-        drivers: Arc::new(drivers.collect()),
+        driver: Arc::new(move |id| runtimes.borrow().get(id).map(|runtime| runtime.driver.clone())),
+        read_catalog: plan.read_catalog.clone(),
+        submit_rate: Arc::new(move |team| rates.take(team)),
         admission: catalog.receiver(),
         limits: Arc::new(plan.limits.clone()),
         defaults: Arc::new(plan.defaults.clone()),

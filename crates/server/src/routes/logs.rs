@@ -92,15 +92,11 @@ fn choose(job: &JobView, wanted: Option<u32>) -> Result<&AttemptView, ApiError> 
     })
 }
 
-fn driver<'s>(
-    state: &'s AppState,
-    id: JobId,
-    attempt: &AttemptView,
-) -> Result<&'s Arc<dyn Driver>, ApiError> {
+fn driver(state: &AppState, id: JobId, attempt: &AttemptView) -> Result<Arc<dyn Driver>, ApiError> {
     let cluster = &attempt.cluster;
-    state.drivers.get(cluster).ok_or_else(|| {
+    (state.driver)(cluster).ok_or_else(|| {
         let detail = format!(
-            "attempt {} ran on {cluster}, which is not in this server's configuration",
+            "attempt {} ran on {cluster}, which this server can't talk to: it is not in the catalog any more, or its secret is not here",
             attempt.number
         );
         ApiError::new(ProblemCode::ClusterUnreachable, detail).about(id)

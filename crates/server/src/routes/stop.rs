@@ -83,7 +83,7 @@ fn wrong(name: &str, value: &Value) -> Option<FieldProblem> {
         },
         _ => ("invalid", "must be a text in quotes".to_owned()),
     };
-    Some(FieldProblem { field: name.chars().take(100).collect(), code: code.to_owned(), message })
+    Some(FieldProblem { field: name.chars().take(100).collect(), code: code.to_owned(), message, line: None })
 }
 
 #[cfg(test)]

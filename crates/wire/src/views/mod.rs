@@ -11,6 +11,7 @@ mod job;
 mod problem;
 mod receipt;
 mod time;
+mod versions;
 
 pub use amounts::{Amounts, Quota};
 pub use catalog::{AuditView, ClusterList, ClusterView, DriftView, SwitchAnswer, TeamList, TeamView};
@@ -27,6 +28,7 @@ pub use job::{
 pub use problem::{FieldProblem, Problem, ProblemCode};
 pub use receipt::{ConflictView, ReceiptView, Submitted};
 pub use time::{parse_time, time_text};
+pub use versions::{CatalogAnswer, CatalogChange, CatalogVersionList, CatalogVersionView};
 
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,64 @@ pub struct ProcessCluster {
     pub poll_interval: Duration,
 }
 
+impl ClusterConfig {
+    /// What is set of how it is driven, in words, as far as it is not the default. Secrets are only named.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let (d, launch) = (LaunchLimits::default(), &self.launch);
+        let mut set = BTreeMap::new();
+        let mut tell = |key: &str, differs: bool, value: String| {
+            if differs {
+                set.insert(key.to_owned(), value);
+            }
+        };
+        tell(
+            "launch_rate_per_s",
+            (launch.rate_per_s - d.rate_per_s).abs() > 0.0,
+            launch.rate_per_s.to_string(),
+        );
+        tell("launch_burst", launch.burst != d.burst, launch.burst.to_string());
+        tell("in_flight_max", launch.in_flight_max != d.in_flight_max, launch.in_flight_max.to_string());
+        tell("resync_s", self.resync != RESYNC, self.resync.as_secs().to_string());
+        match &self.driver {
+            DriverConfig::Ray(ray) => {
+                tell("jobs_max", self.jobs_max != RAY_JOBS, self.jobs_max.to_string());
+                tell("address", true, ray.address.clone());
+                let token = ray.token.as_ref().map(|token| match token {
+                    SecretSource::File(path) => format!("in {}", path.display()),
+                    SecretSource::Variable(name) => format!("in the variable {name}"),
+                });
+                tell("token", token.is_some(), token.unwrap_or_default());
+                let ca_file = ray.ca_file.as_ref().map(|path| path.display().to_string());
+                tell("ca_file", ca_file.is_some(), ca_file.unwrap_or_default());
+                tell(
+                    "poll_interval_ms",
+                    ray.poll_interval != RAY_POLL,
+                    ray.poll_interval.as_millis().to_string(),
+                );
+                tell("call_timeout_s", ray.call_timeout != RAY_CALL, ray.call_timeout.as_secs().to_string());
+                tell("reserve_entrypoint", !ray.reserve_entrypoint, "false".to_owned());
+            }
+            DriverConfig::Process(process) => {
+                tell("jobs_max", self.jobs_max != PROCESS_JOBS, self.jobs_max.to_string());
+                tell("dir", true, process.dir.display().to_string());
+                let (grace, poll) = (process.stop_grace, process.poll_interval);
+                tell("stop_grace_s", grace != STOP_GRACE, grace.as_secs().to_string());
+                tell("poll_interval_ms", poll != PROCESS_POLL, poll.as_millis().to_string());
+            }
+        }
+        set
+    }
+}
+
+/// Defaults.
+const RESYNC: Duration = Duration::from_mins(5);
+const RAY_JOBS: u64 = 100;
+const RAY_POLL: Duration = Duration::from_secs(1);
+const RAY_CALL: Duration = Duration::from_secs(30);
+const PROCESS_JOBS: u64 = 1_000;
+const PROCESS_POLL: Duration = Duration::from_millis(500);
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Copy)]
 enum Kind {
     Ray,
@@ -102,7 +160,7 @@ fn cluster(t: &mut Table<'_, '_>) -> Option<ClusterConfig> {
         t.missing("driver", "add driver = \"ray\" or \"process\"");
     }
     let labels = labels(t);
-    let default_jobs = if matches!(kind, Some(Kind::Process)) { 1_000 } else { 100 };
+    let default_jobs = if matches!(kind, Some(Kind::Process)) { PROCESS_JOBS } else { RAY_JOBS };
     let jobs_max = t.integer_or("jobs_max", default_jobs, 1..=100_000);
     let declared = capacity(&mut t.table("capacity"), jobs_max);
     let (ceiling, elastic) = elastic(t, jobs_max).unzip();
@@ -117,7 +175,7 @@ fn cluster(t: &mut Table<'_, '_>) -> Option<ClusterConfig> {
     }
     let cost_per_hour_micro = t.quantity("cost_per_hour", micro);
     let launch = launch(t);
-    let resync = t.span_or("resync_s", Duration::from_mins(5), secs(1, 86_400));
+    let resync = t.span_or("resync_s", RESYNC, secs(1, 86_400));
     let (name, driver) = match kind {
         Some(Kind::Ray) => ("ray", ray(t).map(DriverConfig::Ray)),
         Some(Kind::Process) => ("process", process(t, declared.is_some()).map(DriverConfig::Process)),
@@ -204,8 +262,8 @@ fn ray(t: &mut Table<'_, '_>) -> Option<RayCluster> {
         address: address.clone().unwrap_or_default(),
         token,
         ca_file,
-        poll_interval: t.span_or("poll_interval_ms", Duration::from_secs(1), millis(100, 300_000)),
-        call_timeout: t.span_or("call_timeout_s", Duration::from_secs(30), secs(1, 600)),
+        poll_interval: t.span_or("poll_interval_ms", RAY_POLL, millis(100, 300_000)),
+        call_timeout: t.span_or("call_timeout_s", RAY_CALL, secs(1, 600)),
         reserve_entrypoint: t.switch_or("reserve_entrypoint", true),
     };
     address.map(|_| config)
@@ -245,7 +303,7 @@ fn process(t: &mut Table<'_, '_>, has_capacity: bool) -> Option<ProcessCluster> 
             "a process cluster must declare what it has, such as capacity = { cpu = 4, memory = \"8GiB\" }",
         );
     }
-    let stop_grace = t.span_or("stop_grace_s", Duration::from_secs(10), secs(0, 3_600));
-    let poll_interval = t.span_or("poll_interval_ms", Duration::from_millis(500), millis(10, 60_000));
+    let stop_grace = t.span_or("stop_grace_s", STOP_GRACE, secs(0, 3_600));
+    let poll_interval = t.span_or("poll_interval_ms", PROCESS_POLL, millis(10, 60_000));
     Some(ProcessCluster { dir: dir?, stop_grace, poll_interval })
 }

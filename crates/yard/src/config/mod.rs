@@ -41,7 +41,7 @@ mod tests;
 mod value;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -88,6 +88,8 @@ pub struct Config {
     pub catalog: Option<Declared>,
     /// The log.
     pub log: LogConfig,
+    /// Relative paths are below it, also those in catalogs.
+    pub folder: PathBuf,
 }
 
 impl Config {
@@ -181,6 +183,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let known =
         catalog.as_ref().map(|c| c.catalog.teams.iter().map(|team| team.id.clone()).collect::<Vec<_>>());
     let queues = intake::queues(&mut root, intake, known.as_deref());
+    let root_folder = root.sources().path("");
     root.sources().check_unknown_variables();
     root.finish();
     Some(Config {
@@ -196,5 +199,6 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
         limits,
         catalog,
         log: log?,
+        folder: root_folder,
     })
 }
