@@ -183,7 +183,12 @@ async fn submissions_are_made_once_and_rejections_have_their_own_code() {
     for named in [job.as_str(), "ads/k"] {
         assert_eq!(world.yard(&["get", named]).await, exit::OK);
         assert_eq!(world.yard(&["--json", "history", named]).await, exit::OK);
+        assert_eq!(world.yard(&["explain", named]).await, exit::OK);
+        assert_eq!(world.yard(&["--json", "explain", named]).await, exit::OK);
     }
+    assert_eq!(world.yard(&["explain", "--team", "ads"]).await, exit::OK);
+    assert_eq!(world.yard(&["explain", "--team", "nobody"]).await, exit::NOT_FOUND);
+    assert_eq!(world.yard(&["explain", "ads/other"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["get", "nobody/r"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["get", "01900000-0000-7000-8000-00000000ffff"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["get", "train"]).await, exit::USAGE);

@@ -97,7 +97,11 @@ mod tests {
         assert_eq!((&changes[1]["owner_kind"], &changes[1]["owner"]), (&json!("team"), &json!("ads")));
         let message = got["message"].as_str().unwrap();
         assert!(message.contains("team ads, cpu: asks 2, 1 free"), "{message}");
-        assert!(message.contains("with +3 cpu of quota for team ads"), "{message}");
+        let summary = got["summary"].as_str().unwrap();
+        assert!(
+            summary.starts_with(message) && summary.contains("with +3 cpu of quota for team ads"),
+            "{summary}"
+        );
         assert_eq!(explain(&world, first).await["changes"][1]["extra"][0]["amount"], 1.0);
         let team = world.get("/v1/teams/ads/explain").await.json();
         assert_eq!((&team["queued"], &team["holds"][0]["code"]), (&json!(2), &json!("team_quota")));

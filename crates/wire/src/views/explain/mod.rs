@@ -34,8 +34,10 @@ pub struct ExplanationView {
     /// A stable code. Of a job that waits: the rule that holds it (`team_quota`, `quota_reserved`, `preempting`,
     /// `no_cluster`, `pass_full`), `backoff`, `starts_now` or `team_not_configured`; of any other: its state.
     pub code: String,
-    /// The same for people, in a sentence.
+    /// The same for people.
     pub message: String,
+    /// The whole in a sentence: what holds it, and what would change that.
+    pub summary: String,
     /// Where it is, or will be placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
@@ -143,6 +145,7 @@ impl ExplanationView {
             since: time_text(job.since),
             code: life.state.name().code().to_owned(),
             message: whereabouts(job),
+            summary: whereabouts(job),
             cluster: life.state.open_attempt().map(|a| a.cluster.to_string()),
             position: None,
             changes: Vec::new(),
@@ -169,9 +172,11 @@ impl ExplanationView {
             Standing::Absent => ("team_not_configured", None),
         };
         let changes: Vec<ChangeView> = found.counterfactuals.iter().map(ChangeView::from).collect();
+        let message = sentence(&found.standing);
         let mut view = Self {
             code: code.to_owned(),
-            message: sentence(&found.standing, &changes),
+            summary: with_changes(&message, &found.standing, &changes),
+            message,
             cluster,
             position: Some(PositionView {
                 ahead: place.ahead_of_team,
@@ -193,9 +198,14 @@ impl ExplanationView {
         if let JobState::Queued { not_before: Some(at), .. } = job.lifecycle.state
             && !at.is_due(now)
         {
+            let tries = job.lifecycle.attempts;
             view.message = format!(
-                "attempt {} did not succeed; the next is not placed before {at}. If it were looked at now: {}",
-                job.lifecycle.attempts, view.message
+                "attempt {tries} did not succeed; the next is not placed before {at}. After that: {}",
+                view.message
+            );
+            view.summary = format!(
+                "attempt {tries} did not succeed; the next is not placed before {at}. After that: {}",
+                view.summary
             );
             "backoff".clone_into(&mut view.code);
         }
@@ -229,22 +239,28 @@ fn whereabouts(job: &store::JobView) -> String {
     place + stopping
 }
 
-/// What holds it, and what would change that.
-fn sentence(standing: &Standing, changes: &[ChangeView]) -> String {
+/// What holds it.
+fn sentence(standing: &Standing) -> String {
     match standing {
         Standing::Starts(cluster) => format!("the next pass places it on {cluster}"),
         Standing::Absent => "its team is not configured any more, so nothing of it is placed".to_owned(),
-        Standing::Held(hold) => {
-            let with_time = |c: &ChangeView| match &c.expected {
-                Some(at) => format!("{} (expected at {at})", c.message),
-                None => c.message.clone(),
-            };
-            let changes: Vec<String> = changes.iter().map(with_time).collect();
-            match &changes[..] {
-                [] => format!("{hold}; no single change was found that would let it start now"),
-                all => format!("{hold}; it starts {}", all.join(", or ")),
-            }
-        }
+        Standing::Held(hold) => hold.to_string(),
+    }
+}
+
+/// What holds it, and what would change that.
+fn with_changes(message: &str, standing: &Standing, changes: &[ChangeView]) -> String {
+    if !matches!(standing, Standing::Held(_)) {
+        return message.to_owned();
+    }
+    let one = |c: &ChangeView| match &c.expected {
+        Some(at) => format!("{} (expected at {at})", c.message),
+        None => c.message.clone(),
+    };
+    let all: Vec<String> = changes.iter().map(one).collect();
+    match &all[..] {
+        [] => format!("{message}; no single change was found that would let it start now"),
+        all => format!("{message}; it starts {}", all.join(", or ")),
     }
 }
 
