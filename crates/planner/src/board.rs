@@ -67,7 +67,7 @@ impl Board {
 #[derive(Clone)]
 pub struct ClusterRefusals {
     of: Option<(Arc<Board>, u32)>,
-    read: OnceLock<Vec<(ClusterId, Refusal)>>,
+    read: OnceLock<Box<[(ClusterId, Refusal)]>>,
 }
 
 impl ClusterRefusals {
@@ -86,7 +86,7 @@ impl Deref for ClusterRefusals {
 
     fn deref(&self) -> &Self::Target {
         let Some((board, group)) = &self.of else { return &[] };
-        self.read.get_or_init(|| board.refusals(*group))
+        self.read.get_or_init(|| board.refusals(*group).into())
     }
 }
 

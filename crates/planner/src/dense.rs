@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use yard_domain::job::QueueOrder;
-use yard_domain::{ClusterHealth, ClusterSelector, ClusterSwitch, Limits, QuotaTree, Request, Shape};
+use yard_domain::{ClusterSelector, Limits, QuotaTree, Request, Shape};
 
 use crate::snapshot::{ClusterView, Group, Running, TeamView};
 
@@ -136,8 +136,8 @@ pub(crate) struct Dense {
     pub(crate) shapes: Vec<ShapeInfo>,
     /// Per shape.
     pub(crate) asks: Rows<(u32, u64)>,
-    /// Per selector: a bit for each cluster that it admits and that takes jobs.
-    pub(crate) masks: Vec<Vec<u64>>,
+    /// Per selector: the clusters that it admits and that take jobs.
+    pub(crate) open: Rows<u32>,
     /// Per selector: a group that has it.
     pub(crate) selector_group: Vec<u32>,
     pub(crate) group_shape: Vec<u32>,
@@ -182,7 +182,7 @@ impl Dense {
             upwards: quota.upwards().iter().map(|i| ix(*i)).collect(),
             teams_by_root: Rows::new(),
             asks: Rows::new(),
-            masks: Vec::new(),
+            open: Rows::new(),
             selector_group: interned.selector_group,
             queue: queues(teams.len(), groups, &group_team),
             shapes: interned.shapes,
@@ -200,7 +200,7 @@ impl Dense {
             dense.asks.push(names.asks(&groups[shape.group as usize].request));
         }
         for group in &dense.selector_group {
-            dense.masks.push(mask(clusters, &groups[*group as usize].clusters));
+            dense.open.push(open(clusters, &groups[*group as usize].clusters));
         }
         dense.fill_running(teams, clusters, running, &names);
         dense.names = names.all.iter().map(|n| (*n).to_owned()).collect();
@@ -301,15 +301,15 @@ impl Dense {
         self.path(team).last().copied().unwrap_or(team)
     }
 
-    /// The clusters, by bit, that take jobs and that this shape admits.
-    pub(crate) fn mask(&self, shape: u32) -> &[u64] {
-        &self.masks[self.shapes[shape as usize].selector as usize]
+    /// The clusters that take jobs and that this shape admits.
+    pub(crate) fn open(&self, shape: u32) -> &[u32] {
+        self.open.row(self.shapes[shape as usize].selector as usize)
     }
 
     /// The clusters that pass all hard rules for this shape, the too small ones left out.
     pub(crate) fn admissible(&self, shape: u32) -> impl Iterator<Item = usize> + '_ {
         let asks = self.asks(shape);
-        bits(self.mask(shape)).filter(move |c| {
+        self.open(shape).iter().map(|c| *c as usize).filter(move |c| {
             let cap = &self.cap[c * self.width..][..self.width];
             asks.iter().all(|(r, a)| *a <= cap[*r as usize])
         })
@@ -355,15 +355,6 @@ impl Dense {
 /// the exact one, and above it by less than one while `cap` is below 2^53.
 pub(crate) fn inverse(cap: u64) -> u64 {
     (1_000u64 << 54).div_ceil(cap.max(1))
-}
-
-/// The indexes of the bits that are set.
-pub(crate) fn bits(mask: &[u64]) -> impl Iterator<Item = usize> + '_ {
-    mask.iter().enumerate().flat_map(|(word, bits)| {
-        std::iter::successors(Some(*bits), |b| Some(b & b.wrapping_sub(1)))
-            .take_while(|b| *b != 0)
-            .map(move |b| word * 64 + b.trailing_zeros() as usize)
-    })
 }
 
 fn micros(span: std::time::Duration) -> i64 {
@@ -475,21 +466,13 @@ impl Interned {
     }
 }
 
-/// A bit for each cluster that takes jobs and that the selector admits.
-fn mask(clusters: &[ClusterView], selector: &ClusterSelector) -> Vec<u64> {
-    let mut mask = vec![0; clusters.len().div_ceil(64)];
-    for (i, view) in clusters.iter().enumerate() {
+/// The clusters that take jobs and that the selector admits.
+fn open<'a>(clusters: &'a [ClusterView], selector: &'a ClusterSelector) -> impl Iterator<Item = u32> + 'a {
+    let open = clusters.iter().zip(0u32..).filter(|(view, _)| {
         let c = &view.cluster;
-        let open = c.configured
-            && c.capacity.is_some()
-            && c.switch == ClusterSwitch::Open
-            && c.health == ClusterHealth::Ready
-            && !c.breaker_open;
-        if open && selector.admits(c) {
-            mask[i / 64] |= 1 << (i % 64);
-        }
-    }
-    mask
+        c.takes_jobs() && c.capacity.is_some() && !c.breaker_open && selector.admits(c)
+    });
+    open.map(|(_, i)| i)
 }
 
 fn elastic(view: &ClusterView, names: &Names<'_>) -> Option<(Vec<u64>, u64)> {

@@ -6,6 +6,7 @@ use yard_domain::resources::Shortage;
 use yard_domain::{QuotaShortage, Timestamp};
 
 use crate::board::{Board, ClusterRefusals};
+use crate::dense::Asks;
 use crate::order::{Turn, Turns, mix};
 use crate::pools::Pools;
 use crate::preempt::{Caused, Search};
@@ -19,6 +20,16 @@ pub(crate) struct Made {
     /// The clusters as the plan leaves them.
     pub(crate) board: std::sync::Arc<Board>,
     pub(crate) holds_until: Timestamp,
+}
+
+/// A [`Hold`] as numbers.
+#[derive(Debug, Clone, Copy)]
+enum Held {
+    Quota { node: u32, resource: u32, available: u64 },
+    QuotaReserved { keep: u32 },
+    Preempting { cluster: u32, victims: u32 },
+    NoCluster,
+    PassFull,
 }
 
 pub(crate) struct Pass<'a> {
@@ -35,9 +46,9 @@ pub(crate) struct Pass<'a> {
     nowhere: Vec<bool>,
     /// Per attempt: has been asked to stop.
     leaving: Vec<bool>,
-    /// Per group: held by more than its refusals tell.
-    held: HashMap<u32, Hold>,
-    refused: Vec<(u32, Hold)>,
+    /// Per group: others stop for it, so many on that cluster.
+    held: HashMap<u32, Held>,
+    refused: Vec<(u32, Held)>,
     plan: Plan,
 }
 
@@ -115,7 +126,7 @@ impl<'a> Pass<'a> {
     fn fits_somewhere(&mut self, shape: u32) -> bool {
         let (dense, nowhere) = (&self.snapshot.dense, &mut self.nowhere[shape as usize]);
         let asks = dense.asks(shape);
-        *nowhere = *nowhere || !crate::dense::bits(dense.mask(shape)).any(|c| self.pools.fits(c, asks));
+        *nowhere = *nowhere || !dense.open(shape).iter().any(|c| self.pools.fits(*c as usize, asks));
         !*nowhere
     }
 
@@ -175,8 +186,8 @@ impl<'a> Pass<'a> {
         let ahead =
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
         ahead.keep(&mut self.keeps, head, slot);
-        let cluster = self.snapshot.clusters[way.cluster].cluster.id.clone();
-        self.held.insert(head.group, Hold::Preempting { cluster, victims: way.awaited });
+        let held = Held::Preempting { cluster: slot.cluster, victims: way.awaited };
+        self.held.insert(head.group, held);
         true
     }
 
@@ -188,22 +199,10 @@ impl<'a> Pass<'a> {
         let shape = dense.group_shape[turn.group as usize];
         let asks = dense.asks(shape);
         let ends = self.now.saturating_add(dense.shapes[shape as usize].run_timeout);
-        if let Some(hold) = self.held.get(&turn.group) {
-            return self.refuse(turn, hold.clone());
-        }
-        if let Some((node, resource)) = self.pools.quota_short(turn.team, asks) {
-            let hold = Hold::Quota(self.quota_shortage(node, resource, shape));
-            return self.refuse(turn, hold);
-        }
         let mut slack = i64::MAX;
-        let by = dense
-            .path(turn.team)
-            .iter()
-            .find_map(|n| self.keeps.blocker(dense.node_pool(*n), asks, ends, &mut slack));
-        if let Some(keep) = by {
-            let hold = Hold::QuotaReserved { team: self.team_of(keep), start_by: self.start_of(keep) };
+        if let Some(held) = self.held_by_quota(turn, asks, ends, &mut slack) {
             self.mind(slack);
-            return self.refuse(turn, hold);
+            return self.refuse(turn, held);
         }
         let best = if self.nowhere[shape as usize] {
             None
@@ -218,8 +217,28 @@ impl<'a> Pass<'a> {
             self.place(turn, cluster, ends);
         } else {
             self.nowhere[shape as usize] = true;
-            self.refuse(turn, Hold::NoCluster);
+            self.refuse(turn, Held::NoCluster);
         }
+    }
+
+    /// What holds the group before any cluster is looked at.
+    fn held_by_quota(&self, turn: Turn, asks: &Asks, ends: i64, slack: &mut i64) -> Option<Held> {
+        if !self.held.is_empty()
+            && let Some(held) = self.held.get(&turn.group)
+        {
+            return Some(*held);
+        }
+        if let Some((node, resource)) = self.pools.quota_short(turn.team, asks) {
+            let available = self.pools.free(self.snapshot.dense.node_pool(node), resource);
+            return Some(Held::Quota { node, resource, available });
+        }
+        if self.keeps.list.is_empty() {
+            return None;
+        }
+        let dense = &self.snapshot.dense;
+        let mut path = dense.path(turn.team).iter();
+        let keep = path.find_map(|n| self.keeps.blocker(dense.node_pool(*n), asks, ends, slack))?;
+        Some(Held::QuotaReserved { keep })
     }
 
     fn mind(&mut self, slack: i64) {
@@ -235,17 +254,16 @@ impl<'a> Pass<'a> {
             self.keeps.placed(pool, asks, ends);
         }
         self.scorer.placed(cluster);
-        let group = &self.snapshot.groups[turn.group as usize];
         self.plan.placements.push(Placement {
-            team: group.team.clone(),
-            shape: group.shape,
+            team: self.snapshot.teams[turn.team as usize].team.id.clone(),
+            shape: dense.shapes[dense.group_shape[turn.group as usize] as usize].shape,
             cluster: self.snapshot.clusters[cluster].cluster.id.clone(),
         });
         self.turns.placed(&self.pools, turn, asks);
     }
 
-    fn refuse(&mut self, turn: Turn, hold: Hold) {
-        self.refused.push((turn.group, hold));
+    fn refuse(&mut self, turn: Turn, held: Held) {
+        self.refused.push((turn.group, held));
         self.turns.blocked(&self.pools, turn);
     }
 
@@ -254,35 +272,38 @@ impl<'a> Pass<'a> {
         for team in 0..self.snapshot.teams.len() {
             let (held, refused) = (&self.held, &mut self.refused);
             self.turns.rest(team, &mut seen, |group| {
-                refused.push((group, held.get(&group).cloned().unwrap_or(Hold::PassFull)));
+                refused.push((group, held.get(&group).copied().unwrap_or(Held::PassFull)));
             });
         }
     }
 
-    fn quota_shortage(&self, node: u32, resource: u32, shape: u32) -> QuotaShortage {
-        let dense = &self.snapshot.dense;
-        let requested = dense.asks(shape).iter().find(|(r, _)| *r == resource).map_or(0, |(_, a)| *a);
-        QuotaShortage {
-            owner: self.snapshot.quota.nodes()[node as usize].owner.clone(),
-            short: Shortage {
-                resource: dense.names[resource as usize].clone(),
-                requested,
-                available: self.pools.free(dense.node_pool(node), resource),
-            },
+    fn hold(&self, group: u32, held: Held) -> Hold {
+        let (facts, dense) = (self.snapshot, &self.snapshot.dense);
+        match held {
+            Held::Quota { node, resource, available } => {
+                let asks = dense.asks(dense.group_shape[group as usize]);
+                let requested = asks.iter().find(|(r, _)| *r == resource).map_or(0, |(_, a)| *a);
+                let resource = dense.names[resource as usize].clone();
+                let owner = facts.quota.nodes()[node as usize].owner.clone();
+                Hold::Quota(QuotaShortage { owner, short: Shortage { resource, requested, available } })
+            }
+            Held::QuotaReserved { keep } => {
+                let keep = &self.keeps.list[keep as usize];
+                let team = facts.teams[keep.head.team as usize].team.id.clone();
+                Hold::QuotaReserved { team, start_by: Timestamp::from_micros(keep.slot.start) }
+            }
+            Held::Preempting { cluster, victims } => {
+                Hold::Preempting { cluster: facts.clusters[cluster as usize].cluster.id.clone(), victims }
+            }
+            Held::NoCluster => Hold::NoCluster,
+            Held::PassFull => Hold::PassFull,
         }
     }
 
-    fn team_of(&self, keep: u32) -> yard_domain::TeamId {
-        self.snapshot.teams[self.keeps.list[keep as usize].head.team as usize].team.id.clone()
-    }
-
-    fn start_of(&self, keep: u32) -> Timestamp {
-        Timestamp::from_micros(self.keeps.list[keep as usize].slot.start)
-    }
-
-    fn finish(self) -> Made {
-        let Self { snapshot, now, pools, keeps, refused, mut plan, .. } = self;
-        for keep in &keeps.list {
+    fn finish(mut self) -> Made {
+        let snapshot = self.snapshot;
+        let mut plan = std::mem::take(&mut self.plan);
+        for keep in &self.keeps.list {
             let group = &snapshot.groups[keep.head.group as usize];
             plan.reservations.push(Reservation {
                 team: group.team.clone(),
@@ -290,18 +311,19 @@ impl<'a> Pass<'a> {
                 order: keep.head.order,
                 cluster: snapshot.clusters[keep.slot.cluster as usize].cluster.id.clone(),
                 start_by: Timestamp::from_micros(keep.slot.start),
-                expected: Timestamp::from_micros(keep.slot.expected),
+                expected: Timestamp::from_micros(keep.slot.expected.max(self.now)),
             });
         }
-        let board = Board::new(snapshot.clone(), &pools, keeps, now);
-        plan.refusals.reserve_exact(refused.len());
-        for (g, hold) in refused {
-            let group = &snapshot.groups[g as usize];
-            let clusters = match hold {
-                Hold::NoCluster => ClusterRefusals::of(&board, g),
+        let board = Board::new(snapshot.clone(), &self.pools, self.keeps.clone(), self.now);
+        plan.refusals.reserve_exact(self.refused.len());
+        for (g, held) in &self.refused {
+            let team = snapshot.teams[snapshot.team_of(*g as usize)].team.id.clone();
+            let shape = snapshot.dense.shapes[snapshot.dense.group_shape[*g as usize] as usize].shape;
+            let clusters = match held {
+                Held::NoCluster => ClusterRefusals::of(&board, *g),
                 _ => ClusterRefusals::none(),
             };
-            plan.refusals.push(GroupRefusal { team: group.team.clone(), shape: group.shape, hold, clusters });
+            plan.refusals.push(GroupRefusal { team, shape, hold: self.hold(*g, *held), clusters });
         }
         Made { plan, board, holds_until: Timestamp::from_micros(self.holds_until) }
     }

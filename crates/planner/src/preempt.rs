@@ -9,7 +9,6 @@
 //! that it can't be a victim in turn; classes are strictly ordered.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
 use yard_domain::{Policy, Timestamp};
 
@@ -31,39 +30,72 @@ pub(crate) struct Way {
     pub(crate) start: i64,
 }
 
-/// What earlier heads of this plan caused, by pool and resource of the quota nodes.
-#[derive(Debug, Default)]
+/// Amounts per quota node and resource.
+#[derive(Debug)]
+struct Sums {
+    width: usize,
+    amounts: Vec<u64>,
+    touched: Vec<usize>,
+}
+
+impl Sums {
+    fn new(facts: &Facts) -> Self {
+        Self { width: facts.dense.width, amounts: vec![0; facts.dense.nominal.len()], touched: Vec::new() }
+    }
+
+    fn add(&mut self, path: &[u32], asks: &Asks) {
+        for node in path {
+            for (r, amount) in asks {
+                let at = *node as usize * self.width + *r as usize;
+                self.amounts[at] = self.amounts[at].saturating_add(*amount);
+                self.touched.push(at);
+            }
+        }
+    }
+
+    fn of(&self, node: u32, resource: u32) -> u64 {
+        self.amounts[node as usize * self.width + resource as usize]
+    }
+
+    fn clear(&mut self) {
+        for at in self.touched.drain(..) {
+            self.amounts[at] = 0;
+        }
+    }
+}
+
+/// What earlier heads of this plan caused.
+#[derive(Debug)]
 pub(crate) struct Caused {
-    /// What will be gone, of attempts asked to stop.
-    away: HashMap<(u32, u32), u64>,
+    /// Attempts asked to stop, before this plan or by it.
+    leaving: Vec<u32>,
+    /// What will be gone with them.
+    away: Sums,
     /// What beneficiaries will use.
-    coming: HashMap<(u32, u32), u64>,
+    coming: Sums,
 }
 
 impl Caused {
     pub(crate) fn new(facts: &Facts) -> Self {
-        let mut caused = Self::default();
-        for (i, a) in facts.dense.attempts.iter().enumerate() {
-            if a.leaving && a.team != NONE {
-                add(&mut caused.away, facts.dense.path(a.team), facts.dense.held.row(i));
-            }
+        let mut caused = Self { leaving: Vec::new(), away: Sums::new(facts), coming: Sums::new(facts) };
+        for (a, i) in facts.dense.attempts.iter().zip(0u32..).filter(|(a, _)| a.leaving) {
+            caused.leave(facts, a.team, i);
         }
         caused
     }
 
-    pub(crate) fn note(&mut self, facts: &Facts, head: Head, way: &Way) {
-        let dense = &facts.dense;
-        add(&mut self.coming, dense.path(head.team), dense.asks(head.shape));
-        for (v, _) in &way.victims {
-            add(&mut self.away, dense.path(dense.attempts[*v as usize].team), dense.held.row(*v as usize));
+    fn leave(&mut self, facts: &Facts, team: u32, attempt: u32) {
+        self.leaving.push(attempt);
+        if team != NONE {
+            self.away.add(facts.dense.path(team), facts.dense.held.row(attempt as usize));
         }
     }
-}
 
-fn add(sums: &mut HashMap<(u32, u32), u64>, path: &[u32], asks: &Asks) {
-    for node in path {
-        for (r, amount) in asks {
-            *sums.entry((*node, *r)).or_default() += amount;
+    pub(crate) fn note(&mut self, facts: &Facts, head: Head, way: &Way) {
+        let dense = &facts.dense;
+        self.coming.add(dense.path(head.team), dense.asks(head.shape));
+        for (v, _) in &way.victims {
+            self.leave(facts, dense.attempts[*v as usize].team, *v);
         }
     }
 }
@@ -106,7 +138,8 @@ impl Search<'_> {
     /// been asked to stop has stopped, it waits for that. Also whether the answer is the same at any later time.
     pub(crate) fn way(&self) -> (Option<Way>, bool) {
         let clusters: Vec<usize> = self.facts.dense.admissible(self.head.shape).collect();
-        let waits = clusters.iter().filter_map(|c| self.wait(*c, &[]));
+        let waits = clusters.iter().filter(|_| !self.caused.leaving.is_empty());
+        let waits = waits.filter_map(|c| self.wait(*c, &[]));
         if let Some(way) = waits.min_by_key(|way| (way.start, way.awaited, way.cluster)) {
             return (Some(way), false);
         }
@@ -126,8 +159,18 @@ impl Search<'_> {
                 .map(|(c, i)| (self.facts.dense.attempts[c.attempt as usize].cluster, i)),
             NONE,
         );
+        let mut quota = self.lacks_of_quota();
+        if !quota.iter().all(Lack::enough) {
+            for c in candidates {
+                self.give(&mut quota, c.attempt);
+            }
+            if !enough(&quota) {
+                return None;
+            }
+        }
+        let mut away = Sums::new(self.facts);
         let sets = clusters.iter().filter_map(|c| {
-            let set = self.cheapest(*c, candidates, by_cluster.row(*c))?;
+            let set = self.cheapest(*c, candidates, by_cluster.row(*c), &mut away)?;
             Some((cost(&set), *c, set))
         });
         let (_, cluster, set) = sets.min_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)))?;
@@ -165,15 +208,26 @@ impl Search<'_> {
         lacks
     }
 
-    /// Attempts that have been asked to stop, on the cluster or of the tree, by job.
-    fn stopping(&self, cluster: usize) -> Vec<u32> {
-        let holders = self.facts.dense.holders();
-        let root = self.facts.dense.root_of(self.head.team) as usize;
-        let all = holders.cluster.row(cluster).iter().chain(holders.tree.row(root));
-        let mut stopping: Vec<u32> = all.copied().filter(|i| self.ahead.leaving[*i as usize]).collect();
-        stopping.sort_unstable();
-        stopping.dedup();
-        stopping
+    /// What the head lacks of quota, once what has been asked to stop is gone.
+    fn lacks_of_quota(&self) -> Vec<Lack> {
+        let (dense, asks) = (&self.facts.dense, self.asks());
+        let lack = |n: &u32| {
+            let pool = dense.node_pool(*n);
+            let gone = |r| i128::from(self.caused.away.of(*n, r));
+            let short = asks.iter().map(|(r, a)| (*r, self.ahead.pools.missing(pool, *r, *a) - gone(*r)));
+            Lack { pool, from: None, short: short.collect() }
+        };
+        dense.path(self.head.team).iter().map(lack).collect()
+    }
+
+    /// Attempts that have been asked to stop, on the cluster or of the tree.
+    fn stopping(&self, cluster: usize) -> impl Iterator<Item = u32> + '_ {
+        let dense = &self.facts.dense;
+        let root = dense.root_of(self.head.team);
+        self.caused.leaving.iter().copied().filter(move |i| {
+            let a = &dense.attempts[*i as usize];
+            a.cluster as usize == cluster || (a.team != NONE && dense.root_of(a.team) == root)
+        })
     }
 
     /// Takes away from what is lacking what an attempt holds.
@@ -246,27 +300,34 @@ impl Search<'_> {
         }
     }
 
-    /// The cheapest minimal set on a cluster; `there` are the candidates that run on it.
-    fn cheapest(&self, cluster: usize, candidates: &[Candidate], there: &[u32]) -> Option<Vec<Candidate>> {
+    /// The cheapest minimal set on a cluster; `there` are the candidates that run on it, `away` is for sums.
+    fn cheapest(
+        &self,
+        cluster: usize,
+        candidates: &[Candidate],
+        there: &[u32],
+        away: &mut Sums,
+    ) -> Option<Vec<Candidate>> {
+        let dense = &self.facts.dense;
         let mut lacks = self.lacks(cluster, true);
+        let quota_short = lacks.iter().any(|l| l.pool >= dense.clusters && !l.enough());
+        let some = there.iter().map(|i| &candidates[*i as usize]);
+        if !quota_short && !self.could_do(&lacks, some.clone()) {
+            return None;
+        }
         let mut set: Vec<Candidate> = Vec::new();
-        let mut away: HashMap<(u32, u32), u64> = HashMap::new();
-        let quota_short = lacks.iter().any(|l| l.pool >= self.facts.dense.clusters && !l.enough());
-        let mut consider = |c: &Candidate, lacks: &mut Vec<Lack>| {
-            if self.helps(lacks, c.attempt) && self.entitled(lacks, c, &away) {
-                let dense = &self.facts.dense;
+        away.clear();
+        let mut consider = |c: &Candidate| {
+            if self.helps(&lacks, c.attempt) && self.entitled(&lacks, c, away) {
                 let attempt = &dense.attempts[c.attempt as usize];
-                add(&mut away, dense.path(attempt.team), dense.held.row(c.attempt as usize));
-                self.give(lacks, c.attempt);
+                away.add(dense.path(attempt.team), dense.held.row(c.attempt as usize));
+                self.give(&mut lacks, c.attempt);
                 set.push(*c);
             }
-            enough(lacks)
+            enough(&lacks)
         };
-        let done = if quota_short {
-            candidates.iter().any(|c| consider(c, &mut lacks))
-        } else {
-            there.iter().any(|i| consider(&candidates[*i as usize], &mut lacks))
-        };
+        let done =
+            if quota_short { candidates.iter().any(consider) } else { some.clone().any(&mut consider) };
         if !done {
             return None;
         }
@@ -274,8 +335,17 @@ impl Search<'_> {
         (set.len() <= self.victims_max).then_some(set)
     }
 
+    /// Whether all of them together would be enough, entitled to or not: most searches in vain end here.
+    fn could_do<'c>(&self, lacks: &[Lack], candidates: impl Iterator<Item = &'c Candidate>) -> bool {
+        let mut lacks = lacks.to_vec();
+        for c in candidates {
+            self.give(&mut lacks, c.attempt);
+        }
+        enough(&lacks)
+    }
+
     /// Whether a borrower still borrows something that is lacking, with all that is gone by then.
-    fn entitled(&self, lacks: &[Lack], candidate: &Candidate, away: &HashMap<(u32, u32), u64>) -> bool {
+    fn entitled(&self, lacks: &[Lack], candidate: &Candidate, away: &Sums) -> bool {
         if candidate.cause == PreemptionCause::HigherClass {
             return true;
         }
@@ -283,18 +353,18 @@ impl Search<'_> {
         let team = self.facts.dense.attempts[candidate.attempt as usize].team;
         self.facts.dense.path(team)[..candidate.below]
             .iter()
-            .all(|n| self.dense_asks().iter().any(|(r, _)| short(*r) && self.over_nominal(*n, *r, away)))
+            .all(|n| self.asks().iter().any(|(r, _)| short(*r) && self.over_nominal(*n, *r, away)))
     }
 
-    fn dense_asks(&self) -> &Asks {
+    fn asks(&self) -> &Asks {
         self.facts.dense.asks(self.head.shape)
     }
 
-    fn over_nominal(&self, node: u32, resource: u32, away: &HashMap<(u32, u32), u64>) -> bool {
-        let gone = |sums: &HashMap<(u32, u32), u64>| sums.get(&(node, resource)).copied().unwrap_or(0);
+    fn over_nominal(&self, node: u32, resource: u32, away: &Sums) -> bool {
         let nominal = self.facts.dense.nominal[node as usize * self.facts.dense.width + resource as usize];
         let used = self.ahead.pools.of_node(node)[resource as usize];
-        used.saturating_sub(gone(&self.caused.away)).saturating_sub(gone(away)) > nominal
+        let gone = self.caused.away.of(node, resource).saturating_add(away.of(node, resource));
+        used.saturating_sub(gone) > nominal
     }
 
     /// Everything that may be stopped, the cheapest first.
@@ -318,16 +388,16 @@ impl Search<'_> {
     fn borrowers(&self, found: &mut Vec<Candidate>) {
         let dense = &self.facts.dense;
         let own = dense.path(self.head.team);
+        let none = Sums::new(self.facts);
         for &team in dense.teams_by_root.row(dense.root_of(self.head.team) as usize) {
             let theirs = dense.path(team);
             let Some(below) = theirs.iter().position(|n| own.contains(n)).filter(|b| *b > 0) else {
                 continue;
             };
             let ours = own.iter().position(|n| *n == theirs[below]).unwrap_or(0);
-            let none = HashMap::new();
             let borrows = theirs[..below]
                 .iter()
-                .all(|n| self.dense_asks().iter().any(|(r, _)| self.over_nominal(*n, *r, &none)));
+                .all(|n| self.asks().iter().any(|(r, _)| self.over_nominal(*n, *r, &none)));
             if borrows && own[..ours].iter().all(|n| self.within_nominal(*n)) {
                 self.of_team(team, below, PreemptionCause::Reclaim, found);
             }
@@ -337,8 +407,8 @@ impl Search<'_> {
     /// Whether a node stays within what it is guaranteed with the head, and with earlier beneficiaries of this plan.
     fn within_nominal(&self, node: u32) -> bool {
         let (dense, used) = (&self.facts.dense, self.ahead.pools.of_node(node));
-        self.dense_asks().iter().all(|(r, a)| {
-            let coming = self.caused.coming.get(&(node, *r)).copied().unwrap_or(0);
+        self.asks().iter().all(|(r, a)| {
+            let coming = self.caused.coming.of(node, *r);
             let with = used[*r as usize].saturating_add(*a).saturating_add(coming);
             with <= dense.nominal[node as usize * dense.width + *r as usize]
         })

@@ -29,6 +29,7 @@ pub(crate) struct Head {
 pub(crate) struct Slot {
     pub(crate) cluster: u32,
     pub(crate) start: i64,
+    /// From history; before now if what is waited for is late.
     pub(crate) expected: i64,
 }
 
@@ -81,6 +82,7 @@ impl Keeps {
 
     /// The room kept that a job in this pool would take, if it ends by `ends` at the latest. `slack` is lowered to the
     /// least time by which what is allowed now is early enough.
+    #[inline]
     pub(crate) fn blocker(&self, pool: usize, asks: &Asks, ends: i64, slack: &mut i64) -> Option<u32> {
         for spare in &self.spares[pool] {
             let start = self.list[spare.keep as usize].slot.start;
@@ -226,7 +228,7 @@ impl Ahead<'_> {
             (expected, score(*c), *c)
         });
         let (expected, _, cluster) = best.min()?;
-        Some(Slot { cluster: crate::dense::ix(cluster), start, expected: expected.max(self.now) })
+        Some(Slot { cluster: crate::dense::ix(cluster), start, expected })
     }
 
     /// Until when the latest ends around these pools, seen from now, stay what they are.

@@ -37,6 +37,8 @@ pub(crate) struct Scorer<'a> {
     /// Per cluster, in millionths; empty if none costs anything.
     cost: Vec<u64>,
     in_flight: Vec<u32>,
+    /// Per cluster: the part of its queue in the score, not weighed.
+    waiting: Vec<u64>,
     /// Candidates of the present decision: cluster, and its score so far.
     found: Vec<(u32, u64)>,
     tied: Vec<u32>,
@@ -51,11 +53,12 @@ impl<'a> Scorer<'a> {
             facts,
             scores,
             seed,
-            row_of_selector: vec![None; facts.dense.masks.len()],
+            row_of_selector: vec![None; facts.dense.selector_group.len()],
             row_of_preference: HashMap::new(),
             fixed: Vec::new(),
             cost: if costs { cost } else { Vec::new() },
             in_flight: facts.dense.in_flight.clone(),
+            waiting: facts.dense.in_flight.iter().map(|n| of_ten(*n)).collect(),
             found: Vec::new(),
             tied: Vec::new(),
         }
@@ -74,19 +77,24 @@ impl<'a> Scorer<'a> {
         let row = self.fixed_row(shape);
         self.found.clear();
         let mut dearest = 0;
-        for c in crate::dense::bits(dense.mask(shape)) {
+        let (fit_weight, queue_weight) =
+            (u64::from(self.scores.fit_weight), u64::from(self.scores.queue_weight));
+        let fixed = &self.fixed[row];
+        for &cluster in dense.open(shape) {
+            let c = cluster as usize;
             let Some(fullness) = fullness(pools, c, asks) else { continue };
             if !admits(c) {
                 continue;
             }
-            dearest = self.cost.get(c).copied().unwrap_or(0).max(dearest);
+            if !self.cost.is_empty() {
+                dearest = self.cost[c].max(dearest);
+            }
             let fit = match self.scores.fit {
                 Fit::Spread => fullness.min(WORST),
                 Fit::Pack => WORST.saturating_sub(fullness),
             };
-            let changing = u64::from(self.scores.fit_weight) * fit
-                + u64::from(self.scores.queue_weight) * self.queue(pools, c, asks);
-            self.found.push((crate::dense::ix(c), changing + self.fixed[row][c]));
+            let changing = fit_weight * fit + queue_weight * self.queue(pools, c, asks);
+            self.found.push((cluster, changing + fixed[c]));
         }
         self.choose(pools, asks, job, dearest)
     }
@@ -100,6 +108,7 @@ impl<'a> Scorer<'a> {
 
     pub(crate) fn placed(&mut self, cluster: usize) {
         self.in_flight[cluster] += 1;
+        self.waiting[cluster] = of_ten(self.in_flight[cluster]);
     }
 
     fn choose(&mut self, pools: &Pools<'_>, asks: &Asks, job: u64, dearest: u64) -> Option<usize> {
@@ -127,14 +136,16 @@ impl<'a> Scorer<'a> {
     }
 
     fn queue(&self, pools: &Pools<'_>, cluster: usize, asks: &Asks) -> u64 {
-        let waiting = u64::from(self.in_flight[cluster].min(10)) * (WORST / 10);
-        let dense = pools.dense;
-        let growth = dense.elastic[cluster].as_ref().map_or(0, |(present, delay)| {
-            let used = &pools.used[cluster * dense.width..][..dense.width];
-            let grows = asks.iter().any(|(r, a)| used[*r as usize].saturating_add(*a) > present[*r as usize]);
-            if grows { per_mille((*delay).min(600), 600) } else { 0 }
-        });
-        (waiting + growth).min(WORST)
+        match &pools.dense.elastic[cluster] {
+            None => self.waiting[cluster],
+            Some((present, delay)) => {
+                let used = &pools.used[cluster * pools.dense.width..];
+                let grows =
+                    asks.iter().any(|(r, a)| used[*r as usize].saturating_add(*a) > present[*r as usize]);
+                let growth = if grows { per_mille((*delay).min(600), 600) } else { 0 };
+                (self.waiting[cluster] + growth).min(WORST)
+            }
+        }
     }
 
     /// The row in `fixed` for a shape's preferences.
@@ -158,10 +169,15 @@ fn fixed(facts: &Facts, scores: &Scores, prefer: &BTreeMap<String, String>) -> V
     let of = |view: &crate::ClusterView| {
         let missing = prefer.iter().filter(|(k, v)| view.cluster.labels.get(*k) != Some(*v)).count();
         let locality = (missing as u64 * WORST).checked_div(prefer.len() as u64).unwrap_or(0);
-        let failures = u64::from(view.cluster.recent_failures.min(10)) * (WORST / 10);
+        let failures = of_ten(view.cluster.recent_failures);
         u64::from(scores.locality_weight) * locality + u64::from(scores.failures_weight) * failures
     };
     facts.clusters.iter().map(of).collect()
+}
+
+/// Of ten, in thousandths; more is no worse.
+fn of_ten(count: u32) -> u64 {
+    u64::from(count.min(10)) * (WORST / 10)
 }
 
 /// A share in thousandths.

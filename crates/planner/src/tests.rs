@@ -258,3 +258,8 @@ fn packing_fills_one_cluster_first() {
         Err(Refusal::Full(_))
     ));
 }
+
+mod order;
+mod preempt;
+mod reserve;
+mod world;

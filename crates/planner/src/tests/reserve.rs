@@ -1,0 +1,169 @@
+//! Reservations and backfilling.
+
+use super::world::{Later, any_world, in_minutes, lasting, open};
+use super::*;
+
+fn one_cluster(cpu: u64) -> Parts {
+    let teams = vec![team("busy", 1, None), team("wide", 1, None)];
+    Parts { teams, clusters: vec![cluster("east", cpu, 0, 100)], ..Parts::default() }
+}
+
+#[test]
+fn a_wide_head_is_kept_room_and_others_go_past_it_only_without_delaying_it() {
+    let mut parts = one_cluster(8);
+    open(&mut parts, 0, 0, &request(3, 0), 0, 30);
+    open(&mut parts, 0, 0, &request(2, 0), 0, 60);
+    parts.groups = vec![
+        group("wide", request(7, 0), 0, 0..1),
+        lasting(group("busy", request(1, 0), 0, 10..11), 60),
+        lasting(group("busy", request(1, 0), 0, 11..14), 61),
+    ];
+    let plan = plan(&Snapshot::new(parts), &policy(), NOW, 1);
+    let [kept] = plan.reservations.as_slice() else { panic!("{plan:?}") };
+    assert_eq!((kept.team.as_str(), kept.start_by, kept.expected), ("wide", in_minutes(60), in_minutes(30)));
+    assert_eq!(plan.placements.len(), 2, "one ends in time, one fits beside it; then the room is used up");
+    let busy = plan.refusals.iter().find(|r| r.team.as_str() == "busy").unwrap();
+    assert_eq!(busy.clusters[0].1.code(), "reserved");
+    let wide = plan.refusals.iter().find(|r| r.team.as_str() == "wide").unwrap();
+    assert_eq!(wide.clusters[0].1.code(), "full");
+}
+
+#[test]
+fn quota_is_kept_too() {
+    let mut parts = one_cluster(100);
+    for view in &mut parts.teams {
+        view.team.cohort = Some("both".parse().unwrap());
+        view.team.quota.cpu_milli = Some(4_000);
+    }
+    parts.cohorts = vec![world::cohort("both", None)];
+    open(&mut parts, 0, 0, &request(6, 0), 0, 20);
+    parts.groups = vec![
+        group("wide", request(4, 0), 0, 0..1),
+        lasting(group("busy", request(1, 0), 0, 5..6), 20),
+        lasting(group("busy", request(5, 0), 0, 6..7), 21),
+        lasting(group("busy", request(1, 0), 0, 7..8), 21),
+    ];
+    let plan = plan(&Snapshot::new(parts), &policy(), NOW, 1);
+    assert_eq!(plan.reservations[0].start_by, in_minutes(20));
+    assert_eq!(plan.placements.len(), 2, "8 in all: 4 for the head, so 4 beside it then");
+    assert_eq!(plan.refusals.iter().filter(|r| r.hold.code() == "team_quota").count(), 2);
+}
+
+#[test]
+fn a_head_whose_room_nobody_accounts_for_is_kept_none() {
+    let mut parts = one_cluster(8);
+    parts.clusters[0].used = request(8, 0);
+    parts.groups = vec![group("wide", request(6, 0), 0, 0..1)];
+    assert!(plan(&Snapshot::new(parts), &policy(), NOW, 1).reservations.is_empty());
+}
+
+#[test]
+fn the_memo_gives_what_a_new_plan_would() {
+    let mut parts = one_cluster(8);
+    open(&mut parts, 0, 0, &request(3, 0), 0, 30);
+    open(&mut parts, 0, 0, &request(4, 0), 0, 60);
+    parts.groups =
+        vec![group("wide", request(6, 0), 0, 0..1), lasting(group("busy", request(1, 0), 0, 10..11), 20)];
+    let snapshot = Snapshot::new(parts);
+    let mut planner = crate::Planner::default();
+    let first = planner.plan(&snapshot, &policy(), NOW, 1);
+    assert_eq!(first.placements.len(), 1);
+    for minute in 0..90 {
+        let now = in_minutes(minute);
+        assert_eq!(
+            *planner.plan(&snapshot, &policy(), now, 1),
+            plan(&snapshot, &policy(), now, 1),
+            "{minute}"
+        );
+    }
+    let again = planner.plan(&snapshot, &policy(), NOW, 1);
+    assert!(std::sync::Arc::ptr_eq(&again, &planner.plan(&snapshot.clone(), &policy(), NOW, 1)));
+    assert!(
+        !std::sync::Arc::ptr_eq(&again, &planner.plan(&snapshot, &policy(), NOW, 2)),
+        "it places something"
+    );
+    let fewer = Policy { placements_max: 0, ..policy() };
+    assert!(planner.plan(&snapshot, &fewer, NOW, 2).placements.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// Nothing placed delays what is kept room: at its start, everything that may still run leaves it its room.
+    #[test]
+    fn reservations_are_never_delayed(parts in any_world(), seed: u64) {
+        let snapshot = Snapshot::new(parts);
+        let plan = plan(&snapshot, &policy(), NOW, seed);
+        for r in &plan.reservations {
+            prop_assert!(r.start_by >= NOW && r.expected <= r.start_by && r.expected >= NOW);
+            let later = Later::at(&snapshot, &plan, r.start_by, &[]);
+            prop_assert!(later.holds(&snapshot, r), "{:?} in {:?}", r, plan);
+        }
+    }
+
+    /// Work-conserving up to reservations: what is left over fits nowhere, or would delay what is kept room.
+    #[test]
+    fn nothing_more_could_be_placed(parts in any_world(), seed: u64) {
+        let snapshot = Snapshot::new(parts);
+        let plan = plan(&snapshot, &policy(), NOW, seed);
+        let now = Later::at(&snapshot, &Plan { reservations: Vec::new(), ..plan.clone() }, NOW, &[]);
+        for refusal in &plan.refusals {
+            let g = snapshot.groups.iter().position(|g| g.team == refusal.team && g.shape == refusal.shape).unwrap();
+            let group = &snapshot.groups[g];
+            let node = snapshot.team_of(g);
+            // Attempts whose time is over still hold their room.
+            let mut nodes = now.nodes.clone();
+            let mut clusters = now.clusters.clone();
+            for run in snapshot.running.iter().filter(|r| r.ends_by <= NOW) {
+                let team = snapshot.quota.node_of(&run.team).unwrap();
+                snapshot.quota.charge(&mut nodes, team, &run.request);
+                let c = snapshot.clusters.iter().position(|c| c.cluster.id == run.cluster).unwrap();
+                clusters[c].add(&run.request);
+            }
+            let quota = snapshot.quota.allows(&nodes, node, &group.request).is_ok();
+            prop_assert!(!quota || !matches!(refusal.hold, Hold::Quota(_)));
+            for (c, view) in snapshot.clusters.iter().enumerate() {
+                let room = filter::check(&view.cluster, &clusters[c], &group.request, &group.clusters).is_ok();
+                if quota && room {
+                    let delays = plan.reservations.iter().any(|r| {
+                        !Later::at(&snapshot, &plan, r.start_by, &[(g, c)]).holds(&snapshot, r)
+                    });
+                    prop_assert!(delays, "{:?} on {} in {:?}", group, c, plan);
+                }
+            }
+            if let Hold::NoCluster = refusal.hold {
+                prop_assert_eq!(refusal.clusters.len(), snapshot.clusters.len());
+            }
+        }
+    }
+
+    /// At whatever time it is asked, the memo gives what a new plan would.
+    #[test]
+    fn the_memo_is_faithful(parts in any_world(), seed: u64, classes: bool, steps in prop::collection::vec(0u64..20, 1..8)) {
+        let policy = if classes { preempt::policy_with_classes() } else { policy() };
+        let snapshot = Snapshot::new(parts.clone());
+        let mut planner = crate::Planner::default();
+        let mut minute = 0;
+        for step in steps {
+            minute += step;
+            let now = in_minutes(minute);
+            let same = Snapshot::new(parts.clone());
+            let (memo, made) = (planner.plan(&same, &policy, now, seed), plan(&snapshot, &policy, now, seed));
+            prop_assert_eq!(&*memo, &made);
+        }
+    }
+
+    /// The same arguments give the same plan, in whatever order the parts are listed.
+    #[test]
+    fn worlds_are_independent_of_listing(parts in any_world(), seed: u64, classes: bool) {
+        let policy = if classes { preempt::policy_with_classes() } else { policy() };
+        let mut turned = parts.clone();
+        turned.teams.reverse();
+        turned.cohorts.reverse();
+        turned.clusters.reverse();
+        turned.groups.reverse();
+        turned.running.reverse();
+        let (a, b) = (Snapshot::new(parts), Snapshot::new(turned));
+        prop_assert_eq!(plan(&a, &policy, NOW, seed), plan(&b, &policy, NOW, seed));
+    }
+}
