@@ -6,18 +6,10 @@ use std::time::Duration;
 use yard_domain::job::QueueOrder;
 use yard_domain::{Shape, TeamId, Timestamp};
 use yard_planner::{Plan, Reservation};
+use yard_ports::store::ForecastError;
 
 /// Most forecasts remembered at once.
 const OPEN_MAX: usize = 10_000;
-
-/// An expected start beside the real one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// How far ahead it was made.
-    pub horizon: Duration,
-    /// How much later than expected it was, in microseconds; negative is earlier.
-    pub late_us: i64,
-}
 
 /// Forecasts whose jobs have not started yet.
 #[derive(Debug, Default)]
@@ -35,7 +27,7 @@ struct Forecast {
 impl Forecasts {
     /// Takes in a plan made at `now`. What it places of a forecast is an outcome; heads that hold a reservation for the
     /// first time are forecasts to come; others are forgotten (stopped, or in another scheduler's hands).
-    pub fn follow(&mut self, plan: &Plan, now: Timestamp) -> Vec<Outcome> {
+    pub fn follow(&mut self, plan: &Plan, now: Timestamp) -> Vec<ForecastError> {
         let mut outcomes = Vec::new();
         for placement in &plan.placements {
             if let Some(forecast) = self.open.remove(&(placement.team.clone(), placement.shape)) {
@@ -58,9 +50,9 @@ impl Forecast {
         Self { order: reservation.order, made_at: now, expected: reservation.expected }
     }
 
-    fn outcome(&self, now: Timestamp) -> Outcome {
+    fn outcome(&self, now: Timestamp) -> ForecastError {
         let ahead = self.expected.as_micros().saturating_sub(self.made_at.as_micros());
-        Outcome {
+        ForecastError {
             horizon: Duration::from_micros(u64::try_from(ahead).unwrap_or(0)),
             late_us: now.as_micros().saturating_sub(self.expected.as_micros()),
         }
@@ -90,7 +82,7 @@ mod tests {
         let placement =
             Placement { team: "ads".parse().unwrap(), shape: Shape(1), cluster: "east".parse().unwrap() };
         let placed = Plan { placements: vec![placement], ..Plan::default() };
-        let wanted = Outcome { horizon: Duration::from_secs(100), late_us: 50_000_000 };
+        let wanted = ForecastError { horizon: Duration::from_secs(100), late_us: 50_000_000 };
         assert_eq!(forecasts.follow(&placed, at(150)), [wanted]);
         assert_eq!(forecasts.follow(&placed, at(151)), []);
     }

@@ -167,7 +167,10 @@ impl Scheduler {
             return Err(error);
         }
         report.preempted = self.make_room(&plan.preemptions).await?;
-        self.forecasts.follow(&plan, now);
+        let errors = self.forecasts.follow(&plan, now);
+        if !errors.is_empty() {
+            self.store.add_forecast_errors(&held.lease(), &errors).await?;
+        }
         metrics::counter!("yard_placements_total").increment(u64::from(report.placed));
         metrics::counter!("yard_placements_dropped_total").increment(u64::from(report.dropped));
         metrics::counter!("yard_preemptions_total").increment(u64::from(report.preempted));
@@ -175,23 +178,30 @@ impl Scheduler {
     }
 
     /// Loads and plans; `None` if nothing waits. Open attempts are read beforehand if the last plan left something
-    /// waiting for room, else only once this one turns out to.
+    /// waiting for room, else only once this one turns out to; and anew before anybody is asked to make room.
     async fn decide(&mut self) -> Result<Option<Decision>, StoreError> {
         let fresh = self.crowded && self.look_at_holdings(false).await?;
+        let Some(decision) = self.load_and_plan().await? else { return Ok(None) };
+        let plan = &decision.plan;
+        let again = if self.crowded { !plan.preemptions.is_empty() && !fresh } else { waits_for_room(plan) };
+        if !again {
+            return Ok(Some(decision));
+        }
+        self.crowded = true;
+        self.look_at_holdings(true).await?;
+        self.load_and_plan().await
+    }
+
+    /// The open attempts must have been read *before* what is loaded here. One that ends in between is then still listed
+    /// while its room is free already, so that too few are asked to make room, and the next pass asks the others. The
+    /// other way round it would hold room without being listed, and one too many would be stopped.
+    async fn load_and_plan(&mut self) -> Result<Option<Decision>, StoreError> {
         let input = self.store.load_placement_input(self.settings.view).await?;
         if input.heads.is_empty() {
             return Ok(None);
         }
         let now = input.now;
         let policy = Policy { placements_max: self.settings.placements_max, ..input.policy.clone() };
-        let snapshot = view::snapshot(input.clone(), self.known_holdings(), &self.history);
-        let plan = self.plan(&snapshot, &policy, now);
-        let again = if self.crowded { !plan.preemptions.is_empty() && !fresh } else { waits_for_room(&plan) };
-        if !again {
-            return Ok(Some(Decision { plan, now }));
-        }
-        self.crowded = true;
-        self.look_at_holdings(true).await?;
         let snapshot = view::snapshot(input, self.known_holdings(), &self.history);
         let plan = self.plan(&snapshot, &policy, now);
         Ok(Some(Decision { plan, now }))

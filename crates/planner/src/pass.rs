@@ -6,7 +6,7 @@ use yard_domain::resources::Shortage;
 use yard_domain::{QuotaShortage, Timestamp};
 
 use crate::board::{Board, ClusterRefusals};
-use crate::dense::Asks;
+use crate::dense::{Asks, NONE};
 use crate::order::{Turn, Turns, mix};
 use crate::pools::Pools;
 use crate::preempt::{Caused, Search};
@@ -169,7 +169,7 @@ impl<'a> Pass<'a> {
         let Some(way) = way else { return false };
         caused.note(self.snapshot, head, &way);
         for (v, cause) in &way.victims {
-            self.leaving[*v as usize] = true;
+            self.stop(*v);
             let run = &self.snapshot.running[*v as usize];
             let group = &self.snapshot.groups[head.group as usize];
             self.plan.preemptions.push(Preemption {
@@ -189,6 +189,20 @@ impl<'a> Pass<'a> {
         let held = Held::Preempting { cluster: slot.cluster, victims: way.awaited };
         self.held.insert(head.group, held);
         true
+    }
+
+    /// Counts an attempt as asked to stop, so that it ends sooner.
+    fn stop(&mut self, attempt: u32) {
+        let ended = self.ahead().latest(attempt);
+        self.leaving[attempt as usize] = true;
+        let ends = self.ahead().latest(attempt);
+        let dense = &self.snapshot.dense;
+        let a = &dense.attempts[attempt as usize];
+        let nodes = if a.team == NONE { &[] } else { dense.path(a.team) };
+        let cluster = (a.cluster != NONE).then_some(a.cluster as usize);
+        for pool in nodes.iter().map(|n| dense.node_pool(*n)).chain(cluster) {
+            self.keeps.freed(pool, dense.held.row(attempt as usize), ends, ended);
+        }
     }
 
     /// Places the first job of the group whose turn it is, or refuses the whole group for this pass: all its

@@ -55,6 +55,13 @@ impl Spare {
         asks.iter().any(|(r, a)| self.left.iter().any(|(of, left)| of == r && a > left))
     }
 
+    fn give(&mut self, asks: &Asks) {
+        for (of, left) in &mut self.left {
+            let asked = asks.iter().find(|(r, _)| r == of).map_or(0, |(_, a)| *a);
+            *left = left.saturating_add(asked);
+        }
+    }
+
     fn take(&mut self, asks: &Asks) {
         for (of, left) in &mut self.left {
             let asked = asks.iter().find(|(r, _)| r == of).map_or(0, |(_, a)| *a);
@@ -100,6 +107,16 @@ impl Keeps {
         for spare in &mut self.spares[pool] {
             if ends > self.list[spare.keep as usize].slot.start {
                 spare.take(asks);
+            }
+        }
+    }
+
+    /// An attempt that uses this pool now ends at `ends` instead of at `ended`, because it is asked to stop: what it
+    /// held is left beside what starts in between.
+    pub(crate) fn freed(&mut self, pool: usize, held: &Asks, ends: i64, ended: i64) {
+        for spare in &mut self.spares[pool] {
+            if (ends..ended).contains(&self.list[spare.keep as usize].slot.start) {
+                spare.give(held);
             }
         }
     }
