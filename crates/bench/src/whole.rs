@@ -49,6 +49,7 @@ impl Whole {
             limits: Limits::default(),
             defaults: Defaults::default(),
             scheduler: SchedulerSettings::default(),
+            explain: yard_engine::settings::ExplainSettings::default(),
             dispatcher: DispatcherSettings::default(),
             server: yard_server::ServerConfig::default(),
             drain: Duration::from_secs(10),

@@ -37,6 +37,15 @@ pub enum Command {
         /// Which one: its id, or TEAM/KEY.
         job: String,
     },
+    /// Show why a job waits, what would change that, and when it will probably start.
+    Explain {
+        /// Which one: its id, or TEAM/KEY.
+        #[arg(required_unless_present = "team", conflicts_with = "team")]
+        job: Option<String>,
+        /// What holds this team's jobs instead.
+        #[arg(long)]
+        team: Option<String>,
+    },
     /// Show everything that happened to a job.
     History {
         /// Which one: its id, or TEAM/KEY.

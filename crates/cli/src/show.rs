@@ -1,6 +1,9 @@
 //! Tables and texts for people.
 
+mod explain;
+
 use std::fmt::Write;
+use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
@@ -10,6 +13,8 @@ use yard_wire::views::{
     Amounts, AuditView, CatalogAnswer, CatalogVersionList, ClusterList, ClusterView, JobList, JobView,
     LineView, Quota, ReceiptView, StopAnswerView, TeamList, parse_time,
 };
+
+pub use explain::{explanation, team_explanation};
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -22,10 +27,15 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// `3s`, `5m`, `2h`, `4d`.
+/// How long ago that was.
 fn age(from: &str, now: Option<Timestamp>) -> String {
     let (Some(from), Some(now)) = (parse_time(from), now) else { return "?".to_owned() };
-    let s = now.since(from).as_secs();
+    span(now.since(from))
+}
+
+/// `3s`, `5m`, `2h`, `4d`.
+fn span(span: Duration) -> String {
+    let s = span.as_secs();
     match s {
         0..120 => format!("{s}s"),
         120..7_200 => format!("{}m", s / 60),
@@ -88,6 +98,10 @@ pub fn job(view: &JobView) -> String {
     );
     if let Some(waiting) = &view.waiting {
         line("waiting", &format!("{} ({})", waiting.message, waiting.code));
+        if let Some(at) = &waiting.expected_start {
+            line("", &format!("the first job of its shape is expected to start at {at}"));
+        }
+        line("", &format!("what would change it: yard explain {}", j.id));
         for (cluster, why) in &waiting.clusters {
             line("", &format!("{cluster}: {why}"));
         }

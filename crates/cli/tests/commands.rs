@@ -106,6 +106,11 @@ impl World {
             .1,
             limits: Arc::default(),
             defaults: Arc::default(),
+            explainer: Arc::new(yard_engine::Explainer::new(
+                store.clone(),
+                yard_engine::settings::SchedulerSettings::default(),
+                yard_engine::settings::ExplainSettings::default(),
+            )),
             nudge: Arc::new(|| {}),
             new_id: Arc::new(move || JobId::new(ids.fetch_add(1, Ordering::Relaxed), [0; 10])),
             metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
@@ -178,7 +183,12 @@ async fn submissions_are_made_once_and_rejections_have_their_own_code() {
     for named in [job.as_str(), "ads/k"] {
         assert_eq!(world.yard(&["get", named]).await, exit::OK);
         assert_eq!(world.yard(&["--json", "history", named]).await, exit::OK);
+        assert_eq!(world.yard(&["explain", named]).await, exit::OK);
+        assert_eq!(world.yard(&["--json", "explain", named]).await, exit::OK);
     }
+    assert_eq!(world.yard(&["explain", "--team", "ads"]).await, exit::OK);
+    assert_eq!(world.yard(&["explain", "--team", "nobody"]).await, exit::NOT_FOUND);
+    assert_eq!(world.yard(&["explain", "ads/other"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["get", "nobody/r"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["get", "01900000-0000-7000-8000-00000000ffff"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["get", "train"]).await, exit::USAGE);

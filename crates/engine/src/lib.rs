@@ -11,7 +11,8 @@
 //! | [`catalog`] | what is declared: for admission, rates, and how clusters are driven | — |
 //!
 //! Placement looks through [`view`] (the planner's snapshot), [`holdings`] (open attempts), [`history`] (how long jobs
-//! run) and [`forecast`] (how wrong expected starts were), and leaves [`notes`] for those who ask why a job waits.
+//! run) and [`forecast`] (how wrong expected starts were), and leaves [`notes`] for those who ask why a job waits; [`mod@explain`] tells them
+//! more, on request.
 //!
 //! No loop takes input: a nudge only wakes it early, its timer always comes, and a full look repairs what a
 //! lost nudge missed. [`process`] starts and stops them; [`keeper`] holds and renews leases for all of them.
@@ -19,6 +20,7 @@
 pub mod catalog;
 pub mod dispatch;
 pub mod election;
+pub mod explain;
 pub mod forecast;
 pub mod history;
 pub mod holdings;
@@ -34,5 +36,6 @@ pub mod sweep;
 pub mod view;
 
 pub use catalog::Catalog;
+pub use explain::Explainer;
 pub use nudge::Nudges;
 pub use process::{Ending, Process};

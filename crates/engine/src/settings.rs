@@ -87,6 +87,21 @@ impl Default for SchedulerSettings {
     }
 }
 
+/// Explanations of why jobs wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExplainSettings {
+    /// How much one may cost, in plans.
+    pub bounds: yard_planner::Bounds,
+    /// Most made at once; others wait for their turn.
+    pub at_once: usize,
+}
+
+impl Default for ExplainSettings {
+    fn default() -> Self {
+        Self { bounds: yard_planner::Bounds::default(), at_once: 2 }
+    }
+}
+
 /// The dispatchers, one per cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DispatcherSettings {

@@ -11,11 +11,15 @@
 //! - `order`: whose turn it is; `score`: which cluster is best
 //! - [`Planner`]: the last plan, for a pass in which nothing has changed
 //! - [`filter`], `board`: why not there; [`refusal`]: stable codes and sentences
+//! - [`mod@explain`]: why a job waits and what would change it, by planning again
+//! - [`mod@forecast`]: when it will start, by planning forward in virtual time
 
 mod board;
 mod caused;
 mod dense;
+pub mod explain;
 pub mod filter;
+pub mod forecast;
 mod intern;
 mod memo;
 mod order;
@@ -28,6 +32,10 @@ mod score;
 pub mod snapshot;
 
 pub use board::ClusterRefusals;
+pub use explain::{
+    Bounds, Change, Counterfactual, Explanation, Standing, Target, TeamExplanation, explain, explain_team,
+};
+pub use forecast::{Forecast, Unknown, forecast};
 pub use memo::Planner;
 pub use refusal::{Hold, Refusal};
 pub use snapshot::{ClusterView, Facts, Group, Parts, Promise, Running, Snapshot, TeamView};

@@ -57,7 +57,7 @@ impl Planner {
             }
             return last.plan.clone();
         }
-        let Made { plan, holds_until } = Pass::new(snapshot, policy, now, seed).run();
+        let Made { plan, holds_until, .. } = Pass::new(snapshot, policy, now, seed).run();
         let plan = Arc::new(plan);
         let (snapshot, policy) = (snapshot.clone(), policy.clone());
         self.last = Some(Last { snapshot, policy, now, holds_until, seed, plan: plan.clone() });

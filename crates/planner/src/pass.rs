@@ -18,6 +18,8 @@ use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Promise, Re
 /// A plan, and until when the same snapshot, policy and seed give the same.
 pub(crate) struct Made {
     pub(crate) plan: Plan,
+    /// The clusters as the plan leaves them.
+    pub(crate) board: std::sync::Arc<Board>,
     pub(crate) holds_until: Timestamp,
 }
 
@@ -484,6 +486,6 @@ impl<'a> Pass<'a> {
             };
             plan.refusals.push(GroupRefusal { team, shape, hold: self.hold(*g, *held), clusters });
         }
-        Made { plan, holds_until: Timestamp::from_micros(self.holds_until) }
+        Made { plan, board, holds_until: Timestamp::from_micros(self.holds_until) }
     }
 }

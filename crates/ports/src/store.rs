@@ -509,6 +509,17 @@ pub struct JobRow {
     pub since: Timestamp,
 }
 
+/// A queued job's place in the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuePlace {
+    /// What placing it depends on; the only one of `orders` is its own.
+    pub head: QueueHead,
+    /// How many jobs of its team go before it, of those that may be placed now (backoffs over, not claimed).
+    pub ahead_of_team: u64,
+    /// How many of those are of its own shape.
+    pub ahead_of_group: u64,
+}
+
 /// Counts for metrics and overviews.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueueStats {
@@ -660,6 +671,8 @@ pub trait Store: Send + Sync {
 
     /// One job, whole.
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError>;
+    /// A job's place in its team's queue, exactly, in one consistent read; `None` if it is not queued.
+    async fn queue_place(&self, id: JobId) -> Result<Option<QueuePlace>, StoreError>;
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError>;
     /// A job's history from `after_seq` on, in order.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use yard_domain::{ClusterId, JobId, TeamId};
 use yard_ports::{Driver, Store};
-use yard_wire::{Admission, CatalogReader, Defaults, Limits};
+use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
 use crate::config::ServerConfig;
 
@@ -38,6 +38,8 @@ pub struct AppState {
     /// Called after a commit that scheduler or dispatchers of this process should see at once: a new job, a
     /// wish to stop, a cluster that was opened. Must return at once.
     pub nudge: Arc<dyn Fn() + Send + Sync>,
+    /// Finds out why jobs wait.
+    pub explainer: Arc<dyn Explain>,
     /// Makes the ids of new jobs.
     pub new_id: Arc<dyn Fn() -> JobId + Send + Sync>,
     /// This process's metrics.

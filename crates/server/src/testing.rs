@@ -197,8 +197,14 @@ impl World {
         let (counted, ids) = (nudges.clone(), AtomicU64::new(1));
         let drivers: HashMap<yard_domain::ClusterId, _> =
             HashMap::from([("east".parse().unwrap(), driver.clone() as Arc<dyn Driver>)]);
+        let explainer = yard_engine::Explainer::new(
+            store.clone(),
+            yard_engine::settings::SchedulerSettings::default(),
+            yard_engine::settings::ExplainSettings::default(),
+        );
         let state = AppState {
             store,
+            explainer: Arc::new(explainer),
             driver: Arc::new(move |id| drivers.get(id).cloned()),
             read_catalog: Arc::new(crate::testing::read_catalog),
             submit_rate: Arc::new(|_| Ok(())),

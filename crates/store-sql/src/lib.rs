@@ -7,7 +7,7 @@
 //!   force, cohorts, accounts, jobs by id),
 //!   changed by what the domain decides, and written together with history.
 //! - `in_force`: teams, cohorts and policy, remembered until another catalog is applied.
-//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `past`,
+//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `place`, `past`,
 //!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`: the verbs by concern; each is a struct whose `run` is one
 //!   transaction.
 //! - `hot`: the statements whose plans are tested.
@@ -37,6 +37,7 @@ mod leases;
 mod load;
 mod moves;
 mod past;
+mod place;
 mod placement;
 mod policy;
 mod reader;

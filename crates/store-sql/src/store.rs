@@ -14,8 +14,8 @@ use yard_domain::{
 use yard_ports::store::{
     ActiveAttempt, ApplyAnswer, AttemptRef, CatalogDocument, ClaimRequest, ClaimedJob, EndOrder, EndedRun,
     ForecastBucket, ForecastError, JobFilter, JobRow, JobView, LaunchBatch, OpenHolding, PastArrival,
-    PlacementInput, PlacementOrder, PlacementReport, PreemptOrder, QueueStats, QueueView, Recorded,
-    StopAnswer, StopCause, Store, StoreError, StoreLimits, SweepReport, TimeCursor, WaitNote,
+    PlacementInput, PlacementOrder, PlacementReport, PreemptOrder, QueuePlace, QueueStats, QueueView,
+    Recorded, StopAnswer, StopCause, Store, StoreError, StoreLimits, SweepReport, TimeCursor, WaitNote,
 };
 
 use crate::backend::Backend;
@@ -25,7 +25,7 @@ use crate::load::Shapes;
 use crate::tx::{RetryOptions, Runner, Work};
 use crate::{
     apply, audit, catalog, claim, clusters, ends, forecasts, holdings, intake, launch, leases, load, past,
-    placement, sweep, views,
+    place, placement, sweep, views,
 };
 
 /// How the store behaves, whatever the database.
@@ -252,6 +252,10 @@ impl Store for SqlStore {
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.run(views::FindJob { id }).await
+    }
+
+    async fn queue_place(&self, id: JobId) -> Result<Option<QueuePlace>, StoreError> {
+        self.run(place::FindPlace { id }).await
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError> {

@@ -7,6 +7,7 @@
 //! - `effective`: the document as it is stored, with every default filled in.
 //! - [`catalog`]: catalog documents, and what changes from one to the next.
 //! - [`launch`]: from a stored document back to what a driver needs.
+//! - [`mod@explain`]: who is asked why a job waits.
 //! - [`views`]: the JSON that the HTTP API answers with and the CLI reads.
 //! - [`canonical`], [`quantity`], [`limits`]: the parts they share.
 
@@ -15,6 +16,7 @@ pub mod arrival;
 pub mod canonical;
 pub mod catalog;
 mod effective;
+pub mod explain;
 pub mod launch;
 pub mod limits;
 pub mod quantity;
@@ -24,6 +26,7 @@ pub mod views;
 pub use admission::Admission;
 pub use arrival::{Intake, Source};
 pub use catalog::{CatalogDraft, CatalogReader};
+pub use explain::Explain;
 pub use launch::{DocumentError, launch_request};
 pub use limits::{Defaults, Limits};
 pub use submission::Submission;

@@ -92,6 +92,7 @@ pub async fn installation(
         limits: config.limits.clone(),
         defaults: config.defaults.clone(),
         scheduler: config.scheduler,
+        explain: config.explain,
         dispatcher: config.dispatcher,
         server: yard_server::ServerConfig {
             body_max_bytes: config.server.body_max_bytes,

@@ -12,9 +12,9 @@ use yard_engine::dispatch::{Dispatchers, Shared};
 use yard_engine::intake::{IdSource, Intake};
 use yard_engine::keeper::Keeper;
 use yard_engine::placement::Scheduler;
-use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
+use yard_engine::settings::{DispatcherSettings, ExplainSettings, IntakeSettings, SchedulerSettings};
 use yard_engine::sweep::Sweeper;
-use yard_engine::{Catalog, Ending, Nudges, Process, catalog};
+use yard_engine::{Catalog, Ending, Explainer, Nudges, Process, catalog};
 use yard_ports::store::{ApplyAnswer, CatalogDocument};
 use yard_ports::{Inbox, Store, StoreError};
 use yard_wire::{CatalogReader, Defaults, Limits};
@@ -71,6 +71,8 @@ pub struct Installation {
     pub defaults: Defaults,
     /// The scheduler's limits and times.
     pub scheduler: SchedulerSettings,
+    /// Bounds on explanations of why jobs wait.
+    pub explain: ExplainSettings,
     /// The dispatchers' limits and times.
     pub dispatcher: DispatcherSettings,
     /// The API's limits and times.
@@ -233,6 +235,7 @@ fn api_state(
         admission: catalog.receiver(),
         limits: Arc::new(plan.limits.clone()),
         defaults: Arc::new(plan.defaults.clone()),
+        explainer: Arc::new(Explainer::new(plan.store.clone(), plan.scheduler, plan.explain)),
         nudge: Arc::new(move || {
             nudges.scheduler();
             nudges.all_dispatchers();

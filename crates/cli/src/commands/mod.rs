@@ -2,6 +2,7 @@
 
 mod catalog;
 mod clusters;
+mod explain;
 mod jobs;
 mod logs;
 mod submit;
@@ -27,6 +28,10 @@ pub async fn run(command: Command, client: &Client, json: bool) -> Done {
         Command::Submit(args) => submit::submit(*args, client, json).await,
         Command::List(args) => jobs::list(&args, client, json).await,
         Command::Get { job } => jobs::get(&job, client, json).await,
+        Command::Explain { job: _, team: Some(team) } => explain::team(&team, client, json).await,
+        Command::Explain { job, team: None } => {
+            explain::job(job.as_deref().unwrap_or_default(), client, json).await
+        }
         Command::History { job } => jobs::history(&job, client, json).await,
         Command::Logs { job, follow, attempt } => {
             logs::logs(&job, follow, attempt, client, &mut std::io::stdout()).await

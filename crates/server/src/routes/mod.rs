@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod catalog;
 pub(crate) mod clusters;
+pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod job;
@@ -34,11 +35,13 @@ pub fn router(state: AppState) -> Router {
     let api = Router::new()
         .route("/v1/jobs", get(jobs::list).post(submit::submit))
         .route("/v1/jobs/{id}", get(job::get))
+        .route("/v1/jobs/{id}/explain", get(explain::job))
         .route("/v1/jobs/{id}/history", get(history::history))
         .route("/v1/jobs/{id}/logs", get(logs::logs).layer(axum::Extension(streams)))
         .route("/v1/jobs/{id}/stop", post(stop::stop))
         .route("/v1/receipts/{team}/{*key}", get(receipt::receipt))
         .route("/v1/teams", get(teams::list))
+        .route("/v1/teams/{team}/explain", get(explain::team))
         .route("/v1/clusters", get(clusters::list))
         .route("/v1/clusters/{id}/drain", post(clusters::drain))
         .route("/v1/clusters/{id}/resume", post(clusters::resume))

@@ -188,6 +188,7 @@ macro_rules! store_suite {
             views: [
                 lists_by_pages_and_filters,
                 counts_by_team_and_state,
+                a_job_knows_its_place,
                 receipts_and_keys_outlive_a_purge,
                 an_unknown_state_is_an_error_that_names_the_row,
                 the_audit_finds_drift,

@@ -5,6 +5,7 @@
 
 mod amounts;
 mod catalog;
+mod explain;
 mod history;
 mod job;
 mod problem;
@@ -15,6 +16,11 @@ mod versions;
 pub use amounts::{Amounts, Quota};
 pub use catalog::{
     AuditView, ClusterList, ClusterView, DriftView, ElasticView, SwitchAnswer, TeamList, TeamView,
+};
+pub use explain::{
+    AheadView, AmountView, ChangeView, ClusterAnswerView, EndingView, ExpectedStartView, ExplanationView,
+    MakingRoomView, PastErrorView, PositionView, ReservationView, SearchView, TeamExplanationView,
+    TeamHoldView,
 };
 pub use history::{HistoryView, LineView};
 pub use job::{

@@ -1,10 +1,10 @@
-//! `[scheduler]`, `[dispatcher]`, `[retry]`, `[retention]`: the loops' limits and times.
+//! `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]`: the loops' limits and times.
 
 use std::time::Duration;
 
 use yard_domain::RetryRules;
 use yard_domain::lease::LeaseTerms;
-use yard_engine::settings::{DispatcherSettings, SchedulerSettings};
+use yard_engine::settings::{DispatcherSettings, ExplainSettings, SchedulerSettings};
 use yard_ports::store::{QueueView, StoreLimits};
 
 use super::reader::Table;
@@ -43,6 +43,25 @@ pub(super) fn scheduler(root: &mut Table<'_, '_>) -> (SchedulerSettings, StoreLi
     };
     t.finish();
     (settings, limits)
+}
+
+/// Reads `[explain]`.
+pub(super) fn explain(root: &mut Table<'_, '_>) -> ExplainSettings {
+    let default = ExplainSettings::default();
+    let mut t = root.table("explain");
+    let bounds = yard_planner::Bounds {
+        plans_max: to_u32(t.integer_or("plans_max", u64::from(default.bounds.plans_max), 1..=10_000)),
+        forecast_plans_max: to_u32(t.integer_or(
+            "forecast_plans_max",
+            u64::from(default.bounds.forecast_plans_max),
+            1..=10_000,
+        )),
+        horizon: t.span_or("horizon_s", default.bounds.horizon, secs(60, 31_536_000)),
+        entries_max: to_u32(t.integer_or("entries_max", u64::from(default.bounds.entries_max), 1..=1_000)),
+    };
+    let at_once = to_usize(t.integer_or("at_once_max", default.at_once as u64, 1..=64));
+    t.finish();
+    ExplainSettings { bounds, at_once }
 }
 
 /// Reads `[retention]` into the scheduler's settings.

@@ -14,7 +14,7 @@
 //! | `quantity.rs`, `secret.rs` | `64GiB`; values that are never shown |
 //! | `service.rs` | `[server]`, `[database]`, `[log]` |
 //! | `intake.rs` | `[intake]`, `[[queue]]` |
-//! | `loops.rs` | `[scheduler]`, `[dispatcher]`, `[retry]`, `[retention]` |
+//! | `loops.rs` | `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]` |
 //! | `jobs.rs` | `[defaults]`, `[limits]` |
 //! | `catalog.rs` | the sections that make up a catalog, together and as a document of their own |
 //! | `teams.rs`, `policy.rs`, `clusters.rs` | `[[team]]` and `[[cohort]]`, `[policy]` and `[[priority_class]]`, `[[cluster]]` |
@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 use yard_domain::Team;
-use yard_engine::settings::{DispatcherSettings, SchedulerSettings};
+use yard_engine::settings::{DispatcherSettings, ExplainSettings, SchedulerSettings};
 use yard_ports::store::StoreLimits;
 
 pub use catalog::{Declared, read_catalog};
@@ -76,6 +76,8 @@ pub struct Config {
     pub catalog_refresh: Duration,
     /// The scheduler's loops, retention included.
     pub scheduler: SchedulerSettings,
+    /// Bounds on explanations of why jobs wait.
+    pub explain: ExplainSettings,
     /// The dispatchers' loops, retries included.
     pub dispatcher: DispatcherSettings,
     /// What a submission leaves out.
@@ -172,6 +174,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
     loops::retention(&mut root, &mut scheduler);
+    let explain = loops::explain(&mut root);
     let dispatcher = loops::dispatcher(&mut root);
     let limits = jobs::limits(&mut root);
     let defaults = jobs::defaults(&mut root, &limits);
@@ -190,6 +193,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
         queues,
         catalog_refresh,
         scheduler,
+        explain,
         dispatcher,
         defaults,
         limits,
