@@ -10,19 +10,27 @@
 //! | [`dispatch`] | placed → launched → ended, one cluster | dispatch lease |
 //! | [`catalog`] | what submissions are checked against | — |
 //!
+//! Placement looks through [`view`] (the planner's snapshot), [`holdings`] (open attempts), [`history`] (how long jobs
+//! run) and [`forecast`] (how wrong expected starts were), and leaves [`notes`] for those who ask why a job waits.
+//!
 //! No loop takes input: a nudge only wakes it early, its timer always comes, and a full look repairs what a
 //! lost nudge missed. [`process`] starts and stops them; [`keeper`] holds and renews leases for all of them.
 
 pub mod catalog;
 pub mod dispatch;
 pub mod election;
+pub mod forecast;
+pub mod history;
+pub mod holdings;
 pub mod intake;
 pub mod keeper;
+pub mod notes;
 pub mod nudge;
 pub mod placement;
 pub mod process;
 pub mod settings;
 pub mod sweep;
+pub mod view;
 
 pub use catalog::Catalog;
 pub use nudge::Nudges;

@@ -73,6 +73,15 @@ impl PreemptionCause {
     }
 }
 
+impl std::fmt::Display for PreemptionCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reclaim => "its team uses more than its nominal share, and the other wants its own back",
+            Self::HigherClass => "the other job is of a higher class of the same team",
+        })
+    }
+}
+
 /// Room kept free for the head of a team that fits nowhere now: others are placed only if they do not delay it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
