@@ -18,7 +18,7 @@ use yard_store_mysql::MySqlOptions;
 use yard_store_sql::{RetryOptions, StoreOptions};
 use yard_store_sqlite::SqliteOptions;
 
-use crate::config::{ClusterConfig, Config, DatabaseUrl, DriverConfig};
+use crate::config::{ClusterConfig, Config, DatabaseUrl, DriverConfig, Environment};
 use crate::serve::{Installation, Queue, Role};
 
 /// Why the parts could not be put together.
@@ -92,8 +92,8 @@ pub async fn installation(
         if matches!(config.database.url, DatabaseUrl::Sqlite(_)) { Schema::Migrate } else { Schema::Check };
     let store = open_store(config, schema).await?;
     let mut runtimes = HashMap::new();
-    for cluster in &config.clusters {
-        runtimes.insert(cluster.cluster.id.clone(), runtime(cluster)?);
+    for cluster in config.clusters() {
+        runtimes.insert(cluster.cluster.id.clone(), runtime(cluster, &Environment::of_process())?);
     }
     let mut queues = Vec::new();
     if roles.contains(&Role::Intake) {
@@ -104,8 +104,7 @@ pub async fn installation(
     }
     Ok(Installation {
         store,
-        teams: config.teams.clone(),
-        clusters: config.clusters.iter().map(|c| c.cluster.clone()).collect(),
+        catalog: config.catalog.clone(),
         runtimes,
         queues,
         doors: doors(config),
@@ -130,15 +129,18 @@ fn doors(config: &Config) -> Doors {
     bound.map(|(door, teams)| (door, teams.into_iter().collect())).collect()
 }
 
-fn runtime(cluster: &ClusterConfig) -> Result<ClusterRuntime, ComposeError> {
+fn runtime(cluster: &ClusterConfig, environment: &Environment) -> Result<ClusterRuntime, ComposeError> {
     let refused = |e: &dyn std::error::Error| ComposeError::Driver {
         cluster: cluster.cluster.id.clone(),
         reason: crate::run::chain(e),
     };
     let driver: Arc<dyn Driver> = match &cluster.driver {
         DriverConfig::Ray(ray) => {
+            let token = ray.token.as_ref().map(|t| t.read(environment)).transpose();
+            let token = token
+                .map_err(|reason| ComposeError::Driver { cluster: cluster.cluster.id.clone(), reason })?;
             let config = RayConfig {
-                token: ray.token.as_ref().map(|t| Token::new(t.expose())),
+                token: token.map(|t| Token::new(t.expose())),
                 ca_file: ray.ca_file.clone(),
                 poll_interval: ray.poll_interval,
                 call_timeout: ray.call_timeout,

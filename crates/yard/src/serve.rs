@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use yard_domain::{Cluster, ClusterId, Team};
+use yard_domain::ClusterId;
 use yard_engine::catalog::Doors;
 use yard_engine::dispatch::{ClusterRuntime, Dispatchers, Shared};
 use yard_engine::intake::{IdSource, Intake};
@@ -16,8 +16,11 @@ use yard_engine::placement::Scheduler;
 use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
 use yard_engine::sweep::Sweeper;
 use yard_engine::{Catalog, Ending, Nudges, Process, catalog};
+use yard_ports::store::{ApplyAnswer, CatalogDocument};
 use yard_ports::{Inbox, Store, StoreError};
 use yard_wire::{Defaults, Limits};
+
+use crate::config::Declared;
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -51,10 +54,8 @@ pub struct Queue {
 pub struct Installation {
     /// The truth.
     pub store: Arc<dyn Store>,
-    /// The configured teams.
-    pub teams: Vec<Team>,
-    /// The configured clusters.
-    pub clusters: Vec<Cluster>,
+    /// What the configuration declares of teams, clusters and policy, if it does.
+    pub catalog: Option<Declared>,
     /// How to drive them.
     pub runtimes: HashMap<ClusterId, ClusterRuntime>,
     /// Where submissions come from.
@@ -116,12 +117,9 @@ pub async fn start(
     holder: &str,
     seed: u64,
 ) -> Result<Running, StoreError> {
-    plan.store
-        .apply_catalog(
-            &yard_domain::Catalog::of(plan.teams.clone(), plan.clusters.clone()),
-            yard_ports::store::CatalogDocument::configuration("", "test"),
-        )
-        .await?;
+    if let Some(declared) = &plan.catalog {
+        apply(plan.store.as_ref(), declared, holder).await?;
+    }
     let instance = plan.store.instance().await?;
     let (catalog, catalog_loop) =
         catalog::load(plan.store.clone(), plan.doors.clone(), plan.catalog_refresh).await?;
@@ -167,6 +165,21 @@ pub async fn start(
         }
     }
     Ok(Running { process, drain: plan.drain, store: plan.store })
+}
+
+/// Puts the configuration's catalog in force, unless somebody has applied another.
+async fn apply(store: &dyn Store, declared: &Declared, holder: &str) -> Result<(), StoreError> {
+    let document = CatalogDocument::configuration(&declared.text, holder);
+    match store.apply_catalog(&declared.catalog, document).await? {
+        ApplyAnswer::Applied(version) => info!(version, "the configuration's catalog is in force"),
+        ApplyAnswer::Unchanged(version) => info!(version, "the catalog in force is the configuration's"),
+        ApplyAnswer::Conflict(version) => warn!(
+            version,
+            "the teams, clusters and policy of the configuration file are passed over: a catalog that was applied \
+             stands (`yard export` shows it); take them out of the file, or change it with `yard apply`"
+        ),
+    }
+    Ok(())
 }
 
 /// Renews leases while the process runs, and on while it drains: a dispatcher that commits its last ends

@@ -16,6 +16,13 @@ const DAY: Duration = Duration::from_hours(24);
 pub(super) fn scheduler(root: &mut Table<'_, '_>) -> (SchedulerSettings, StoreLimits) {
     let default = SchedulerSettings::default();
     let mut t = root.table("scheduler");
+    if t.is_set("fit") {
+        t.know_only("fit");
+        t.complain(
+            "fit",
+            "has moved, to be changed without a restart: write it as fit = … under [policy.score]",
+        );
+    }
     let settings = SchedulerSettings {
         pass_interval: t.span_or("pass_interval_ms", default.pass_interval, millis(1, 60_000)),
         view: QueueView {
