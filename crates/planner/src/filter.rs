@@ -1,26 +1,9 @@
-//! Which clusters could take a job of a group now, and the refusals of the others.
+//! Whether a cluster could take a job now, told for people. A pass itself uses the same rules as bits and numbers
+//! (`dense`, `pools`).
 
-use yard_domain::{Capacity, Cluster, ClusterHealth, ClusterId, ClusterSelector, ClusterSwitch, Request};
+use yard_domain::{Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Request};
 
 use crate::refusal::Refusal;
-use crate::snapshot::{Group, Snapshot};
-
-/// The indexes of the clusters that could take it; if there is none, every cluster's refusal.
-pub fn candidates(
-    snapshot: &Snapshot,
-    used: &[Request],
-    group: &Group,
-) -> Result<Vec<usize>, Vec<(ClusterId, Refusal)>> {
-    let mut fits = Vec::new();
-    let mut refusals = Vec::new();
-    for (i, view) in snapshot.clusters.iter().enumerate() {
-        match check(&view.cluster, &used[i], &group.request, &group.clusters) {
-            Ok(()) => fits.push(i),
-            Err(refusal) => refusals.push((view.cluster.id.clone(), refusal)),
-        }
-    }
-    if fits.is_empty() { Err(refusals) } else { Ok(fits) }
-}
 
 /// Whether a cluster with this in use could take the request now. The order of checks is the order of what
 /// is hardest to change: the job's own choice, then the operator's, then the cluster's state, then room.

@@ -5,20 +5,30 @@
 //! claims as many jobs of each group as the plan places, first in the queue first. For every group of which
 //! something was left unplaced, the plan says why, cluster by cluster.
 //!
-//! - [`snapshot`]: what is decided on
-//! - [`order`]: whose turn it is
-//! - [`filter`]: which clusters could take a job now, and the refusals of the others
-//! - [`score`]: which of those is best
-//! - [`refusal`]: why not, as stable codes and sentences
+//! - [`snapshot`]: what is decided on; `dense`: the same as numbers
+//! - `pass`: one pass from beginning to end; `pools`: what is in use meanwhile
+//! - `reserve`: room kept for what fits nowhere now; `preempt`: what is stopped to make room
+//! - `order`: whose turn it is; `score`: which cluster is best
+//! - [`Planner`]: the last plan, for a pass in which nothing has changed
+//! - [`filter`], `board`: why not there; [`refusal`]: stable codes and sentences
 
+mod board;
+mod dense;
 pub mod filter;
-pub mod order;
+mod memo;
+mod order;
+mod pass;
+mod pools;
+mod preempt;
 pub mod refusal;
-pub mod score;
+mod reserve;
+mod score;
 pub mod snapshot;
 
+pub use board::ClusterRefusals;
+pub use memo::Planner;
 pub use refusal::{Hold, Refusal};
-pub use snapshot::{ClusterView, Group, Parts, Running, Snapshot, TeamView};
+pub use snapshot::{ClusterView, Facts, Group, Parts, Running, Snapshot, TeamView};
 pub use yard_domain::policy::{Fit, Policy};
 
 use yard_domain::job::QueueOrder;
@@ -108,8 +118,8 @@ pub struct GroupRefusal {
     pub shape: Shape,
     /// The rule that holds them.
     pub hold: Hold,
-    /// Why not there, for every cluster; empty if the team's quota holds them everywhere.
-    pub clusters: Vec<(ClusterId, Refusal)>,
+    /// Why not there, for every cluster; empty unless the hold is [`Hold::NoCluster`].
+    pub clusters: ClusterRefusals,
 }
 
 /// What is to be done.
@@ -119,109 +129,19 @@ pub struct Plan {
     pub placements: Vec<Placement>,
     /// What is to be stopped.
     pub preemptions: Vec<Preemption>,
-    /// What is kept free for whom, first come first.
+    /// What is kept free for whom, first come first: at most `reservations_max` of the policy, and one for each head
+    /// for which others have been asked to stop.
     pub reservations: Vec<Reservation>,
     /// One for each group of which something seen was left unplaced.
     pub refusals: Vec<GroupRefusal>,
-    /// How many jobs were looked at.
+    /// How many turns were taken: jobs placed, and groups refused as a whole.
     pub considered: u32,
 }
 
-/// Decides. Deterministic in its arguments; `seed` only breaks ties. `now` is part of the signature because
-/// policies may depend on it (ageing, reservations); the present one orders by acceptance alone.
-pub fn plan(snapshot: &Snapshot, policy: &Policy, _now: Timestamp, seed: u64) -> Plan {
-    let mut state = State::new(snapshot, policy, seed);
-    while state.plan.placements.len() < policy.placements_max as usize {
-        let Some(turn) = state.turns.take() else { break };
-        state.take_turn(turn);
-    }
-    state.refuse_the_rest();
-    state.plan
-}
-
-struct State<'a> {
-    snapshot: &'a Snapshot,
-    policy: &'a Policy,
-    seed: u64,
-    /// What each cluster and team has in use, with this plan's placements.
-    cluster_used: Vec<yard_domain::Request>,
-    quota_used: Vec<yard_domain::Request>,
-    turns: order::Turns,
-    plan: Plan,
-}
-
-impl<'a> State<'a> {
-    fn new(snapshot: &'a Snapshot, policy: &'a Policy, seed: u64) -> Self {
-        Self {
-            snapshot,
-            policy,
-            seed,
-            cluster_used: snapshot.clusters.iter().map(|c| c.used.clone()).collect(),
-            quota_used: quota_used(snapshot),
-            turns: order::Turns::new(snapshot, seed),
-            plan: Plan::default(),
-        }
-    }
-
-    /// Places the first job of the group whose turn it is, or refuses the whole group for this pass: all its
-    /// jobs ask for the same, and room only shrinks while a plan is made.
-    fn take_turn(&mut self, turn: order::Turn) {
-        let group = &self.snapshot.groups[turn.group];
-        self.plan.considered += 1;
-        if let Err(short) = self.snapshot.quota.allows(&self.quota_used, turn.team, &group.request) {
-            self.refuse(turn, Hold::Quota(short), Vec::new());
-            return;
-        }
-        match filter::candidates(self.snapshot, &self.cluster_used, group) {
-            Ok(candidates) => {
-                let best = score::best(
-                    self.snapshot,
-                    &self.cluster_used,
-                    group,
-                    &candidates,
-                    self.policy.scores.fit,
-                    self.seed,
-                );
-                self.place(turn, best);
-            }
-            Err(refusals) => self.refuse(turn, Hold::NoCluster, refusals),
-        }
-    }
-
-    fn place(&mut self, turn: order::Turn, cluster: usize) {
-        let group = &self.snapshot.groups[turn.group];
-        self.cluster_used[cluster].add(&group.request);
-        self.snapshot.quota.charge(&mut self.quota_used, turn.team, &group.request);
-        self.plan.placements.push(Placement {
-            team: group.team.clone(),
-            shape: group.shape,
-            cluster: self.snapshot.clusters[cluster].cluster.id.clone(),
-        });
-        self.turns.placed(turn);
-    }
-
-    fn refuse(&mut self, turn: order::Turn, hold: Hold, clusters: Vec<(ClusterId, Refusal)>) {
-        let group = &self.snapshot.groups[turn.group];
-        self.plan.refusals.push(GroupRefusal {
-            team: group.team.clone(),
-            shape: group.shape,
-            hold,
-            clusters,
-        });
-        self.turns.blocked(turn);
-    }
-
-    fn refuse_the_rest(&mut self) {
-        while let Some(turn) = self.turns.take() {
-            self.refuse(turn, Hold::PassFull, Vec::new());
-        }
-    }
-}
-
-fn quota_used(snapshot: &Snapshot) -> Vec<yard_domain::Request> {
-    let used: std::collections::HashMap<_, _> =
-        snapshot.teams.iter().map(|t| (&t.team.id, &t.used)).collect();
-    snapshot.quota.usage(|team| used.get(team).copied())
+/// Decides. Deterministic in its arguments: the order in which the snapshot's parts were listed does not matter, `now`
+/// is compared with run timeouts (reservations, backfilling, work lost by preemption), and `seed` only breaks ties.
+pub fn plan(snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> Plan {
+    pass::Pass::new(snapshot, policy, now, seed).run().plan
 }
 
 #[cfg(test)]

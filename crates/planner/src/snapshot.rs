@@ -1,6 +1,9 @@
 //! What a plan is decided on.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use yard_domain::job::{Priority, QueueOrder};
@@ -8,6 +11,8 @@ use yard_domain::{
     AttemptNumber, Cluster, ClusterId, ClusterSelector, Cohort, JobId, QuotaTree, Request, Shape, Team,
     TeamId, Timestamp,
 };
+
+use crate::dense::Dense;
 
 /// A team and what it has in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +96,8 @@ pub struct Parts {
     pub running: Vec<Running>,
 }
 
-/// Everything that a plan is decided on. Groups of teams that are not in `teams` are left out by
-/// [`Snapshot::new`]: their jobs wait until the team is known again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Snapshot {
+/// Everything that a plan is decided on, sorted. Read through [`Snapshot`].
+pub struct Facts {
     /// Every team, by id.
     pub teams: Vec<TeamView>,
     /// Every cluster, by id.
@@ -107,38 +110,125 @@ pub struct Snapshot {
     pub cohorts: Vec<Cohort>,
     /// Teams (same indexes as `teams`) and cohorts with what they lend each other.
     pub quota: QuotaTree,
-    team_of_group: Vec<usize>,
+    /// The same as numbers, for the planner.
+    pub(crate) dense: Dense,
+}
+
+/// Everything that a plan is decided on: an immutable, shared [`Facts`], so that a clone costs nothing and what was
+/// derived from the parts always fits them. To ask what would be if a part were different, take the parts
+/// ([`Snapshot::into_parts`]), change them, and put them together again.
+///
+/// Groups of teams that are not in `teams` are left out by [`Snapshot::new`]: their jobs wait until the team is known
+/// again.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Facts>);
+
+impl Deref for Snapshot {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.0
+    }
 }
 
 impl Snapshot {
     /// Puts a snapshot together. The order of the parts' elements does not matter: all are sorted.
     pub fn new(parts: Parts) -> Self {
-        let Parts { mut teams, mut cohorts, mut clusters, mut groups, mut running } = parts;
+        let Parts { mut teams, mut cohorts, mut clusters, groups, mut running } = parts;
         teams.sort_by(|a, b| a.team.id.cmp(&b.team.id));
         cohorts.sort_by(|a, b| a.id.cmp(&b.id));
         clusters.sort_by(|a, b| a.cluster.id.cmp(&b.cluster.id));
-        running.sort_by_key(|r| r.job);
-        let index: HashMap<TeamId, usize> =
-            teams.iter().enumerate().map(|(i, t)| (t.team.id.clone(), i)).collect();
-        groups.retain(|g| index.contains_key(&g.team) && !g.orders.is_empty());
-        for group in &mut groups {
-            group.orders.sort_unstable();
-        }
-        groups.sort_by(|a, b| (&a.team, a.shape).cmp(&(&b.team, b.shape)));
-        let team_of_group = groups.iter().map(|g| index[&g.team]).collect();
+        running.sort_unstable_by_key(|r| (r.job, r.attempt));
+        let (groups, team_of_group) = sorted(groups, &teams);
         let declared: Vec<Team> = teams.iter().map(|t| t.team.clone()).collect();
         let quota = QuotaTree::new(&declared, &cohorts);
-        Self { teams, clusters, groups, running, cohorts, quota, team_of_group }
+        let dense = Dense::new(&teams, &clusters, &groups, team_of_group, &running, &quota);
+        Self(Arc::new(Facts { teams, clusters, groups, running, cohorts, quota, dense }))
     }
 
     /// The parts it was put together from, sorted: for asking what would be if one of them were different.
     pub fn into_parts(self) -> Parts {
-        let Self { teams, clusters, groups, running, cohorts, .. } = self;
-        Parts { teams, cohorts, clusters, groups, running }
+        match Arc::try_unwrap(self.0) {
+            Ok(Facts { teams, clusters, groups, running, cohorts, .. }) => {
+                Parts { teams, cohorts, clusters, groups, running }
+            }
+            Err(shared) => Parts {
+                teams: shared.teams.clone(),
+                cohorts: shared.cohorts.clone(),
+                clusters: shared.clusters.clone(),
+                groups: shared.groups.clone(),
+                running: shared.running.clone(),
+            },
+        }
     }
 
     /// The index in `teams` of a group's team.
     pub fn team_of(&self, group: usize) -> usize {
-        self.team_of_group[group]
+        self.dense.group_team[group] as usize
+    }
+
+    /// Whether both are the very same facts, or equal ones.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.dense.same_groups(&other.dense)
+                && self.teams == other.teams
+                && self.clusters == other.clusters
+                && self.cohorts == other.cohorts
+                && self.running == other.running)
+    }
+}
+
+/// Groups by team and shape, with the indexes of their teams. Teams are looked up once and compared as numbers.
+fn sorted(mut groups: Vec<Group>, teams: &[TeamView]) -> (Vec<Group>, Vec<u32>) {
+    let index: HashMap<&str, u32> = teams.iter().zip(0u32..).map(|(t, i)| (t.team.id.as_str(), i)).collect();
+    groups.retain(|g| index.contains_key(g.team.as_str()) && !g.orders.is_empty());
+    let mut keys: Vec<(u32, i64, usize)> = Vec::with_capacity(groups.len());
+    for (at, group) in groups.iter_mut().enumerate() {
+        group.orders.sort_unstable();
+        keys.push((index[group.team.as_str()], group.shape.0, at));
+    }
+    if !keys.is_sorted() {
+        keys.sort_unstable();
+        let mut taken: Vec<Option<Group>> = groups.into_iter().map(Some).collect();
+        groups = keys.iter().filter_map(|(_, _, at)| taken[*at].take()).collect();
+    }
+    (groups, keys.iter().map(|(team, _, _)| *team).collect())
+}
+
+impl Default for Snapshot {
+    /// Nothing at all.
+    fn default() -> Self {
+        Self::new(Parts::default())
+    }
+}
+
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.teams == other.teams
+                && self.cohorts == other.cohorts
+                && self.clusters == other.clusters
+                && self.groups == other.groups
+                && self.running == other.running)
+    }
+}
+
+impl Eq for Snapshot {}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Facts")
+            .field("teams", &self.teams)
+            .field("cohorts", &self.cohorts)
+            .field("clusters", &self.clusters)
+            .field("groups", &self.groups)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }

@@ -88,7 +88,7 @@ fn turns_follow_weights_and_what_already_runs() {
     let clusters = vec![cluster("east", 40, 0, 100)];
     let plan_a = plan(&snapshot(teams.clone(), clusters.clone(), groups.clone()), &policy(), NOW, 1);
     assert_eq!(counts(&plan_a)[&("a".into(), "east".into())], 30);
-    teams[0].used = Request { jobs: 30, ..Request::default() };
+    teams[0].used = Request { jobs: 30, ..request(30, 0) };
     let plan_b = plan(&snapshot(teams, clusters, groups), &policy(), NOW, 1);
     assert_eq!(counts(&plan_b)[&("b".into(), "east".into())], 40 - 22, "b catches up to 10, then 3 to 1");
 }

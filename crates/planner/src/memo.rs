@@ -1,0 +1,66 @@
+//! The last plan, for a pass in which nothing has changed.
+
+use std::sync::Arc;
+
+use yard_domain::Timestamp;
+
+use crate::pass::{Made, Pass};
+use crate::{Plan, Policy, Snapshot};
+
+/// Plans like [`plan`](crate::plan), and remembers the last plan, so that a pass over an unchanged snapshot costs no
+/// more than to see that it is unchanged: nothing if it is the very same one (a clone), a comparison if it was put
+/// together anew from equal parts.
+///
+/// # Why the remembered plan is the one that would be made
+///
+/// A pass is a fixed sequence of steps that meets `now` only in comparisons with times of the snapshot (has an attempt's
+/// run timeout passed? does this job end before that one starts?), apart from the times it hands out. Each comparison
+/// notes the last `now` at which it comes out the same; up to the earliest of those, the pass would take the same
+/// steps. Times handed out that count from `now` (the start of a job for which others stop, work lost by victims) end it
+/// at once. The one time that may lie behind `now` without bearing on any step, a reservation's `expected`, is moved up
+/// to `now`, as a new plan would have it.
+///
+/// Another seed alone makes no new plan if the last one places and stops nothing: then it only orders refusals.
+#[derive(Debug, Default)]
+pub struct Planner {
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    snapshot: Snapshot,
+    policy: Policy,
+    now: Timestamp,
+    holds_until: Timestamp,
+    seed: u64,
+    plan: Arc<Plan>,
+}
+
+impl Last {
+    fn holds(&self, snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> bool {
+        let seed_matters = !self.plan.placements.is_empty() || !self.plan.preemptions.is_empty();
+        (self.now..=self.holds_until).contains(&now)
+            && (seed == self.seed || !seed_matters)
+            && *policy == self.policy
+            && snapshot.is(&self.snapshot)
+    }
+}
+
+impl Planner {
+    /// What [`plan`](crate::plan) returns for these arguments (see [`Planner`] on seeds).
+    pub fn plan(&mut self, snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> Arc<Plan> {
+        if let Some(last) = self.last.as_mut().filter(|last| last.holds(snapshot, policy, now, seed)) {
+            if last.plan.reservations.iter().any(|r| r.expected < now) {
+                for reservation in &mut Arc::make_mut(&mut last.plan).reservations {
+                    reservation.expected = reservation.expected.max(now);
+                }
+            }
+            return last.plan.clone();
+        }
+        let Made { plan, holds_until } = Pass::new(snapshot, policy, now, seed).run();
+        let plan = Arc::new(plan);
+        let (snapshot, policy) = (snapshot.clone(), policy.clone());
+        self.last = Some(Last { snapshot, policy, now, holds_until, seed, plan: plan.clone() });
+        plan
+    }
+}
