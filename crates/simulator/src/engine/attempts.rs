@@ -92,7 +92,7 @@ impl Simulation<'_> {
         self.changed = true;
         match event {
             Event::Retried { budget, not_before, queue_deadline, .. } => {
-                self.recorder.retried(team, budget);
+                self.recorder.retried(budget);
                 self.waiting += 1;
                 if let Some(job) = self.jobs.get_mut(index) {
                     job.started = None;
@@ -102,7 +102,7 @@ impl Simulation<'_> {
                 self.enqueue(index, not_before);
             }
             Event::Ended { outcome } => {
-                self.recorder.ended(team, class, &outcome);
+                self.recorder.ended(self.now, team, class, &outcome);
                 self.jobs.remove(index);
             }
             _ => {}

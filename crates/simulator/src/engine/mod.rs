@@ -343,7 +343,7 @@ impl<'p> Simulation<'p> {
             self.leave_queue(team, order, index, &request);
         }
         self.waiting -= 1;
-        self.recorder.ended(team, class, &Outcome::Expired);
+        self.recorder.ended(self.now, team, class, &Outcome::Expired);
         self.jobs.remove(index);
     }
 

@@ -1,7 +1,8 @@
 //! A placement pass: plan, place, ask victims to leave.
 
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 use yard_domain::{LeaseToken, Timestamp};
-use yard_planner::order::mix;
 use yard_planner::{Hold, Placement, Plan, Preemption};
 
 use super::calendar::{Attempt, Due};
@@ -20,7 +21,7 @@ impl Simulation<'_> {
         self.recorder.heads(self.now, &self.teams);
         let at = (self.teams.as_mut_slice(), self.clusters.as_slice());
         let snapshot = self.view.snapshot(&self.model, &mut self.groups, &self.jobs, at, self.now);
-        let seed = mix(self.model.seed, self.passes);
+        let seed = drawn(self.model.seed, [self.passes, 0]).random();
         let plan = (self.decide)(&snapshot, &self.policy, self.now, seed);
         self.view.keep(snapshot);
         self.considered += u64::from(plan.considered);
@@ -139,10 +140,7 @@ pub(super) struct Luck {
 }
 
 pub(super) fn luck(model: &Model, attempt: Attempt) -> Luck {
-    use rand::rngs::Xoshiro256PlusPlus;
-    use rand::{RngExt, SeedableRng};
-    let seed = mix(mix(model.seed, u64::from(attempt.job)), u64::from(attempt.number.0));
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut rng = drawn(model.seed, [u64::from(attempt.job), u64::from(attempt.number.0)]);
     let [delay, launch, user, after, jitter]: [f64; 5] = std::array::from_fn(|_| rng.random());
     let (shortest, longest) = model.launch_delay;
     Luck {
@@ -151,4 +149,14 @@ pub(super) fn luck(model: &Model, attempt: Attempt) -> Luck {
         fails_after: (user < model.user_failure_rate).then_some(after),
         jitter,
     }
+}
+
+/// Numbers that follow from the run's seed and what they are for.
+fn drawn(seed: u64, purpose: [u64; 2]) -> Xoshiro256PlusPlus {
+    // seed_from_u64 spreads a number over the whole state, so each step makes of two numbers one that is well mixed.
+    let step = |from: u64, by: u64| {
+        Xoshiro256PlusPlus::seed_from_u64(from.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(by))
+            .random::<u64>()
+    };
+    Xoshiro256PlusPlus::seed_from_u64(purpose.into_iter().fold(seed, step))
 }

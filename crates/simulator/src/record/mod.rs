@@ -80,6 +80,7 @@ pub(crate) struct Recorder {
     notes: Vec<String>,
     start: Timestamp,
     last: Timestamp,
+    last_end: Timestamp,
     closed: bool,
 }
 
@@ -129,12 +130,13 @@ impl Recorder {
             notes,
             start: Timestamp::from_micros(0),
             last: Timestamp::from_micros(0),
+            last_end: Timestamp::from_micros(0),
             closed: false,
         }
     }
 
     pub(crate) fn begin(&mut self, at: Timestamp) {
-        (self.start, self.last) = (at, at);
+        (self.start, self.last, self.last_end) = (at, at, at);
         self.grid.begin(at);
     }
 
@@ -209,7 +211,8 @@ impl Recorder {
         self.tallies[team][class].waits.extend(micros);
     }
 
-    pub(crate) fn ended(&mut self, team: usize, class: usize, outcome: &Outcome) {
+    pub(crate) fn ended(&mut self, now: Timestamp, team: usize, class: usize, outcome: &Outcome) {
+        self.last_end = now;
         let tally = &mut self.tallies[team][class];
         match outcome {
             Outcome::Succeeded => tally.succeeded += 1,
@@ -218,7 +221,7 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn retried(&mut self, _team: usize, budget: Budget) {
+    pub(crate) fn retried(&mut self, budget: Budget) {
         match budget {
             Budget::Own => self.retries.own += 1,
             Budget::Infra => self.retries.infra += 1,
@@ -249,7 +252,6 @@ impl Recorder {
         mut self,
         model: &Model,
         audit: &Audit,
-        end: Timestamp,
         (passes, considered): (u64, u64),
         (waiting, open): (u64, u64),
     ) -> Report {
@@ -288,7 +290,7 @@ impl Recorder {
             jobs,
             runs: Runs {
                 window_s: self.last.since(self.start).as_secs_f64(),
-                whole_s: end.since(self.start).as_secs_f64(),
+                whole_s: self.last_end.since(self.start).as_secs_f64(),
                 passes,
                 considered,
                 placements: self.placements,

@@ -10,6 +10,7 @@ mod job;
 mod problem;
 mod receipt;
 mod time;
+mod workload;
 
 pub use amounts::{Amounts, Quota};
 pub use catalog::{AuditView, ClusterList, ClusterView, DriftView, SwitchAnswer, TeamList, TeamView};
@@ -21,6 +22,7 @@ pub use job::{
 pub use problem::{FieldProblem, Problem, ProblemCode};
 pub use receipt::{ConflictView, ReceiptView, Submitted};
 pub use time::{parse_time, time_text};
+pub use workload::{SelectorView, WorkloadLine};
 
 #[cfg(test)]
 mod tests;
