@@ -5,5 +5,6 @@ pub mod config;
 pub mod dev;
 pub mod run;
 pub mod serve;
+pub mod simulate;
 pub mod telemetry;
 mod wall_clock;

@@ -168,13 +168,7 @@ impl<'p> Simulation<'p> {
         }
         self.audit.finish(self.now, self.waiting, self.open);
         let (passes, considered) = (self.passes, self.considered);
-        self.recorder.report(
-            &self.model,
-            &self.audit,
-            self.now,
-            (passes, considered),
-            (self.waiting, self.open),
-        )
+        self.recorder.report(&self.model, &self.audit, (passes, considered), (self.waiting, self.open))
     }
 
     fn begin(&mut self, at: Timestamp) {
