@@ -90,7 +90,7 @@ fn tiles(report: &Report) -> String {
         ("", "failed or expired", count(jobs.failed + jobs.expired)),
         ("", "wait, p50 / p95", format!("{} / {}", span(report.waits.p50_s), span(report.waits.p95_s))),
         ("", "share error, mean", percent(report.share_error.mean)),
-        ("", "longest wait of a head", span(report.starvation.max_s)),
+        ("", "starvation age, max", span(report.starvation.max_s)),
         ("", "preempted", count(report.preemptions.carried_out)),
         (verdict.0, "rules", verdict.1),
     ];

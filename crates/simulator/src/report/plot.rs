@@ -6,10 +6,10 @@ use super::text::span;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 12.0;
+const LEFT: f64 = 76.0;
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 10.0;
-const BOTTOM: f64 = 30.0;
+const BOTTOM: f64 = 34.0;
 /// Colours that the page's style has.
 pub(super) const COLOURS: usize = 8;
 
@@ -31,7 +31,7 @@ impl Unit {
     fn show(self, value: f64) -> String {
         match self {
             Self::Percent => format!("{:.0} %", value * 100.0),
-            Self::Seconds => span(value),
+            Self::Seconds => span(value).replace(".0 ", " "),
             Self::Count if value >= 10_000.0 => format!("{:.0}k", value / 1_000.0),
             Self::Count => format!("{value:.0}"),
         }
@@ -107,7 +107,7 @@ pub(super) fn lines(
             svg,
             "<text class=\"y\" x=\"{}\" y=\"{:.1}\">{}</text>",
             LEFT - 6.0,
-            at + 4.0,
+            at + 5.0,
             unit.show(level)
         );
         level += step;
@@ -169,8 +169,8 @@ pub(super) struct Range<'a> {
 
 /// A row per range on a logarithmic scale of seconds; what is below a second stands at the left edge.
 pub(super) fn ranges(rows: &[Range<'_>]) -> String {
-    const ROW: f64 = 22.0;
-    const NAMES: f64 = 110.0;
+    const ROW: f64 = 26.0;
+    const NAMES: f64 = 130.0;
     let highest = rows.iter().map(|r| r.points[3]).fold(60.0, f64::max);
     let height = TOP + BOTTOM + ROW * rows.len() as f64;
     let x = |s: f64| NAMES + (WIDTH - NAMES - RIGHT - 12.0) * (s.max(1.0).ln() / highest.ln()).min(1.0);
@@ -189,7 +189,7 @@ pub(super) fn ranges(rows: &[Range<'_>]) -> String {
             svg,
             "<text class=\"y\" x=\"{}\" y=\"{:.1}\">{}</text>",
             NAMES - 10.0,
-            y + 4.0,
+            y + 5.0,
             escape(row.name)
         );
         _ = write!(svg, "<line class=\"thin\" x1=\"{p50:.1}\" x2=\"{max:.1}\" y1=\"{y}\" y2=\"{y}\"/>");

@@ -83,7 +83,7 @@ pub fn catalog() -> Catalog {
         Some(PriorityClass { id: id.parse().ok()?, priority, preempts, preemptible })
     };
     let classes =
-        [class("high", 100, true, false), class("normal", 0, true, true), class("low", -100, false, true)];
+        [class("high", 100, true, false), class("normal", 0, false, false), class("low", -100, false, true)];
     let policy = Policy {
         half_life: Some(Duration::from_hours(24)),
         classes: classes.into_iter().flatten().collect(),

@@ -9,7 +9,7 @@ use yard_ports::store::PastArrival;
 use yard_simulator::workload::{jsonl, standard};
 use yard_wire::views::WorkloadLine;
 
-use super::{Args, Form, Shown, input, single};
+use super::{Args, Form, Shown, compare, input, single};
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -140,4 +140,64 @@ fn what_the_server_writes_is_what_the_simulator_reads() {
     let never = PastArrival { ran: None, waited: None, clusters: ClusterSelector::default(), ..past };
     let line = serde_json::to_string(&WorkloadLine::from(&never)).unwrap();
     assert_eq!(jsonl::read(&line).unwrap().jobs[0].run, never.run_timeout, "no other of its team ran");
+}
+
+/// A server that has `pages` by path, and closes the connection after each answer.
+async fn server(pages: Vec<(&'static str, String)>) -> yard_cli::Global {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = Vec::new();
+            while !asked.windows(4).any(|w| w == b"\r\n\r\n") {
+                if stream.read_buf(&mut asked).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let line = String::from_utf8_lossy(&asked);
+            let path = line.split_whitespace().nth(1).unwrap_or_default();
+            let page = pages.iter().find(|(p, _)| path.starts_with(p));
+            let (status, body) = page.map_or(("404 Not Found", ""), |(_, body)| ("200 OK", body.as_str()));
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    yard_cli::Global { server, token: None, json: false }
+}
+
+/// What arrived is run under the catalog in force, whose capacity only the cluster knew, and under the new one.
+#[tokio::test]
+async fn history_is_run_under_both_catalogs() {
+    let catalog = "[[team]]\nid = \"ads\"\nquota = { cpu = 1 }\n\
+        [[cluster]]\nid = \"east\"\ndriver = \"ray\"\naddress = \"http://east:1\"\n";
+    let clusters = "{\"clusters\": [{\"id\": \"east\", \"driver\": \"ray\", \"labels\": {}, \"switch\": \"open\",\
+        \"health\": \"ready\", \"takes_jobs\": true, \"configured\": true, \"used\": {\"cpu\": 0, \"gpu\": 0, \"memory_bytes\": 0, \"jobs\": 0},\
+        \"capacity\": {\"cpu\": 4, \"gpu\": 0, \"memory_bytes\": 0, \"jobs\": 100}}]}";
+    let line = |at| {
+        format!("{{\"at_s\": {at}, \"team\": \"ads\", \"run_s\": 100, \"resources\": {{\"cpu\": 1}}}}\n")
+    };
+    let workload = line(0) + &line(0) + &line(0);
+    let pages = vec![
+        ("/v1/workload?from=a&to=b", workload),
+        ("/v1/catalog", catalog.to_owned()),
+        ("/v1/clusters", clusters.to_owned()),
+    ];
+    let global = server(pages).await;
+    let folder = tempfile::tempdir().unwrap();
+    let new = folder.path().join("new.toml");
+    std::fs::write(&new, "[[team]]\nid = \"ads\"\nquota = { cpu = 3 }\n").unwrap();
+    let args = args(&["--history", "a..b", "--policy", &new.display().to_string()]);
+    let Ok(Shown::Two(both)) = compare(&args, "a..b", &global).await else {
+        panic!("two runs were asked for")
+    };
+    assert!(both.is_sound());
+    assert!(both.before.waits.max_s > 200.0, "one after the other: {}", both.before);
+    assert!(both.after.waits.max_s < 1.0, "all at once: {}", both.after);
+    let nobody = server(Vec::new()).await;
+    assert!(compare(&args, "a..b", &nobody).await.is_err());
+    assert!(compare(&args, "yesterday", &nobody).await.err().unwrap().contains("FROM..TO"));
 }
