@@ -12,6 +12,7 @@ mod problem;
 mod receipt;
 mod time;
 mod versions;
+mod workload;
 
 pub use amounts::{Amounts, Quota};
 pub use catalog::{
@@ -31,6 +32,7 @@ pub use problem::{FieldProblem, Problem, ProblemCode};
 pub use receipt::{ConflictView, ReceiptView, Submitted};
 pub use time::{parse_time, time_text};
 pub use versions::{CatalogAnswer, CatalogChange, CatalogVersionList, CatalogVersionView};
+pub use workload::{SelectorView, WorkloadLine};
 
 #[cfg(test)]
 mod tests;
