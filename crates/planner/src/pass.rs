@@ -11,7 +11,7 @@ use crate::dense::Asks;
 use crate::order::{Turn, Turns, mix};
 use crate::pools::Pools;
 use crate::preempt::{Search, Way};
-use crate::reserve::{Ahead, Head, Keep, Keeps, Promise, Slot};
+use crate::reserve::{Ahead, Head, Keep, Keeps, Promise, Slot, Why};
 use crate::score::Scorer;
 use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Reservation, Snapshot};
 
@@ -138,9 +138,9 @@ impl<'a> Pass<'a> {
     /// Promises what was kept last, if it was promised before, others stop for it, or its room has to gather.
     fn promise(&mut self, head: Head, before: bool) {
         let Some(cluster) = self.keeps.list.last().map(|keep| keep.slot.cluster) else { return };
-        let promised = before || self.held.contains_key(&head.group) || self.ahead().gathers(head, cluster);
+        let promised = before || self.ahead().gathers(head, cluster);
         if let Some(keep) = self.keeps.list.last_mut() {
-            keep.promised = promised;
+            keep.promised |= promised;
         }
     }
 
@@ -176,11 +176,11 @@ impl<'a> Pass<'a> {
 
     /// Keeps room for a head, unless an older one that fits now would then fit no more: what is kept holds up only
     /// what came later.
-    fn keep(&mut self, head: Head, slot: Slot, older: &[Head]) -> bool {
+    fn keep(&mut self, head: Head, slot: Slot, why: Why, older: &[Head]) -> bool {
         let ahead =
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
         let before = self.keeps.clone();
-        ahead.keep(&mut self.keeps, head, slot, false);
+        ahead.keep(&mut self.keeps, head, slot, why);
         let mut slack = i64::MAX;
         let holds_up = older.iter().any(|h| {
             self.fits_beside(&before, *h, &mut slack) && !self.fits_beside(&self.keeps, *h, &mut slack)
@@ -221,7 +221,7 @@ impl<'a> Pass<'a> {
         let slot = Slot { cluster, start: self.now, expected: self.now };
         let ahead =
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
-        ahead.keep(&mut self.keeps, head, slot, true);
+        ahead.keep(&mut self.keeps, head, slot, Why::Due);
         self.holds_until = self.now;
         true
     }
@@ -229,8 +229,8 @@ impl<'a> Pass<'a> {
     /// Places what was promised room and has found it: before all turns, so that it can't be lost any more.
     fn take_due(&mut self) {
         for keep in 0..self.keeps.list.len() {
-            let Keep { head, slot, due, .. } = self.keeps.list[keep];
-            if !due {
+            let Keep { head, slot, why, .. } = self.keeps.list[keep];
+            if why != Why::Due {
                 continue;
             }
             if self.plan.placements.len() < self.policy.placements_max as usize {
@@ -238,7 +238,7 @@ impl<'a> Pass<'a> {
                 let turn = Turn { group: head.group, team: head.team };
                 self.place(turn, slot.cluster as usize, Some(crate::dense::ix(keep)));
             } else {
-                self.keeps.list[keep].due = false;
+                self.keeps.list[keep].why = Why::Waits;
             }
         }
     }
@@ -259,7 +259,7 @@ impl<'a> Pass<'a> {
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
         let mut score = |c| self.scorer.alone(&self.pools, head.shape, c);
         let slot = ahead.slot(&self.keeps, head, &mut score, &mut self.holds_until);
-        slot.is_some_and(|slot| self.keep(head, slot, older))
+        slot.is_some_and(|slot| self.keep(head, slot, Why::Waits, older))
     }
 
     fn may_preempt(&self, head: Head) -> bool {
@@ -288,7 +288,7 @@ impl<'a> Pass<'a> {
             self.leaving[*v as usize] = true;
         }
         let slot = Slot { cluster: crate::dense::ix(way.cluster), start: way.start, expected: way.start };
-        if !self.keep(head, slot, older) {
+        if !self.keep(head, slot, Why::Stops, older) {
             for (v, _) in &way.victims {
                 self.leaving[*v as usize] = false;
             }
@@ -435,7 +435,7 @@ impl<'a> Pass<'a> {
     fn finish(mut self) -> Made {
         let snapshot = self.snapshot;
         let mut plan = std::mem::take(&mut self.plan);
-        for keep in self.keeps.list.iter().filter(|keep| !keep.due) {
+        for keep in self.keeps.list.iter().filter(|keep| keep.why != Why::Due) {
             let group = &snapshot.groups[keep.head.group as usize];
             plan.reservations.push(Reservation {
                 team: group.team.clone(),
