@@ -30,7 +30,7 @@ pub mod snapshot;
 pub use board::ClusterRefusals;
 pub use memo::Planner;
 pub use refusal::{Hold, Refusal};
-pub use snapshot::{ClusterView, Facts, Group, Parts, Running, Snapshot, TeamView};
+pub use snapshot::{ClusterView, Facts, Group, Parts, Promise, Running, Snapshot, TeamView};
 pub use yard_domain::policy::{Fit, Policy};
 
 use yard_domain::job::QueueOrder;
@@ -85,6 +85,15 @@ impl PreemptionCause {
     }
 }
 
+impl std::fmt::Display for PreemptionCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reclaim => "its team uses more than its nominal share, and the other wants its own back",
+            Self::HigherClass => "the other job is of a higher class of the same team",
+        })
+    }
+}
+
 /// Room kept free for the head of a team that fits nowhere now: others are placed only if they do not delay it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
@@ -100,6 +109,17 @@ pub struct Reservation {
     pub start_by: Timestamp,
     /// When probably, from how long such jobs ran in the past.
     pub expected: Timestamp,
+    /// Whether later plans must honour it ([`Parts::promised`]). If not, it only binds this plan: by the time there is
+    /// room, it may be somebody else's turn.
+    pub promised: bool,
+}
+
+impl Reservation {
+    /// What is to be remembered of it.
+    pub fn promise(&self) -> Option<Promise> {
+        let Self { team, shape, order, .. } = self;
+        self.promised.then(|| Promise { team: team.clone(), shape: *shape, order: *order })
+    }
 }
 
 /// Why jobs of a group were left waiting.
@@ -134,9 +154,9 @@ pub struct Plan {
 /// Decides. Deterministic in its arguments: the order in which the snapshot's parts were listed does not matter, `now`
 /// is compared with run timeouts (reservations, backfilling, work lost by preemption), and `seed` only breaks ties.
 ///
-/// It knows nothing of earlier plans. Whoever plans again and again uses a [`Planner`], which honours its reservations.
+/// Of earlier plans it knows what the snapshot says was promised: whoever plans again and again hands that on.
 pub fn plan(snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> Plan {
-    pass::Pass::new(snapshot, policy, now, seed, &[]).run().plan
+    pass::Pass::new(snapshot, policy, now, seed).run().plan
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::board::{Board, ClusterRefusals};
 use crate::dense::Asks;
 use crate::order::{Turn, Turns, mix};
 use crate::pools::Pools;
-use crate::reserve::{Keep, Keeps, Promise, Why};
+use crate::reserve::{Keeps, Why};
 use crate::score::Scorer;
 use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Reservation, Snapshot};
 
@@ -19,8 +19,6 @@ use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Reservation, Snapshot};
 pub(crate) struct Made {
     pub(crate) plan: Plan,
     pub(crate) holds_until: Timestamp,
-    /// What the next plan is to honour.
-    pub(crate) promises: Vec<Promise>,
 }
 
 /// A [`Hold`] as numbers.
@@ -36,7 +34,6 @@ enum Held {
 pub(crate) struct Pass<'a> {
     snapshot: &'a Snapshot,
     policy: &'a Policy,
-    promises: &'a [Promise],
     now: i64,
     /// The last time at which every comparison with a time made so far comes out the same.
     holds_until: i64,
@@ -55,19 +52,12 @@ pub(crate) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub(crate) fn new(
-        snapshot: &'a Snapshot,
-        policy: &'a Policy,
-        now: Timestamp,
-        seed: u64,
-        promises: &'a [Promise],
-    ) -> Self {
+    pub(crate) fn new(snapshot: &'a Snapshot, policy: &'a Policy, now: Timestamp, seed: u64) -> Self {
         let dense = &snapshot.dense;
         let pools = Pools::new(dense);
         Self {
             snapshot,
             policy,
-            promises,
             now: now.as_micros(),
             holds_until: i64::MAX,
             turns: Turns::new(dense, &pools, seed),
@@ -219,6 +209,7 @@ impl<'a> Pass<'a> {
                 cluster: snapshot.clusters[keep.slot.cluster as usize].cluster.id.clone(),
                 start_by: Timestamp::from_micros(keep.slot.start),
                 expected: Timestamp::from_micros(keep.slot.expected.max(self.now)),
+                promised: keep.promised,
             });
         }
         let board = Board::new(snapshot.clone(), &self.pools, self.keeps.clone(), self.now);
@@ -232,13 +223,6 @@ impl<'a> Pass<'a> {
             };
             plan.refusals.push(GroupRefusal { team, shape, hold: self.hold(*g, *held), clusters });
         }
-        let promised = self.keeps.list.iter().filter(|keep| keep.promised);
-        let promise = |keep: &Keep| Promise {
-            team: snapshot.teams[keep.head.team as usize].team.id.clone(),
-            shape: snapshot.dense.shapes[keep.head.shape as usize].shape,
-            order: keep.head.order,
-        };
-        let promises = promised.map(promise).collect();
-        Made { plan, holds_until: Timestamp::from_micros(self.holds_until), promises }
+        Made { plan, holds_until: Timestamp::from_micros(self.holds_until) }
     }
 }

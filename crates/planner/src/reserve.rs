@@ -7,7 +7,6 @@
 //! use, it ends before the head starts, or fits into what is left beside the head then; that *spare* it uses up.
 
 use yard_domain::job::QueueOrder;
-use yard_domain::{Shape, TeamId};
 
 use crate::dense::{Asks, Attempt, Dense};
 use crate::pools::Pools;
@@ -53,19 +52,9 @@ pub(crate) struct Keep {
     end: i64,
     expected_end: i64,
     asks: Vec<(u32, u64)>,
-    /// To be honoured in later plans: see [`Promise`].
+    /// To be honoured in later plans: see [`crate::Promise`].
     pub(crate) promised: bool,
     pub(crate) why: Why,
-}
-
-/// Room kept by an earlier plan that a later one must honour, whoever's turn it would be: room that had to gather from
-/// several attempts, or for which others were stopped. (Where a single end makes room, turns alone starve nobody, and
-/// are fairer than age.)
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Promise {
-    pub(crate) team: TeamId,
-    pub(crate) shape: Shape,
-    pub(crate) order: QueueOrder,
 }
 
 /// What is left beside a kept job in one pool when it starts, of the resources that it asks for.
@@ -78,6 +67,13 @@ pub(crate) struct Spare {
 impl Spare {
     fn lacks(&self, asks: &Asks) -> bool {
         asks.iter().any(|(r, a)| self.left.iter().any(|(of, left)| of == r && a > left))
+    }
+
+    fn give(&mut self, asks: &Asks) {
+        for (of, left) in &mut self.left {
+            let asked = asks.iter().find(|(r, _)| r == of).map_or(0, |(_, a)| *a);
+            *left = left.saturating_add(asked);
+        }
     }
 
     fn take(&mut self, asks: &Asks) {
@@ -130,6 +126,16 @@ impl Keeps {
         for spare in &mut self.spares[pool] {
             if ends > self.list[spare.keep as usize].slot.start {
                 spare.take(asks);
+            }
+        }
+    }
+
+    /// An attempt that uses this pool now ends at `ends` instead of at `ended`, because it is asked to stop: what it
+    /// held is left beside what starts in between.
+    pub(crate) fn freed(&mut self, pool: usize, held: &Asks, ends: i64, ended: i64) {
+        for spare in &mut self.spares[pool] {
+            if (ends..ended).contains(&self.list[spare.keep as usize].slot.start) {
+                spare.give(held);
             }
         }
     }
@@ -200,6 +206,14 @@ impl Ahead<'_> {
         } else {
             self.on_path(keep.head.team, pool)
         }
+    }
+
+    /// What is free in a pool now, beside what is to take its room in this plan.
+    pub(crate) fn free_beside_due(&self, keeps: &Keeps, pool: usize, resource: u32) -> u64 {
+        let due = keeps.list.iter().filter(|keep| keep.why == Why::Due && self.keep_holds(keep, pool));
+        let amount = |keep: &Keep| keep.asks.iter().find(|(r, _)| *r == resource).map_or(0, |(_, a)| *a);
+        let taken = due.fold(0u64, |sum, keep| sum.saturating_add(amount(keep)));
+        self.pools.free(pool, resource).saturating_sub(taken)
     }
 
     /// Attempts that hold room in a pool, and others.

@@ -5,6 +5,7 @@
 //! - [`admission`]: what the installation says to it: known teams, doors, what could ever fit.
 //! - [`arrival`]: both together, from raw bytes to what the store commits. The same for every door.
 //! - `effective`: the document as it is stored, with every default filled in.
+//! - [`catalog`]: catalog documents, and what changes from one to the next.
 //! - [`launch`]: from a stored document back to what a driver needs.
 //! - [`views`]: the JSON that the HTTP API answers with and the CLI reads.
 //! - [`canonical`], [`quantity`], [`limits`]: the parts they share.
@@ -12,6 +13,7 @@
 pub mod admission;
 pub mod arrival;
 pub mod canonical;
+pub mod catalog;
 mod effective;
 pub mod launch;
 pub mod limits;
@@ -21,6 +23,7 @@ pub mod views;
 
 pub use admission::Admission;
 pub use arrival::{Intake, Source};
+pub use catalog::{CatalogDraft, CatalogReader};
 pub use launch::{DocumentError, launch_request};
 pub use limits::{Defaults, Limits};
 pub use submission::Submission;

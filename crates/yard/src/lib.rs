@@ -3,6 +3,7 @@
 pub mod compose;
 pub mod config;
 pub mod dev;
+pub mod drivers;
 pub mod run;
 pub mod serve;
 pub mod telemetry;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use yard::compose::{self, SHIM_COMMAND, Schema};
+use yard::compose::{self, Schema};
 use yard::config::{Config, Environment, Summary};
+use yard::drivers::SHIM_COMMAND;
 use yard::serve::Role;
 use yard::{dev, run, telemetry};
 
@@ -16,7 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One queue in, many Ray clusters out.
 #[derive(Debug, Parser)]
-#[command(name = "yard", version, about, long_about = None, after_help = yard_cli::EXIT_CODES_HELP)]
+#[command(name = "yard", version, after_help = yard_cli::EXIT_CODES_HELP)]
 struct Cli {
     #[command(flatten)]
     global: yard_cli::Global,

@@ -1,12 +1,14 @@
 //! The commands. Each takes the client and whether JSON is wanted, and returns an exit code.
 
+mod catalog;
 mod clusters;
 mod jobs;
 mod logs;
 mod submit;
 mod wait;
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +38,9 @@ pub async fn run(command: Command, client: &Client, json: bool) -> Done {
         Command::Clusters => clusters::clusters(client, json).await,
         Command::Drain { cluster } => clusters::switch(&cluster, "drain", client, json).await,
         Command::Resume { cluster } => clusters::switch(&cluster, "resume", client, json).await,
+        Command::Apply(args) => catalog::apply(&args, client, json).await,
+        Command::Export { version } => catalog::export(version, client, json).await,
+        Command::Catalog(args) => catalog::versions(&args, client, json).await,
         Command::Audit => clusters::audit(client, json).await,
     }
 }
@@ -45,6 +50,17 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(|e| {
         Failure::new(exit::UNAVAILABLE, format!("the server's answer is of another version: {e}"))
     })
+}
+
+/// The content of a file; `-` is standard input.
+fn read_file(file: &Path) -> Result<String, Failure> {
+    let failed = |e: std::io::Error| Failure::new(exit::USAGE, format!("can't read {}: {e}", file.display()));
+    if file.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).map_err(failed)
 }
 
 /// Prints a text and a line's end. Whoever reads our output may go when they have enough (`yard list | head`): that is

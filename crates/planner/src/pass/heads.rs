@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use super::{Held, Pass};
-use crate::Preemption;
 use crate::caused::Caused;
+use crate::dense::NONE;
 use crate::order::{Turn, mix};
 use crate::preempt::{Search, Way};
-use crate::reserve::{Ahead, Head, Keep, Keeps, Promise, Slot, Why};
+use crate::reserve::{Ahead, Head, Keep, Keeps, Slot, Why};
+use crate::{Preemption, Promise};
 
 /// How a head finds the world before anything is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +20,13 @@ enum HeadState {
 }
 
 impl Pass<'_> {
-    /// Keeps room for the heads that fit nowhere now, the oldest first: where they start by themselves, or where
-    /// others are stopped for them. What was promised room by an earlier plan and finds it now, takes it.
+    /// Keeps room for the heads that fit nowhere now, where they start by themselves or where others are stopped for them:
+    /// those that stay within what is theirs before those that would borrow, of each the oldest first. (Else the room
+    /// of a borrower that was stopped would be kept for its own, older job, and another had to be stopped.) What was
+    /// promised room by an earlier plan and finds it now, takes it.
     pub(super) fn keep_room(&mut self) {
         let mut heads = self.heads();
-        heads.sort_unstable_by_key(|(h, _)| (h.order.accepted_at_micros(), h.team));
+        heads.sort_by_cached_key(|(h, _)| (self.would_borrow(h), h.order.accepted_at_micros(), h.team));
         let mut older = Vec::new();
         let mut caused: Option<Caused> = None;
         let (mut kept, mut searches) = (0, self.policy.preemption.victims_max);
@@ -66,7 +69,7 @@ impl Pass<'_> {
     fn heads(&mut self) -> Vec<(Head, HeadState)> {
         let dense = &self.snapshot.dense;
         let promised: HashMap<&str, &Promise> =
-            self.promises.iter().map(|promise| (promise.team.as_str(), promise)).collect();
+            self.snapshot.promised.iter().map(|promise| (promise.team.as_str(), promise)).collect();
         let mut heads = Vec::new();
         for (view, team) in self.snapshot.teams.iter().zip(0u32..) {
             let Some((order, group)) = dense.queue.row(team as usize).first().copied() else { continue };
@@ -90,6 +93,18 @@ impl Pass<'_> {
             heads.push((Head { team, group, shape, order }, state));
         }
         heads
+    }
+
+    /// Whether it would use more than the nominal quota of its team, or of a cohort that could borrow.
+    fn would_borrow(&self, head: &Head) -> bool {
+        let dense = &self.snapshot.dense;
+        let (_, below_top) = dense.path(head.team).split_last().unwrap_or((&NONE, &[]));
+        below_top.iter().any(|node| {
+            let nominal = &dense.nominal[*node as usize * dense.width..][..dense.width];
+            let used = self.pools.of_node(*node);
+            let over = |(r, a): &(u32, u64)| used[*r as usize].saturating_add(*a) > nominal[*r as usize];
+            dense.asks(head.shape).iter().any(over)
+        })
     }
 
     /// Keeps room for a head, unless an older one that fits now would then fit no more: what is kept holds up only
@@ -130,8 +145,14 @@ impl Pass<'_> {
         if self.held_by_quota(turn, asks, ends, &mut slack).is_some() {
             return false;
         }
+        // What others take in this plan is not charged yet, and what should have ended by now may still be there.
         let keeps = &self.keeps;
-        let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none();
+        let ahead = Ahead { dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        let fits = |pool| asks.iter().all(|(r, a)| ahead.free_beside_due(keeps, pool, *r) >= *a);
+        if !dense.path(head.team).iter().all(|n| fits(dense.node_pool(*n))) {
+            return false;
+        }
+        let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none() && fits(c);
         let job = mix(u64::from(head.team), head.order.0.cast_unsigned());
         let best = self.scorer.best(&self.pools, head.shape, job, admits);
         self.mind(slack);
@@ -202,14 +223,16 @@ impl Pass<'_> {
             self.holds_until = self.now;
         }
         let Some(way) = way else { return false };
+        let before = self.keeps.clone();
         for (v, _) in &way.victims {
-            self.leaving[*v as usize] = true;
+            self.leave(*v);
         }
         let slot = Slot { cluster: crate::dense::ix(way.cluster), start: way.start, expected: way.start };
         if !self.keep(head, slot, Why::Stops, older) {
             for (v, _) in &way.victims {
                 self.leaving[*v as usize] = false;
             }
+            self.keeps = before;
             return false;
         }
         caused.note(self.snapshot, head, &way);
@@ -232,6 +255,20 @@ impl Pass<'_> {
                 for_shape: group.shape,
                 cause: *cause,
             });
+        }
+    }
+
+    /// Counts an attempt as asked to stop, so that it ends sooner.
+    fn leave(&mut self, attempt: u32) {
+        let ended = self.ahead().latest(attempt);
+        self.leaving[attempt as usize] = true;
+        let ends = self.ahead().latest(attempt);
+        let dense = &self.snapshot.dense;
+        let a = &dense.attempts[attempt as usize];
+        let nodes = if a.team == NONE { &[] } else { dense.path(a.team) };
+        let cluster = (a.cluster != NONE).then_some(a.cluster as usize);
+        for pool in nodes.iter().map(|n| dense.node_pool(*n)).chain(cluster) {
+            self.keeps.freed(pool, dense.held.row(attempt as usize), ends, ended);
         }
     }
 }

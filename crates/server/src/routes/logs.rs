@@ -56,8 +56,8 @@ pub(crate) async fn logs(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let follow = params.switch("follow");
-    let wanted = params.one::<u32>("attempt");
-    let offset = params.one::<u64>("offset").unwrap_or(0);
+    let wanted = params.one_as::<u32>("attempt", "a whole number, 1 for the first");
+    let offset = params.one_as::<u64>("offset", "a whole number of bytes").unwrap_or(0);
     params.finish()?;
     let busy = |_| ApiError::new(ProblemCode::Busy, "too many logs are being read: try again in a moment");
     let slot = streams.0.clone().try_acquire_owned().map_err(busy)?;
@@ -92,15 +92,11 @@ fn choose(job: &JobView, wanted: Option<u32>) -> Result<&AttemptView, ApiError> 
     })
 }
 
-fn driver<'s>(
-    state: &'s AppState,
-    id: JobId,
-    attempt: &AttemptView,
-) -> Result<&'s Arc<dyn Driver>, ApiError> {
+fn driver(state: &AppState, id: JobId, attempt: &AttemptView) -> Result<Arc<dyn Driver>, ApiError> {
     let cluster = &attempt.cluster;
-    state.drivers.get(cluster).ok_or_else(|| {
+    (state.driver)(cluster).ok_or_else(|| {
         let detail = format!(
-            "attempt {} ran on {cluster}, which is not in this server's configuration",
+            "attempt {} ran on {cluster}, which this server can't talk to: it is not in the catalog any more, or its secret is not here",
             attempt.number
         );
         ApiError::new(ProblemCode::ClusterUnreachable, detail).about(id)

@@ -1,6 +1,7 @@
 //! A file per endpoint: handler, errors, tests.
 
 pub(crate) mod audit;
+pub(crate) mod catalog;
 pub(crate) mod clusters;
 pub(crate) mod health;
 pub(crate) mod history;
@@ -41,6 +42,8 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/clusters", get(clusters::list))
         .route("/v1/clusters/{id}/drain", post(clusters::drain))
         .route("/v1/clusters/{id}/resume", post(clusters::resume))
+        .route("/v1/catalog", get(catalog::get).put(catalog::put))
+        .route("/v1/catalog/versions", get(catalog::versions))
         .route("/v1/audit", get(audit::audit))
         .with_state(state.clone());
     let outside = Router::new()

@@ -10,9 +10,12 @@ mod job;
 mod problem;
 mod receipt;
 mod time;
+mod versions;
 
 pub use amounts::{Amounts, Quota};
-pub use catalog::{AuditView, ClusterList, ClusterView, DriftView, SwitchAnswer, TeamList, TeamView};
+pub use catalog::{
+    AuditView, ClusterList, ClusterView, DriftView, ElasticView, SwitchAnswer, TeamList, TeamView,
+};
 pub use history::{HistoryView, LineView};
 pub use job::{
     AttemptView, Clock, FailureView, JobList, JobSummary, JobView, RetriesView, StopAnswerView, StopRequest,
@@ -21,6 +24,7 @@ pub use job::{
 pub use problem::{FieldProblem, Problem, ProblemCode};
 pub use receipt::{ConflictView, ReceiptView, Submitted};
 pub use time::{parse_time, time_text};
+pub use versions::{CatalogAnswer, CatalogChange, CatalogVersionList, CatalogVersionView};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,13 @@ const DAY: Duration = Duration::from_hours(24);
 pub(super) fn scheduler(root: &mut Table<'_, '_>) -> (SchedulerSettings, StoreLimits) {
     let default = SchedulerSettings::default();
     let mut t = root.table("scheduler");
+    if t.is_set("fit") {
+        t.know_only("fit");
+        t.complain(
+            "fit",
+            "has moved, to be changed without a restart: write it as fit = … under [policy.score]",
+        );
+    }
     let settings = SchedulerSettings {
         pass_interval: t.span_or("pass_interval_ms", default.pass_interval, millis(1, 60_000)),
         view: QueueView {
@@ -73,6 +80,7 @@ pub(super) fn dispatcher(root: &mut Table<'_, '_>) -> DispatcherSettings {
             1..=1_000,
         )),
         breaker_pause: t.span_or("breaker_pause_s", default.breaker_pause, secs(1, 3_600)),
+        failures_half_life: t.span_or("failures_half_life_s", default.failures_half_life, secs(1, 86_400)),
         retry,
     };
     if settings.lost_grace <= settings.unreachable_after {
