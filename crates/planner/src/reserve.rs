@@ -33,6 +33,17 @@ pub(crate) struct Slot {
     pub(crate) expected: i64,
 }
 
+/// Why room is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It waits until enough has ended by itself.
+    Waits,
+    /// Others have been asked to stop for it.
+    Stops,
+    /// Its room is there now, and it takes it in this plan.
+    Due,
+}
+
 /// Room kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Keep {
@@ -43,8 +54,7 @@ pub(crate) struct Keep {
     asks: Vec<(u32, u64)>,
     /// To be honoured in later plans: see [`crate::Promise`].
     pub(crate) promised: bool,
-    /// Its room is there now, and it takes it in this plan.
-    pub(crate) due: bool,
+    pub(crate) why: Why,
 }
 
 /// What is left beside a kept job in one pool when it starts, of the resources that it asks for.
@@ -200,7 +210,7 @@ impl Ahead<'_> {
 
     /// What is free in a pool now, beside what is to take its room in this plan.
     pub(crate) fn free_beside_due(&self, keeps: &Keeps, pool: usize, resource: u32) -> u64 {
-        let due = keeps.list.iter().filter(|keep| keep.due && self.keep_holds(keep, pool));
+        let due = keeps.list.iter().filter(|keep| keep.why == Why::Due && self.keep_holds(keep, pool));
         let amount = |keep: &Keep| keep.asks.iter().find(|(r, _)| *r == resource).map_or(0, |(_, a)| *a);
         let taken = due.fold(0u64, |sum, keep| sum.saturating_add(amount(keep)));
         self.pools.free(pool, resource).saturating_sub(taken)
@@ -353,8 +363,8 @@ impl Ahead<'_> {
         })
     }
 
-    /// Keeps room for a head, beside what is kept already; `due`: it is to take it at once.
-    pub(crate) fn keep(&self, keeps: &mut Keeps, head: Head, slot: Slot, due: bool) {
+    /// Keeps room for a head, beside what is kept already.
+    pub(crate) fn keep(&self, keeps: &mut Keeps, head: Head, slot: Slot, why: Why) {
         let asks = self.dense.asks(head.shape);
         let run = self.dense.shapes[head.shape as usize].run_timeout;
         let expected_run = self.dense.expected_run[head.group as usize];
@@ -362,7 +372,7 @@ impl Ahead<'_> {
         let number = crate::dense::ix(keeps.list.len());
         let all = self.quota_pools(head.team).chain([slot.cluster as usize]);
         for pool in all {
-            let mut spare = Spare { keep: number, left: self.spare(keeps, pool, asks, slot.start) };
+            let mut spare = Spare { keep: number, left: self.spare(keeps, pool, asks, (slot.start, why)) };
             spare.left.retain(|(_, left)| *left != u64::MAX);
             for other in &mut keeps.spares[pool] {
                 if (slot.start..end).contains(&keeps.list[other.keep as usize].slot.start) {
@@ -373,13 +383,17 @@ impl Ahead<'_> {
         }
         let expected_end = slot.expected.saturating_add(expected_run);
         let asks = asks.to_vec();
-        keeps.list.push(Keep { head, slot, end, expected_end, asks, promised: due, due });
+        keeps.list.push(Keep { head, slot, end, expected_end, asks, promised: why != Why::Waits, why });
     }
 
-    /// What is left in a pool at a time beside what is kept then and a request; `u64::MAX` where there is no bound.
-    fn spare(&self, keeps: &Keeps, pool: usize, asks: &Asks, at: i64) -> Vec<(u32, u64)> {
+    /// What is left in a pool at a time beside what is kept then and a request that is kept room for; `u64::MAX` where there is no bound.
+    fn spare(&self, keeps: &Keeps, pool: usize, asks: &Asks, (at, why): (i64, Why)) -> Vec<(u32, u64)> {
         let mut needs = self.needs(std::iter::once(pool), asks);
-        for i in self.around(pool).iter().filter(|i| self.end_of(**i, Clock::Latest) <= at) {
+        // Others are stopped for it because what is about to end does not suffice: only they count then. What has
+        // outlasted its run timeout, as on a cluster that does not answer, would else let others in over and over.
+        let counts = |i: u32| why != Why::Stops || self.leaving[i as usize];
+        let ended = |i: u32| counts(i) && self.end_of(i, Clock::Latest) <= at;
+        for i in self.around(pool).iter().filter(|i| ended(**i)) {
             self.apply(keeps, &mut needs, What::Ends(*i));
         }
         for (keep, k) in keeps.list.iter().zip(0u32..) {
