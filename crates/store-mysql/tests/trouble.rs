@@ -171,9 +171,7 @@ impl Waiting {
 
 /// Until a placement has waited in vain for a lock, once more than `before`.
 async fn a_placement_waited(before: u64) {
-    while count(PLACEMENT_TIMEOUTS) == before {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually(|| async { (count(PLACEMENT_TIMEOUTS) > before).then_some(()) }).await;
 }
 
 const PLACEMENT_TIMEOUTS: &str = "yard_store_tx_retries_total name=commit_placements code=lock_timeout";
