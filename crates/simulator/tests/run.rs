@@ -1,5 +1,7 @@
 //! Whole runs: determinism, conservation, the standard run, scenarios, and that broken rules are found.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -15,7 +17,7 @@ use yard_simulator::{Comparison, Incident, Model, Report, SimJob, Simulation, Tr
 const START: Timestamp = Timestamp::from_micros(1_795_386_645_000_000);
 
 fn planner() -> Box<yard_simulator::Decide<'static>> {
-    Box::new(|snapshot, policy, now, seed| plan(snapshot, policy, now, seed))
+    Box::new(plan)
 }
 
 fn run(catalog: &Catalog, jobs: Vec<SimJob>, model: &Model, incidents: Vec<Incident>) -> Report {

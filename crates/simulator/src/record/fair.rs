@@ -54,7 +54,9 @@ impl Fairness {
         };
         let mut members = vec![Vec::new(); nodes.len()];
         for (i, node) in nodes.iter().enumerate() {
-            node.parent.map(|parent| members[parent].push(i));
+            if let Some(parent) = node.parent {
+                members[parent].push(i);
+            }
         }
         debug_assert!(nodes.iter().take(teams.len()).all(|n| matches!(n.owner, QuotaOwner::Team(_))));
         Self {

@@ -200,7 +200,7 @@ fn tables(report: &Report) -> String {
     let words: Vec<String> =
         report.audit.first.iter().cloned().chain(report.notes.iter().cloned()).chain(incidents).collect();
     if !words.is_empty() {
-        let items: String = words.iter().map(|w| format!("<li>{}</li>", escape(w))).collect();
+        let items = words.iter().map(|w| ["<li>", &escape(w), "</li>"].concat()).collect::<String>();
         html += &section("Notes", &format!("<ul>{items}</ul>"));
     }
     html
@@ -209,11 +209,15 @@ fn tables(report: &Report) -> String {
 /// A table; each row may have a class.
 fn table(head: &[&str], rows: &[(Vec<String>, Option<&'static str>)]) -> String {
     let mut html = String::from("<div class=\"scroll\"><table><thead><tr>");
-    head.iter().for_each(|cell| _ = write!(html, "<th>{}</th>", escape(cell)));
+    for cell in head {
+        _ = write!(html, "<th>{}</th>", escape(cell));
+    }
     html += "</tr></thead><tbody>";
     for (row, class) in rows {
         _ = write!(html, "<tr class=\"{}\">", class.unwrap_or_default());
-        row.iter().for_each(|cell| _ = write!(html, "<td>{}</td>", escape(cell)));
+        for cell in row {
+            _ = write!(html, "<td>{}</td>", escape(cell));
+        }
         html += "</tr>";
     }
     html + "</tbody></table></div>"

@@ -44,7 +44,8 @@ pub(super) fn table(f: &mut fmt::Formatter<'_>, head: &[&str], rows: &[Vec<Strin
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut text = String::from("  ");
         for (i, (cell, width)) in cells.zip(&widths).enumerate() {
-            text += &if i == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
+            let cell = if i == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
+            text.push_str(&cell);
         }
         writeln!(f, "{}", text.trim_end())
     };

@@ -104,7 +104,8 @@ fn numbers(line: &str, number: usize) -> Result<[f64; 18], Vec<LineFault>> {
         match f64::from_str(field).ok().filter(|n| n.is_finite() && (-1.0..=1e15).contains(n)) {
             Some(n) => *slot = n,
             None => {
-                faults.push(fault(name, format!("{field:?} is not a number: write -1 for what is not known")))
+                faults
+                    .push(fault(name, format!("{field:?} is not a number: write -1 for what is not known")));
             }
         }
     }

@@ -19,7 +19,7 @@ pub fn read_scenario(name: &str, text: &str, base: Model) -> Result<(Model, Vec<
     let sources = Sources::new(text, Path::new(""), &nothing, Purpose::Document);
     let scenario = super::tree(&sources, text, |tree| {
         let mut root = Table::root(&sources, tree);
-        let model = model(&mut root, base);
+        let model = model(&mut root, &base);
         let mut incidents = Vec::new();
         for mut t in root.tables("incident", "cluster") {
             incidents.extend(incident(&mut t));
@@ -33,7 +33,7 @@ pub fn read_scenario(name: &str, text: &str, base: Model) -> Result<(Model, Vec<
     scenario.filter(|_| errors.problems.is_empty()).ok_or(errors)
 }
 
-fn model(root: &mut Table<'_, '_>, base: Model) -> Model {
+fn model(root: &mut Table<'_, '_>, base: &Model) -> Model {
     let mut t = root.table("model");
     let hours = |n: u64| secs(0, n * 3_600);
     let (shortest, longest) = base.launch_delay;
@@ -51,7 +51,7 @@ fn model(root: &mut Table<'_, '_>, base: Model) -> Model {
         preempt_grace: t.span_or("preempt_grace_s", base.preempt_grace, hours(24)),
         lost_grace: t.span_or("lost_grace_s", base.lost_grace, hours(24)),
         idle_after: t.span_or("idle_after_s", base.idle_after, secs(1, 864_000)),
-        ..base
+        ..base.clone()
     };
     t.finish();
     model

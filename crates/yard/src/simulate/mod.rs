@@ -118,14 +118,12 @@ impl Shown {
 
 fn write(out: Option<&Path>, text: &str) -> Result<(), String> {
     use std::io::Write;
-    match out {
-        Some(path) => std::fs::write(path, text).map_err(|e| format!("can't write {}: {e}", path.display())),
-        // Whoever reads our output may go when they have enough.
-        None => {
-            _ = std::io::stdout().write_all(text.as_bytes());
-            Ok(())
-        }
+    if let Some(path) = out {
+        return std::fs::write(path, text).map_err(|e| format!("can't write {}: {e}", path.display()));
     }
+    // Whoever reads our output may go when they have enough.
+    _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
 }
 
 fn single(args: &Args) -> Result<Shown, String> {
