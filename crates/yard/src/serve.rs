@@ -122,6 +122,10 @@ pub async fn start(
 ) -> Result<Running, StoreError> {
     if let Some(declared) = &plan.catalog {
         apply(plan.store.as_ref(), declared, holder).await?;
+    } else if plan.store.catalog_version().await? == 0 {
+        warn!(
+            "there is no catalog yet, so no submission can be accepted: put one in force with `yard apply`"
+        );
     }
     let instance = plan.store.instance().await?;
     let (catalog, catalog_loop) =
