@@ -145,9 +145,18 @@ pub struct Submit {
     /// From -1000 to 1000; higher goes first inside the team.
     #[arg(long, allow_negative_numbers = true)]
     pub priority: Option<i64>,
+    /// A priority class of the installation, in place of --priority.
+    #[arg(long, value_name = "NAME", conflicts_with = "priority")]
+    pub class: Option<String>,
     /// Only this cluster; may be repeated.
     #[arg(long)]
     pub cluster: Vec<String>,
+    /// Not this cluster; may be repeated.
+    #[arg(long, value_name = "CLUSTER")]
+    pub avoid: Vec<String>,
+    /// Rather clusters with this label; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
+    pub prefer: Vec<(String, String)>,
     /// Only clusters with this label; may be repeated.
     #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
     pub label: Vec<(String, String)>,

@@ -155,11 +155,9 @@ pub async fn problem(response: Response) -> Failure {
     };
     for error in &problem.errors {
         let place = if error.field.is_empty() { "the document" } else { &error.field };
+        let line = error.line.map_or_else(String::new, |line| format!("line {line}: "));
         message.push_str("\n  ");
-        if let Some(line) = error.line {
-            message.push_str(&format!("line {line}: "));
-        }
-        message.push_str(&clean(&format!("{place}: {}", error.message)));
+        message.push_str(&clean(&format!("{line}{place}: {}", error.message)));
     }
     Failure { problem: ProblemCode::from_code(&problem.code), ..Failure::new(code, message) }
 }

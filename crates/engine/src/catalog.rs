@@ -31,15 +31,25 @@ const PAGE: u32 = 20;
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// Makes drivers out of what a document says.
-pub trait RuntimeBuilder: Send {
+pub trait RuntimeBuilder: Send + Sync {
     /// How to drive the clusters that `document` declares, or `only` these of them. One that can't be driven from here is
     /// left out, and the log says why. A cluster whose settings are what they were keeps its driver. An error: the
     /// document can't be read.
     fn build(
-        &mut self,
+        &self,
         document: &CatalogVersion,
         only: Option<&BTreeSet<ClusterId>>,
     ) -> Result<Runtimes, String>;
+}
+
+/// Clusters that are driven as they are here, whatever the catalog says: in tests and measurements.
+pub struct Fixed(pub Runtimes);
+
+impl RuntimeBuilder for Fixed {
+    fn build(&self, _: &CatalogVersion, only: Option<&BTreeSet<ClusterId>>) -> Result<Runtimes, String> {
+        let wanted = self.0.iter().filter(|(id, _)| only.is_none_or(|only| only.contains(*id)));
+        Ok(wanted.map(|(id, runtime)| (id.clone(), runtime.clone())).collect())
+    }
 }
 
 /// What the loop publishes; cheap to clone and to read.
@@ -83,7 +93,7 @@ pub struct CatalogLoop {
     admission: watch::Sender<Arc<Admission>>,
     runtimes: watch::Sender<Arc<Runtimes>>,
     rates: Arc<SubmitRates>,
-    builder: Box<dyn RuntimeBuilder>,
+    builder: Arc<dyn RuntimeBuilder>,
     interval: Duration,
     doors: Doors,
     /// The version that `runtimes` is of, and when what was missing in it is to be tried again.
@@ -95,7 +105,7 @@ pub async fn load(
     store: Arc<dyn Store>,
     doors: Doors,
     interval: Duration,
-    builder: Box<dyn RuntimeBuilder>,
+    builder: Arc<dyn RuntimeBuilder>,
 ) -> Result<(Catalog, CatalogLoop), StoreError> {
     let (admission, admission_rx) = watch::channel(Arc::default());
     let (runtimes, runtimes_rx) = watch::channel(Arc::default());
@@ -200,3 +210,7 @@ impl CatalogLoop {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

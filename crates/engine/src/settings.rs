@@ -131,6 +131,8 @@ pub struct DispatcherSettings {
     pub breaker_threshold: u32,
     /// How long an open breaker holds launches back before it lets one try.
     pub breaker_pause: Duration,
+    /// After this long, a launch that failed counts half in the choice of clusters.
+    pub failures_half_life: Duration,
     /// When failed attempts are tried again.
     pub retry: RetryRules,
 }
@@ -151,6 +153,7 @@ impl Default for DispatcherSettings {
             launch_backoff_max: Duration::from_secs(10),
             breaker_threshold: 5,
             breaker_pause: Duration::from_secs(5),
+            failures_half_life: Duration::from_mins(5),
             retry: RetryRules::default(),
         }
     }

@@ -5,9 +5,9 @@
 //! claims as many jobs of each group as the plan places, first in the queue first. For every group of which
 //! something was left unplaced, the plan says why, cluster by cluster.
 //!
-//! - [`snapshot`]: what is decided on; `dense`: the same as numbers
+//! - [`snapshot`]: what is decided on; `dense`, `intern`: the same as numbers
 //! - `pass`: one pass from beginning to end; `pools`: what is in use meanwhile
-//! - `reserve`: room kept for what fits nowhere now; `preempt`: what is stopped to make room
+//! - `reserve`: room kept for what fits nowhere now; `preempt`, `caused`: what is stopped to make room
 //! - `order`: whose turn it is; `score`: which cluster is best
 //! - [`Planner`]: the last plan, for a pass in which nothing has changed
 //! - [`filter`], `board`: why not there; [`refusal`]: stable codes and sentences
@@ -15,10 +15,12 @@
 //! - [`mod@forecast`]: when it will start, by planning forward in virtual time
 
 mod board;
+mod caused;
 mod dense;
 pub mod explain;
 pub mod filter;
 pub mod forecast;
+mod intern;
 mod memo;
 mod order;
 mod pass;
@@ -36,7 +38,7 @@ pub use explain::{
 pub use forecast::{Forecast, Unknown, forecast};
 pub use memo::Planner;
 pub use refusal::{Hold, Refusal};
-pub use snapshot::{ClusterView, Facts, Group, Parts, Running, Snapshot, TeamView};
+pub use snapshot::{ClusterView, Facts, Group, Parts, Promise, Running, Snapshot, TeamView};
 pub use yard_domain::policy::{Fit, Policy};
 
 use yard_domain::job::QueueOrder;
@@ -115,6 +117,17 @@ pub struct Reservation {
     pub start_by: Timestamp,
     /// When probably, from how long such jobs ran in the past.
     pub expected: Timestamp,
+    /// Whether later plans must honour it ([`Parts::promised`]). If not, it only binds this plan: by the time there is
+    /// room, it may be somebody else's turn.
+    pub promised: bool,
+}
+
+impl Reservation {
+    /// What is to be remembered of it.
+    pub fn promise(&self) -> Option<Promise> {
+        let Self { team, shape, order, .. } = self;
+        self.promised.then(|| Promise { team: team.clone(), shape: *shape, order: *order })
+    }
 }
 
 /// Why jobs of a group were left waiting.
@@ -148,6 +161,8 @@ pub struct Plan {
 
 /// Decides. Deterministic in its arguments: the order in which the snapshot's parts were listed does not matter, `now`
 /// is compared with run timeouts (reservations, backfilling, work lost by preemption), and `seed` only breaks ties.
+///
+/// Of earlier plans it knows what the snapshot says was promised: whoever plans again and again hands that on.
 pub fn plan(snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> Plan {
     pass::Pass::new(snapshot, policy, now, seed).run().plan
 }

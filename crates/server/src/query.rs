@@ -53,6 +53,18 @@ impl Params {
         self.keep(name, read)
     }
 
+    /// Notes that a parameter must be given, unless it was (or was wrong, which is noted already).
+    pub fn required(&mut self, name: &'static str, given: bool, what: &str) {
+        if !given && !self.errors.iter().any(|e| e.field == name) {
+            self.errors.push(FieldProblem {
+                field: name.to_owned(),
+                code: "missing".to_owned(),
+                message: format!("is missing: {what}"),
+                line: None,
+            });
+        }
+    }
+
     /// A number within bounds.
     pub fn number(&mut self, name: &'static str, min: u32, max: u32) -> Option<u32> {
         let number = self.one_as::<u32>(name, &format!("a whole number, {min} to {max}"))?;

@@ -12,17 +12,23 @@ use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
 use crate::config::ServerConfig;
 
+/// Finds the driver of a cluster.
+pub type FindDriver = dyn Fn(&ClusterId) -> Option<Arc<dyn Driver>> + Send + Sync;
+
+/// Counts a submission of a team, or says how long it has to wait.
+pub type CountSubmission = dyn Fn(&TeamId) -> Result<(), Duration> + Send + Sync;
+
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
     /// The truth.
     pub store: Arc<dyn Store>,
     /// How to read logs from a cluster; `None` if this process can't talk to it.
-    pub driver: Arc<dyn Fn(&ClusterId) -> Option<Arc<dyn Driver>> + Send + Sync>,
+    pub driver: Arc<FindDriver>,
     /// Reads catalog documents.
     pub read_catalog: Arc<CatalogReader>,
     /// Counts a submission of a team against its rate; an error says how long it has to wait.
-    pub submit_rate: Arc<dyn Fn(&TeamId) -> Result<(), Duration> + Send + Sync>,
+    pub submit_rate: Arc<CountSubmission>,
     /// The installation that submissions are checked against; refreshed by the engine.
     pub admission: watch::Receiver<Arc<Admission>>,
     /// Bounds on a submission.

@@ -84,7 +84,7 @@ pub async fn installation(
     Ok(Installation {
         store,
         catalog: config.catalog.clone(),
-        builder: Drivers::new(config.folder.clone(), Environment::of_process()),
+        builder: Arc::new(Drivers::new(config.folder.clone(), Environment::of_process())),
         read_catalog: catalog_reader(config.folder.clone()),
         queues,
         doors: doors(config),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::error;
 use yard_domain::ClusterId;
@@ -42,15 +42,13 @@ pub fn catalog_reader(folder: PathBuf) -> Arc<CatalogReader> {
 }
 
 /// Makes drivers, and keeps those whose settings stay.
-#[derive(Clone)]
 pub struct Drivers {
     folder: PathBuf,
     environment: Environment,
-    made: HashMap<ClusterId, Made>,
+    made: Mutex<HashMap<ClusterId, Made>>,
 }
 
 /// A driver with all that it was made from.
-#[derive(Clone)]
 struct Made {
     config: DriverConfig,
     token: Option<Secret>,
@@ -60,10 +58,10 @@ struct Made {
 impl Drivers {
     /// Relative paths in documents are below `folder`; `environment` has what `token_env` names.
     pub fn new(folder: PathBuf, environment: Environment) -> Self {
-        Self { folder, environment, made: HashMap::new() }
+        Self { folder, environment, made: Mutex::default() }
     }
 
-    fn runtime(&mut self, cluster: &ClusterConfig) -> Result<ClusterRuntime, String> {
+    fn runtime(&self, cluster: &ClusterConfig) -> Result<ClusterRuntime, String> {
         Ok(ClusterRuntime {
             driver: self.driver(&cluster.cluster.id, &cluster.driver)?,
             launches: cluster.launch,
@@ -73,14 +71,15 @@ impl Drivers {
         })
     }
 
-    fn driver(&mut self, id: &ClusterId, config: &DriverConfig) -> Result<Arc<dyn Driver>, String> {
+    fn driver(&self, id: &ClusterId, config: &DriverConfig) -> Result<Arc<dyn Driver>, String> {
         let token = match config {
             DriverConfig::Ray(RayCluster { token: Some(source), .. }) => {
                 Some(source.read(&self.environment)?)
             }
             _ => None,
         };
-        if let Some(made) = self.made.get(id).filter(|made| made.config == *config && made.token == token) {
+        let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = all.get(id).filter(|made| made.config == *config && made.token == token) {
             return Ok(made.driver.clone());
         }
         let driver: Arc<dyn Driver> = match config {
@@ -104,14 +103,14 @@ impl Drivers {
             }
         };
         let made = Made { config: config.clone(), token, driver: driver.clone() };
-        self.made.insert(id.clone(), made);
+        all.insert(id.clone(), made);
         Ok(driver)
     }
 }
 
 impl RuntimeBuilder for Drivers {
     fn build(
-        &mut self,
+        &self,
         document: &CatalogVersion,
         only: Option<&BTreeSet<ClusterId>>,
     ) -> Result<Runtimes, String> {
@@ -172,7 +171,7 @@ mod tests {
     fn a_driver_stays_while_its_settings_do() {
         let (east, far): (ClusterId, ClusterId) = ("east".parse().unwrap(), "far".parse().unwrap());
         let mut drivers = drivers(&[("FAR_TOKEN", "hunter2")]);
-        let mut build = |document: &CatalogVersion| drivers.build(document, None).unwrap();
+        let build = |document: &CatalogVersion| drivers.build(document, None).unwrap();
         let first = build(&document("http://a", 5));
         let faster = build(&document("http://a", 50));
         assert!(Arc::ptr_eq(&first[&east].driver, &faster[&east].driver));
@@ -187,8 +186,19 @@ mod tests {
     }
 
     #[test]
+    fn what_an_autoscaler_changes_is_read_and_what_is_declared_is_not() {
+        let text = "[[team]]\nid = \"ads\"\n\
+             [[cluster]]\nid = \"fixed\"\ndriver = \"ray\"\naddress = \"http://a\"\ncapacity = { cpu = 1 }\n\
+             [[cluster]]\nid = \"grows\"\ndriver = \"ray\"\naddress = \"http://b\"\nelastic = { ceiling = { cpu = 9 } }\n\
+             [[cluster]]\nid = \"says\"\ndriver = \"ray\"\naddress = \"http://c\"\n";
+        let built = drivers(&[]).build(&version(text), None).unwrap();
+        let reads = |id: &str| built[&id.parse::<ClusterId>().unwrap()].reads_capacity;
+        assert_eq!(["fixed", "grows", "says"].map(reads), [false, true, true]);
+    }
+
+    #[test]
     fn a_cluster_whose_secret_is_not_here_is_left_to_others() {
-        let mut drivers = drivers(&[]);
+        let drivers = drivers(&[]);
         let built = drivers.build(&document("http://a", 5), None).unwrap();
         assert_eq!(built.keys().map(ClusterId::as_str).collect::<Vec<_>>(), ["east"]);
         let only = ["far".parse().unwrap()].into();

@@ -6,5 +6,6 @@ pub mod dev;
 pub mod drivers;
 pub mod run;
 pub mod serve;
+pub mod simulate;
 pub mod telemetry;
 mod wall_clock;

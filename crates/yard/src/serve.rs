@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use yard_engine::catalog::Doors;
+use yard_engine::catalog::{Doors, RuntimeBuilder};
 use yard_engine::dispatch::{Dispatchers, Shared};
 use yard_engine::intake::{IdSource, Intake};
 use yard_engine::keeper::Keeper;
@@ -20,7 +20,6 @@ use yard_ports::{Inbox, Store, StoreError};
 use yard_wire::{CatalogReader, Defaults, Limits};
 
 use crate::config::Declared;
-use crate::drivers::Drivers;
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -57,7 +56,7 @@ pub struct Installation {
     /// What the configuration declares of teams, clusters and policy, if it does.
     pub catalog: Option<Declared>,
     /// Makes drivers of the clusters in force.
-    pub builder: Drivers,
+    pub builder: Arc<dyn RuntimeBuilder>,
     /// Reads catalog documents for the API.
     pub read_catalog: Arc<CatalogReader>,
     /// Where submissions come from.
@@ -125,13 +124,9 @@ pub async fn start(
         apply(plan.store.as_ref(), declared, holder).await?;
     }
     let instance = plan.store.instance().await?;
-    let (catalog, catalog_loop) = catalog::load(
-        plan.store.clone(),
-        plan.doors.clone(),
-        plan.catalog_refresh,
-        Box::new(plan.builder.clone()),
-    )
-    .await?;
+    let (catalog, catalog_loop) =
+        catalog::load(plan.store.clone(), plan.doors.clone(), plan.catalog_refresh, plan.builder.clone())
+            .await?;
     let mut process = Process::new();
     let soft = process.soft();
     let nudges = Nudges::default();

@@ -61,7 +61,12 @@ fn document(args: &Submit) -> Result<Value, Failure> {
     if !args.cluster.is_empty() {
         clusters.insert("only".to_owned(), json!(args.cluster));
     }
+    if !args.avoid.is_empty() {
+        clusters.insert("avoid".to_owned(), json!(args.avoid));
+    }
     clusters.extend(object(texts(&args.label)).map(|labels| ("labels".to_owned(), labels)));
+    clusters.extend(object(texts(&args.prefer)).map(|labels| ("prefer".to_owned(), labels)));
+    put("priority_class", args.class.clone().map(Value::from));
     put("clusters", object(clusters));
     put("resources", object(resources(args)?));
     Ok(Value::Object(doc))

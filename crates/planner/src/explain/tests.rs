@@ -416,7 +416,7 @@ prop_compose! {
         }
         let cohorts = vec![Cohort::new("both".parse().unwrap())];
         let (n_teams, n_clusters) = (teams.len(), clusters.len());
-        let mut parts = Parts { teams, cohorts, clusters, groups: seen.into_values().collect(), running: Vec::new() };
+        let mut parts = Parts { teams, cohorts, clusters, groups: seen.into_values().collect(), ..Parts::default() };
         for (i, (t, c, cpu, gpu, minutes)) in open_ones.into_iter().enumerate() {
             let (t, c) = (format!("t{}", t % n_teams), format!("c{}", c % n_clusters));
             open(&mut parts, i as u64 + 1, &t, &c, &request(cpu, gpu), minutes);

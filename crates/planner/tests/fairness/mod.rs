@@ -125,13 +125,15 @@ proptest! {
         };
         let exact = flat(&totals, &demands);
         let got = placed(parts, seed);
-        // Every team's last job may come before all the others' or after: that is one job of each, of every resource.
-        for r in 0..2 {
-            let round: i128 = demands.iter().map(|d| d.asks[r]).sum();
-            for (i, d) in demands.iter().enumerate().filter(|(_, d)| d.asks[r] > 0) {
-                let jobs = Fraction(round, d.asks[r]).max(Fraction::whole(1));
-                prop_assert!(near(got[i], exact[i], jobs, Fraction::whole(JOBS as i128)), "{got:?} {exact:?}");
-            }
+        // Every team's last job may come before all the others' or after: that is one job of each, in whichever resource
+        // is used up.
+        for (i, d) in demands.iter().enumerate() {
+            let rounds = (0..2).filter(|r| d.asks[*r] > 0).map(|r| {
+                let round: i128 = demands.iter().map(|d| d.asks[r]).sum();
+                Fraction(round, d.asks[r])
+            });
+            let less = rounds.max().unwrap();
+            prop_assert!(near(got[i], exact[i], less, Fraction::whole(JOBS as i128)), "{got:?} {exact:?}");
         }
         // And nobody is a whole job ahead of anybody with jobs that are no larger.
         let share = |i: usize, jobs: i128| {

@@ -7,7 +7,7 @@ use yard_planner::{GroupRefusal, Hold, Plan, Policy, Refusal, Reservation, Snaps
 
 use super::order::Moment;
 use super::preempt;
-use super::reserve::{Clock, Future, GRACE, Placed, blocked_heads, cluster_of, kept};
+use super::reserve::{Clock, Future, GRACE, Placed, blocked_heads, cluster_of, kept, older_that_fit};
 use super::world::{Load, World, amounts, hard};
 
 /// A rule that a plan breaks.
@@ -83,7 +83,11 @@ fn replay(world: &World, plan: &Plan, future: &mut Future, found: &mut Vec<Viola
             let open = |g: usize| could_place(world, &load, &mut future.borrow_mut(), g, placed[g]);
             Moment { world, load: &load, placed: &placed, open: &open }.next()
         };
-        if !next.contains(&group) {
+        // Who was promised room takes it before anybody's turn.
+        let promised = |p: &yard_planner::Promise| {
+            (&p.team, p.shape) == (&g.team, g.shape) && placed[group] == 0 && p.order == g.orders[0]
+        };
+        if !next.contains(&group) && !snapshot.promised.iter().any(promised) {
             let named: Vec<_> =
                 next.iter().map(|g| (&snapshot.groups[*g].team, snapshot.groups[*g].shape)).collect();
             found.push(violation("place.order", format!("{p:?}, but it was the turn of {named:?}")));
@@ -117,7 +121,7 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
     // Oldest first, whoever can be given a start at all, until there are enough. Those that wait for others to stop are
     // not among the counted ones.
     let (mut given, mut counted) = (0, 0);
-    for head in blocked_heads(world) {
+    for head in blocked_heads(world, plan) {
         let g = &world.snapshot.groups[head];
         let stops = preempting(plan, g);
         let due = stops || counted < world.policy.reservations_max;
@@ -125,7 +129,8 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
         match held {
             None if stops => found.push(violation("reserve.preempting", format!("{} {:?}", g.team, g.shape))),
             None => {
-                if due && start_of(head, given, true).is_some() {
+                let held_up = older_that_fit(world, head).next().is_some();
+                if due && !held_up && start_of(head, given, true).is_some() {
                     found.push(violation("reserve.missing", format!("for {} {:?}", g.team, g.shape)));
                 }
             }
@@ -138,7 +143,7 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
             }
             Some(r) => {
                 let (least, most) = (start_of(head, given, false), start_of(head, given, true));
-                found.extend(check_start(world, &future, r, given, least, most));
+                found.extend(check_start(world, plan, &future, r, given, least, most));
             }
         }
         given += usize::from(held.is_some());
@@ -159,6 +164,7 @@ fn preempting(plan: &Plan, g: &yard_planner::Group) -> bool {
 /// counted while they run and the earliest with them counted for ever.
 fn check_start(
     world: &World,
+    plan: &Plan,
     future: &Future,
     r: &Reservation,
     before: usize,
@@ -176,7 +182,13 @@ fn check_start(
     if !world.admissible(group).contains(&k.cluster) {
         found.push(violation("reserve.hard_rule", format!("{r:?}")));
     }
-    if least.is_none_or(|least| r.start_by < least) || most.is_some_and(|most| r.start_by > most) {
+    // Those that take their promised room in this very plan are placed only after all room has been kept.
+    let honoured = |p: &yard_planner::Promise| {
+        plan.placements.iter().any(|placed| (&placed.team, placed.shape) == (&p.team, p.shape))
+    };
+    let honours = world.snapshot.promised.iter().any(honoured);
+    let off = least.is_none_or(|least| r.start_by < least) || most.is_some_and(|most| r.start_by > most);
+    if off && !honours {
         let least = least.map(|t| t.to_string());
         found.push(violation("reserve.start", format!("{r:?}: the earliest is {least:?}")));
     }
@@ -184,7 +196,8 @@ fn check_start(
     let expected = future.earliest(k.group, k.cluster, Clock::Probable, before, false);
     let latest = future.earliest(k.group, k.cluster, Clock::Probable, before, true);
     let said = Some(r.expected);
-    let wrong = before == 0 && (said < expected || said > latest);
+    let alone = before == 0 && !honours;
+    let wrong = alone && (said < expected || said > latest);
     if wrong || r.expected > r.start_by || r.expected < world.now {
         let expected = expected.map(|t| t.to_string());
         found.push(violation("reserve.expected", format!("{r:?}: the earliest is {expected:?}")));

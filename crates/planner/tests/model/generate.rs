@@ -38,12 +38,8 @@ pub fn priority(number: i64) -> Priority {
 type Bounds = (Option<u64>, Option<u64>, Option<u64>, Option<u64>);
 
 fn bounds() -> impl Strategy<Value = Bounds> {
-    (
-        option::of(0u64..7),
-        option::weighted(0.3, 0u64..3),
-        option::weighted(0.3, 0u64..4),
-        option::weighted(0.2, 0u64..5),
-    )
+    let cpu = option::weighted(0.6, prop_oneof![1 => 0u64..4, 4 => 4u64..13]);
+    (cpu, option::weighted(0.15, 1u64..4), option::weighted(0.15, 1u64..4), option::weighted(0.1, 1u64..9))
 }
 
 fn limits((cpu, gpu, a100, jobs): Bounds) -> Limits {
@@ -69,14 +65,15 @@ fn ceilings(quota: &Limits, extra: Bounds) -> Limits {
     max
 }
 
-fn small_request() -> impl Strategy<Value = Request> {
-    (0u64..5, prop_oneof![3 => Just(0u64), 1 => 1u64..3], prop_oneof![3 => Just(0u64), 1 => 1u64..3])
-        .prop_map(|(cpu, gpu, a100)| request(cpu, gpu, a100))
+/// Seldom a gpu or an A100.
+fn asks(cpu: impl Strategy<Value = u64>) -> impl Strategy<Value = Request> {
+    let seldom = || prop_oneof![12 => Just(0u64), 1 => 1u64..3];
+    (cpu, seldom(), seldom()).prop_map(|(cpu, gpu, a100)| request(cpu, gpu, a100))
 }
 
 prop_compose! {
     fn cohorts()(raw in vec((option::weighted(0.5, any::<prop::sample::Index>()), option::weighted(0.3, bounds()),
-        option::weighted(0.3, bounds()), 1u32..4), 0..4)) -> Vec<Cohort> {
+        option::weighted(0.3, bounds()), 1u32..4), 0..3)) -> Vec<Cohort> {
         let id = |i: usize| format!("k{i}").parse().unwrap();
         raw.into_iter().enumerate().map(|(i, (parent, quota, max, weight))| {
             let parent = parent.filter(|_| i > 0).map(|p| id(p.index(i)));
@@ -95,7 +92,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn teams_in(cohorts: Vec<Cohort>)(raw in vec(team(), 1..5), cohorts in Just(cohorts)) -> (Vec<TeamView>, Vec<Cohort>) {
+    fn teams_in(cohorts: Vec<Cohort>)(raw in vec(team(), 2..5), cohorts in Just(cohorts)) -> (Vec<TeamView>, Vec<Cohort>) {
         let teams = raw.into_iter().enumerate().map(|(i, (cohort, quota, max, weight, past))| {
             let cohort = cohort.filter(|_| !cohorts.is_empty()).map(|c| cohorts[c.index(cohorts.len())].id.clone());
             let quota = limits(quota);
@@ -108,7 +105,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn cluster()(size in (1u64..9, 0u64..3, 0u64..4, 1u64..9), state in 0u8..24, zone in option::of(0u8..2),
+    fn cluster()(size in (2u64..11, 0u64..3, 0u64..4, prop_oneof![1 => 1u64..5, 4 => 5u64..30]), state in 0u8..48, zone in option::of(0u8..2),
         cost in option::of(1u64..5), failures in prop_oneof![3 => Just(0u32), 1 => 1u32..20],
         elastic in option::weighted(0.2, (option::of(0u64..4), 0u64..600))) -> Cluster {
         let (cpu, gpu, a100, jobs) = size;
@@ -152,17 +149,33 @@ type RawGroup = (usize, Request, ClusterSelector, u64, u64, Vec<(usize, i64)>);
 
 fn running() -> impl Strategy<Value = RawRunning> {
     let leaving = prop::bool::weighted(0.1);
-    (0..4usize, 0..4usize, small_request(), 0..3usize, 0..5u64, 1..6u64, 0..6u64, leaving)
+    (
+        0..4usize,
+        0..4usize,
+        asks(prop_oneof![9 => 1u64..4, 1 => 0u64..9]),
+        0..3usize,
+        0..5u64,
+        1..6u64,
+        0..6u64,
+        leaving,
+    )
 }
 
 fn group() -> impl Strategy<Value = RawGroup> {
-    (0..4usize, small_request(), selector(), 1..6u64, 1..6u64, vec((0..3usize, 1..100i64), 1..4))
+    (
+        0..4usize,
+        asks(prop_oneof![3 => 1u64..5, 1 => 0u64..9]),
+        selector(),
+        1..6u64,
+        1..6u64,
+        vec((0..3usize, 1..100i64), 1..4),
+    )
 }
 
 prop_compose! {
     /// A snapshot's parts. `unlisted` of one: some of what is in use may be missing from the list of what runs.
     pub fn parts()(tree in cohorts().prop_flat_map(teams_in), clusters in vec(cluster(), 1..4),
-        running in vec(running(), 0..9), groups in vec(group(), 0..7), listed in prop::bool::weighted(0.8)) -> Parts {
+        running in vec(running(), 0..13), groups in vec(group(), 0..8), listed in prop::bool::weighted(0.8)) -> Parts {
         let (teams, cohorts) = tree;
         let clusters = clusters.into_iter().enumerate().map(|(i, mut cluster)| {
             cluster.id = format!("c{i}").parse().unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use yard_domain::{JobId, Timestamp};
 use yard_planner::{Plan, Reservation, Running};
 
+use super::preempt::would_be_over;
 use super::world::{Amounts, Load, World, amounts};
 
 /// What was asked to stop has stopped by then.
@@ -158,8 +159,9 @@ pub fn kept(world: &World, r: &Reservation) -> Option<Kept> {
 }
 
 /// The groups whose first job is the first of its team, passes the hard rules somewhere, and fits nowhere now; the
-/// longest waiting first.
-pub fn blocked_heads(world: &World) -> Vec<usize> {
+/// those that need not borrow first, and of each the longest waiting. Who was promised room is one of them until it is
+/// placed.
+pub fn blocked_heads(world: &World, plan: &Plan) -> Vec<usize> {
     let load = world.load();
     let mut heads: Vec<usize> = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t)).collect();
     heads.retain(|head| {
@@ -167,10 +169,35 @@ pub fn blocked_heads(world: &World) -> Vec<usize> {
         let clusters = world.admissible(g);
         let team = world.team(&g.team).unwrap();
         let fits = |c: &usize| world.fits(&load, team, *c, &amounts(&g.request));
-        !clusters.is_empty() && !clusters.iter().any(fits)
+        let promised =
+            |p: &yard_planner::Promise| (&p.team, p.shape, p.order) == (&g.team, g.shape, g.orders[0]);
+        let placed = |p: &yard_planner::Placement| (&p.team, p.shape) == (&g.team, g.shape);
+        let owed = world.snapshot.promised.iter().any(promised) && !plan.placements.iter().any(placed);
+        !clusters.is_empty() && (owed || !clusters.iter().any(fits))
     });
-    heads.sort_by_key(|head| world.snapshot.groups[*head].orders[0].accepted_at_micros());
+    heads.sort_by_key(|head| place_of(world, &load, *head));
     heads
+}
+
+/// The heads that come before this one and fit now: no room may be kept that would hold them up.
+pub fn older_that_fit<'a>(world: &'a World<'a>, head: usize) -> impl Iterator<Item = usize> + 'a {
+    let load = world.load();
+    let own = place_of(world, &load, head);
+    (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t)).filter(move |other| {
+        let g = &world.snapshot.groups[*other];
+        let team = world.team(&g.team).unwrap();
+        let fits = |c: &usize| world.fits(&load, team, *c, &amounts(&g.request));
+        place_of(world, &load, *other) < own && world.admissible(g).iter().any(fits)
+    })
+}
+
+/// Heads are given room in this order: those that need not borrow first, and of each the longest waiting.
+fn place_of(world: &World, load: &Load, head: usize) -> (bool, i64) {
+    let group = &world.snapshot.groups[head];
+    let path = world.path(world.team(&group.team).unwrap());
+    let below_top = &path[..path.len() - 1];
+    let over = |node: &usize| would_be_over(world, load, *node, &amounts(&group.request));
+    (below_top.iter().any(over), group.orders[0].accepted_at_micros())
 }
 
 /// The group of a team's first job.

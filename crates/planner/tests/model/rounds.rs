@@ -80,6 +80,8 @@ impl Rounds {
             started.push((job, order));
         }
         self.parts.groups.retain(|g| !g.orders.is_empty());
+        self.parts.promised =
+            plan.reservations.iter().filter_map(yard_planner::Reservation::promise).collect();
         for p in &plan.preemptions {
             self.parts.running.iter_mut().find(|r| r.job == p.victim).unwrap().leaving = true;
         }

@@ -1,12 +1,14 @@
 //! Random snapshots against the model.
 
 use proptest::prelude::*;
-use yard_planner::{Parts, Snapshot, plan};
+use yard_domain::Timestamp;
+use yard_planner::{Parts, Plan, Planner, Snapshot, plan};
 
 use crate::model::generate::{NOW, parts, policy};
 use crate::model::{Rounds, check};
 
 mod starvation;
+mod teeth;
 
 pub fn config(cases: u32) -> ProptestConfig {
     // PROPTEST_CASES, where it is set, is the number of cases of every property.
@@ -33,12 +35,13 @@ proptest! {
         listed in parts(), policy in policy(), seed: u64, turn in any::<prop::sample::Index>(),
     ) {
         let mut turned = listed.clone();
-        let Parts { teams, cohorts, clusters, groups, running } = &mut turned;
+        let Parts { teams, cohorts, clusters, groups, running, promised } = &mut turned;
         shuffle(teams, turn);
         shuffle(cohorts, turn);
         shuffle(clusters, turn);
         shuffle(groups, turn);
         shuffle(running, turn);
+        shuffle(promised, turn);
         for group in groups {
             shuffle(&mut group.orders, turn);
         }
@@ -53,15 +56,42 @@ proptest! {
         prop_assume!(policy.placements_max > 0);
         let mut rounds = Rounds::new(parts, policy, NOW, seed);
         let jobs = rounds.parts.running.len() + rounds.parts.groups.iter().map(|g| g.orders.len()).sum::<usize>();
+        let mut history = String::new();
         for round in 0.. {
             let plan = rounds.plan();
+            history += &told(round, &plan);
             let wrong = check(&rounds.snapshot(), &rounds.policy, NOW, &plan);
             prop_assert!(wrong.is_empty(), "round {}: {:#?}\n{:#?}", round, wrong, plan);
             rounds.apply(&plan);
             if rounds.requeue_leaving() == 0 && plan.placements.is_empty() {
                 break;
             }
-            prop_assert!(round < 3 * jobs + 3, "no rest after {} rounds: {:#?}", round, plan);
+            prop_assert!(round < 3 * jobs + 3, "no rest after {} rounds:\n{}", round, history);
+        }
+    }
+
+    /// A planner that remembers its last plan says what one without a memory says, whenever it is asked.
+    #[test]
+    fn a_memory_changes_nothing(
+        parts in parts(), policy in policy(), seeds: [u64; 2], later in prop::collection::vec((0i64..20_000, any::<bool>()), 1..6),
+    ) {
+        let mut planner = Planner::default();
+        let mut now = NOW;
+        for (seconds, other_seed) in later {
+            let (snapshot, seed) = (Snapshot::new(parts.clone()), seeds[usize::from(other_seed)]);
+            let remembered = planner.plan(&snapshot, &policy, now, seed);
+            let fresh = plan(&snapshot, &policy, now, seed);
+            // Another seed orders refusals in another way; that is all it may do.
+            let sorted = |p: &Plan| {
+                let mut refusals = p.refusals.clone();
+                refusals.sort_by(|a, b| (&a.team, a.shape).cmp(&(&b.team, b.shape)));
+                refusals
+            };
+            prop_assert_eq!(&remembered.placements, &fresh.placements);
+            prop_assert_eq!(&remembered.preemptions, &fresh.preemptions);
+            prop_assert_eq!(&remembered.reservations, &fresh.reservations);
+            prop_assert_eq!(sorted(&remembered), sorted(&fresh));
+            now = Timestamp::from_micros(now.as_micros() + seconds * 1_000_000);
         }
     }
 
@@ -88,4 +118,22 @@ fn shuffle<T>(list: &mut [T], turn: prop::sample::Index) {
         list.rotate_left(by);
         list[by..].reverse();
     }
+}
+
+/// What a round does, in a line for each decision.
+fn told(round: usize, plan: &Plan) -> String {
+    let mut text = String::new();
+    for p in &plan.placements {
+        text += &format!("{round}: place {} {} on {}\n", p.team, p.shape.0, p.cluster);
+    }
+    for p in &plan.preemptions {
+        text += &format!(
+            "{round}: stop {} {} on {} for {} {}\n",
+            p.team, p.victim, p.cluster, p.for_team, p.for_shape.0
+        );
+    }
+    for r in &plan.reservations {
+        text += &format!("{round}: keep {} for {} {} by {}\n", r.cluster, r.team, r.shape.0, r.start_by);
+    }
+    text
 }

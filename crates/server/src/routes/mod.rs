@@ -15,6 +15,7 @@ pub(crate) mod receipt;
 pub(crate) mod stop;
 pub(crate) mod submit;
 pub(crate) mod teams;
+pub(crate) mod workload;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
@@ -37,7 +38,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/jobs/{id}", get(job::get))
         .route("/v1/jobs/{id}/explain", get(explain::job))
         .route("/v1/jobs/{id}/history", get(history::history))
-        .route("/v1/jobs/{id}/logs", get(logs::logs).layer(axum::Extension(streams)))
+        .route("/v1/jobs/{id}/logs", get(logs::logs).layer(axum::Extension(streams.clone())))
         .route("/v1/jobs/{id}/stop", post(stop::stop))
         .route("/v1/receipts/{team}/{*key}", get(receipt::receipt))
         .route("/v1/teams", get(teams::list))
@@ -47,6 +48,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/clusters/{id}/resume", post(clusters::resume))
         .route("/v1/catalog", get(catalog::get).put(catalog::put))
         .route("/v1/catalog/versions", get(catalog::versions))
+        .route("/v1/workload", get(workload::workload).layer(axum::Extension(streams)))
         .route("/v1/audit", get(audit::audit))
         .with_state(state.clone());
     let outside = Router::new()

@@ -150,9 +150,13 @@ fn accepted(arrival: &Arrival, job: JobId, created: bool) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use axum::body::Body;
     use axum::http::{Request, StatusCode, header};
     use serde_json::{Value, json};
+    use yard_domain::TeamId;
 
     use crate::ServerConfig;
     use crate::testing::{Answer, World};
@@ -245,5 +249,20 @@ mod tests {
         raw(&world, None, document().to_string()).await.problem(415, "unsupported_media_type");
         raw(&world, json, "x".repeat(201)).await.problem(413, "body_too_large");
         assert_eq!(world.get("/v1/jobs").await.json()["jobs"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn a_team_over_its_rate_is_told_when_to_come_again_and_nothing_is_kept() {
+        let mut world = World::new().await;
+        let wait = |team: &TeamId| {
+            if team.as_str() == "ads" { Err(Duration::from_millis(1_200)) } else { Ok(()) }
+        };
+        world.state.submit_rate = Arc::new(wait);
+        let answer = world.post("/v1/jobs", &document()).await;
+        answer.problem(429, "rate_limited");
+        assert_eq!(answer.headers[header::RETRY_AFTER], "2", "rounded up");
+        world.get("/v1/receipts/ads/nightly").await.problem(404, "not_found");
+        assert_eq!(world.nudged(), 0);
+        world.job("another-team").await;
     }
 }

@@ -1,7 +1,6 @@
 //! Cohorts: what teams lend each other, never beyond any ceiling on the way to the top, whoever places at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{
@@ -31,8 +30,13 @@ fn catalog(teams: impl Into<Vec<Team>>, cohorts: impl Into<Vec<Cohort>>) -> Cata
     Catalog { cohorts: cohorts.into(), ..Catalog::of(teams, clusters) }
 }
 
-/// Claims up to `max` jobs of each group and commits them on both clusters in turn; how many of a team were placed.
+/// Claims up to `max` jobs of each group (of one team, or of all) and commits them on both clusters in turn; how many
+/// were placed.
 async fn place(store: &dyn Store, lease: &Lease, max: u32, of: Option<&str>) -> usize {
+    place_on(store, lease, max, of, &["east", "west"]).await
+}
+
+async fn place_on(store: &dyn Store, lease: &Lease, max: u32, of: Option<&str>, clusters: &[&str]) -> usize {
     let input = store.load_placement_input(QueueView { groups: 100, depth: 1 }).await.unwrap();
     let wanted = input.heads.into_iter().filter(|h| of.is_none_or(|of| h.team.as_str() == of));
     let requests: Vec<_> = wanted.map(|h| ClaimRequest { team: h.team, shape: h.shape, max }).collect();
@@ -40,7 +44,7 @@ async fn place(store: &dyn Store, lease: &Lease, max: u32, of: Option<&str>) -> 
     let order = |(i, c): (usize, yard_ports::store::ClaimedJob)| PlacementOrder {
         job: c.id,
         team: c.team,
-        cluster: cluster_id(if i % 2 == 0 { "east" } else { "west" }),
+        cluster: cluster_id(clusters[i % clusters.len()]),
     };
     let orders: Vec<_> = claimed.into_iter().enumerate().map(order).collect();
     let report = store.commit_placements(lease, &orders).await.unwrap();
@@ -133,61 +137,50 @@ async fn within_ceilings(store: &dyn Store, tree: &QuotaTree) -> Vec<u64> {
     usage.iter().map(|used| used.jobs).collect()
 }
 
-/// Eight schedulers place for five teams of one nested cohort, while dispatchers end what was placed: at no moment is
-/// any ceiling exceeded, and in the end all that the tree has is in use.
+/// Eight teams in a nested cohort, and nothing else that makes their placements wait for one another: each is placed by
+/// a process of its own on a cluster of its own, whose dispatcher ends what was placed. At no moment is any ceiling
+/// exceeded, and in the end all that the tree has is in use.
 pub async fn concurrent_schedulers_never_exceed_a_cohort(w: &World) {
-    let left = Cohort { max: jobs(14), quota: jobs(2), ..cohort("left", Some("top")) };
-    let bounded = Team { max: jobs(9), ..in_cohort("a", 4, "left") };
-    let teams = [
-        bounded,
-        in_cohort("b", 4, "left"),
-        in_cohort("c", 3, "right"),
-        in_cohort("d", 0, "right"),
-        in_cohort("e", 2, "top"),
-    ];
-    let cohorts = [cohort("top", None), left, cohort("right", Some("top"))];
+    let inner = |id, most, own| Cohort { max: jobs(most), quota: jobs(own), ..cohort(id, Some("top")) };
+    let nominal = |i: u64| Team {
+        max: jobs(if i == 0 { 5 } else { 1_000 }),
+        ..in_cohort(&format!("t{i}"), i % 3, if i < 4 { "left" } else { "right" })
+    };
+    let teams: Vec<Team> = (0..8).map(nominal).collect();
+    let cohorts = [cohort("top", None), inner("left", 7, 2), inner("right", 9, 1)];
     let tree = Arc::new(QuotaTree::new(&teams, &cohorts));
-    apply(w, &catalog(teams.clone(), cohorts)).await;
-    for team in &teams {
-        w.accept(team.id.as_str(), 60).await;
-    }
-    let done = Arc::new(AtomicBool::new(false));
-    let mut enders = Vec::new();
-    for cluster in ["east", "west"] {
-        let (store, lease, done) = (w.store.clone(), w.dispatcher(cluster).await, Arc::clone(&done));
-        enders.push(tokio::spawn(async move {
-            let mut ended = 0;
-            while !done.load(Ordering::Relaxed) {
-                ended += end_some(&*store, &lease, cluster, 2).await;
-            }
-            ended
-        }));
-    }
-    let mut schedulers = Vec::new();
-    for i in 0..8 {
-        // Processes of their own, each with what it remembers.
+    let clusters: Vec<_> = (0..8).map(|i| cluster(&format!("c{i}"), 1_000)).collect();
+    let declared = Catalog { cohorts: cohorts.into(), ..Catalog::of(teams.clone(), clusters) };
+    apply(w, &declared).await;
+    let mut tasks = Vec::new();
+    for (i, team) in teams.iter().enumerate() {
+        w.accept(team.id.as_str(), 150).await;
         let store = w.database.open(super::world::calm()).await;
-        let (lease, tree) = (w.scheduler_for(&format!("s{i}"), LONG).await, Arc::clone(&tree));
-        schedulers.push(tokio::spawn(async move {
-            for _ in 0..10 {
-                place(&*store, &lease, 3, None).await;
+        let scheduler = w.scheduler_for(&format!("s{i}"), LONG).await;
+        let (team, cluster, tree) = (team.id.to_string(), format!("c{i}"), Arc::clone(&tree));
+        let dispatcher = w.dispatcher(&cluster).await;
+        tasks.push(tokio::spawn(async move {
+            let (mut placed, mut ended) = (0, 0);
+            for _ in 0..25 {
+                placed += place_on(&*store, &scheduler, 5, Some(&team), &[&cluster]).await;
                 within_ceilings(&*store, &tree).await;
+                ended += end_some(&*store, &dispatcher, &cluster, 2).await;
             }
+            (placed, ended)
         }));
     }
-    for task in schedulers {
-        task.await.unwrap();
+    let (mut placed, mut ended) = (0, 0);
+    for task in tasks {
+        let (p, e) = task.await.unwrap();
+        (placed, ended) = (placed + p, ended + e);
     }
-    done.store(true, Ordering::Relaxed);
-    let mut ended = 0;
-    for task in enders {
-        ended += task.await.unwrap();
-    }
-    assert!(ended > 0, "ends came between");
-    let lease = w.scheduler().await;
-    while place(&*w.store, &lease, 5, None).await > 0 {}
     let top = teams.len();
-    assert_eq!(within_ceilings(&*w.store, &tree).await[top], 15, "no room is left over");
+    let used = within_ceilings(&*w.store, &tree).await[top];
+    assert_eq!((placed - ended) as u64, used);
+    assert!(ended > 20, "room came and went: {ended}");
+    let lease = w.scheduler().await;
+    while place_on(&*w.store, &lease, 5, None, &["c0", "c7"]).await > 0 {}
+    assert_eq!(within_ceilings(&*w.store, &tree).await[top], 10, "seven of the teams, three of the cohorts");
 }
 
 /// Catalogs are applied while others place: what was applied last is what counts, in every process.

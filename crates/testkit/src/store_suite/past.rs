@@ -89,7 +89,7 @@ pub async fn runs_that_ended_by_pages(w: &World) {
 pub async fn arrivals_by_pages(w: &World) {
     let before = w.now().await;
     let set = |i: usize, job: &mut yard_domain::NewJob| {
-        job.spec.priority = Priority::new(i as i64).unwrap();
+        job.spec.priority = Priority::new(i64::try_from(i).unwrap()).unwrap();
         job.spec.clusters = ClusterSelector {
             avoid: [cluster_id("north")].into(),
             prefer: [("tier".to_owned(), "gold".to_owned())].into(),

@@ -182,7 +182,7 @@ pub async fn elastic_clusters_keep_their_ceiling(w: &World) {
     apply(w, &elastic(32, 60)).await;
     let kept = east().await;
     assert_eq!((kept.capacity, kept.breaker_open), (Some(of(32)), false));
-    assert_eq!(kept.elastic, Some(Elastic { present: Some(of(2)), delay: Duration::from_secs(60) }));
+    assert_eq!(kept.elastic, Some(Elastic { present: Some(of(2)), delay: Duration::from_mins(1) }));
     // No autoscaler any more: what is observed is the capacity again.
     let plain = Catalog::of([team("ads", 1)], [Cluster::new(cluster_id("east"), "ray")]);
     apply(w, &plain).await;

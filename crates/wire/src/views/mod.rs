@@ -12,9 +12,12 @@ mod problem;
 mod receipt;
 mod time;
 mod versions;
+mod workload;
 
 pub use amounts::{Amounts, Quota};
-pub use catalog::{AuditView, ClusterList, ClusterView, DriftView, SwitchAnswer, TeamList, TeamView};
+pub use catalog::{
+    AuditView, ClusterList, ClusterView, DriftView, ElasticView, SwitchAnswer, TeamList, TeamView,
+};
 pub use explain::{
     AheadView, AmountView, ChangeView, ClusterAnswerView, EndingView, ExpectedStartView, ExplanationView,
     MakingRoomView, PastErrorView, PositionView, ReservationView, SearchView, TeamExplanationView,
@@ -29,6 +32,7 @@ pub use problem::{FieldProblem, Problem, ProblemCode};
 pub use receipt::{ConflictView, ReceiptView, Submitted};
 pub use time::{parse_time, time_text};
 pub use versions::{CatalogAnswer, CatalogChange, CatalogVersionList, CatalogVersionView};
+pub use workload::{SelectorView, WorkloadLine};
 
 #[cfg(test)]
 mod tests;

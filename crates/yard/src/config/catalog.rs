@@ -57,13 +57,18 @@ pub(super) fn sections(root: &mut Table<'_, '_>) -> (Catalog, Vec<ClusterConfig>
         policy: policy::policy(root),
         clusters: Vec::new(),
     };
+    check(root, &catalog, &places);
+    let clusters = clusters::clusters(root);
+    let declared = clusters.iter().map(|config| config.cluster.clone()).collect();
+    (Catalog { clusters: declared, ..catalog }, clusters)
+}
+
+/// Notes what is wrong with teams and cohorts together.
+pub(super) fn check(root: &Table<'_, '_>, catalog: &Catalog, places: &Places) {
     for fault in catalog.faults() {
         let place = places.of(&fault.owner, fault.field);
         root.sources().problem(place, format!("{}.{}", fault.owner, fault.field), fault.message);
     }
-    let clusters = clusters::clusters(root);
-    let declared = clusters.iter().map(|config| config.cluster.clone()).collect();
-    (Catalog { clusters: declared, ..catalog }, clusters)
 }
 
 /// Where what may contradict something else stands.

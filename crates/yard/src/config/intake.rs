@@ -37,7 +37,7 @@ pub(super) fn intake(root: &mut Table<'_, '_>) -> (IntakeSettings, Duration) {
     if settings.backoff_max < settings.backoff_initial {
         t.complain("backoff_max_s", "must not be below backoff_initial_ms");
     }
-    let catalog_refresh = t.span_or("catalog_refresh_ms", Duration::from_secs(2), millis(100, 600_000));
+    let catalog_refresh = t.span_or("catalog_refresh_ms", Duration::from_secs(1), millis(100, 600_000));
     t.finish();
     (settings, catalog_refresh)
 }

@@ -99,6 +99,7 @@ pub(super) fn dispatcher(root: &mut Table<'_, '_>) -> DispatcherSettings {
             1..=1_000,
         )),
         breaker_pause: t.span_or("breaker_pause_s", default.breaker_pause, secs(1, 3_600)),
+        failures_half_life: t.span_or("failures_half_life_s", default.failures_half_life, secs(1, 86_400)),
         retry,
     };
     if settings.lost_grace <= settings.unreachable_after {

@@ -234,8 +234,9 @@ fn samples_are_valid() {
             Summary(&config).to_string().replace(&folder.display().to_string(), "FOLDER")
         );
     }
-    let samples = std::fs::read_dir(folder).unwrap().count();
-    assert_eq!(samples, 4, "a sample that no test parses");
+    // Folders hold samples of other things, with tests of their own.
+    let files = std::fs::read_dir(folder).unwrap().filter(|e| e.as_ref().unwrap().path().is_file());
+    assert_eq!(files.count(), 4, "a sample that no test parses");
 }
 
 /// Every key that the parser knows, from a file in which every kind of table stands.
