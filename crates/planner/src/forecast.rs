@@ -11,8 +11,8 @@ use yard_domain::job::QueueOrder;
 use yard_domain::{AttemptNumber, ClusterId, JobId, Timestamp};
 
 use crate::explain::change::release;
-use crate::explain::{Bounds, Target, placed_on};
-use crate::{Group, Parts, Plan, Policy, Running, Snapshot};
+use crate::explain::{Bounds, Target, find_group, placed_on};
+use crate::{Group, Parts, Placement, Plan, Policy, Preemption, Running, Snapshot};
 
 /// How long an attempt that was asked to make room is taken to need for it.
 const GRACE: Duration = Duration::from_secs(30);
@@ -92,12 +92,13 @@ pub fn forecast(
     let until = now.plus(bounds.horizon);
     let mut future = Future { snapshot: snapshot.clone(), now, first: now, placed: 0, preempted: Vec::new() };
     for left in (0..bounds.forecast_plans_max).rev() {
-        let plan = crate::plan(&future.snapshot, policy, future.now, seed);
-        if let Some(cluster) = placed_on(&future.snapshot, &plan, target) {
+        // The rest of the plan goes at once: it shares the snapshot, which is taken apart next.
+        let Plan { placements, preemptions, .. } = crate::plan(&future.snapshot, policy, future.now, seed);
+        if let Some(cluster) = placed_on(&future.snapshot, &placements, target) {
             return Forecast::Starts { cluster, at: future.now, after: future.first };
         }
-        let full = plan.placements.len() >= policy.placements_max as usize;
-        future.carry_out(&plan);
+        let full = placements.len() >= policy.placements_max as usize;
+        future.carry_out(&placements, &preemptions);
         if !full && !future.go_on(left) {
             return Forecast::Unknown(future.at_the_end());
         }
@@ -126,11 +127,11 @@ impl Future {
     }
 
     /// Placed jobs run from now on, and jobs asked to make room do so.
-    fn carry_out(&mut self, plan: &Plan) {
+    fn carry_out(&mut self, placements: &[Placement], preemptions: &[Preemption]) {
         let (now, mut placed) = (self.now, self.placed);
         self.change(|parts| {
-            for p in &plan.placements {
-                let group = parts.groups.iter_mut().find(|g| g.team == p.team && g.shape == p.shape);
+            for p in placements {
+                let group = find_group(&parts.groups, &p.team, p.shape).map(|g| &mut parts.groups[g]);
                 let Some(group) = group.filter(|g| !g.orders.is_empty()) else { continue };
                 placed += 1;
                 let running = started(group, p.cluster.clone(), now, placed);
@@ -138,7 +139,7 @@ impl Future {
                 charge(parts, &running);
                 parts.running.push(running);
             }
-            for p in &plan.preemptions {
+            for p in preemptions {
                 for r in parts.running.iter_mut().filter(|r| r.job == p.victim) {
                     r.leaving = true;
                     r.ends_by = r.ends_by.min(now.plus(GRACE));
@@ -147,7 +148,7 @@ impl Future {
             }
         });
         self.placed = placed;
-        self.preempted.extend(plan.preemptions.iter().map(|p| p.victim));
+        self.preempted.extend(preemptions.iter().map(|p| p.victim));
     }
 
     /// Nothing is open any more.
@@ -209,9 +210,8 @@ fn charge(parts: &mut Parts, running: &Running) {
 /// One that made room waits again, behind its equals (when it was accepted is not known here). Of a shape of which
 /// nothing waits it is left out: where it may run is not known either.
 fn requeue(parts: &mut Parts, running: &Running, at: Timestamp) {
-    let group = parts.groups.iter_mut().find(|g| g.team == running.team && g.shape == running.shape);
-    if let Some(group) = group {
-        group.orders.push(QueueOrder::new(running.priority, at.as_micros()));
+    if let Some(group) = find_group(&parts.groups, &running.team, running.shape) {
+        parts.groups[group].orders.push(QueueOrder::new(running.priority, at.as_micros()));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What could be different, and a snapshot in which it is.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use yard_domain::job::{Priority, QueueOrder, shape_of};
@@ -219,8 +220,8 @@ fn raise(parts: &mut Parts, snapshot: &Snapshot, owner: &QuotaOwner, extra: &[Ex
 
 /// Takes open attempts away with what they hold. One that the accounts do not hold any more has ended already.
 fn end(parts: &mut Parts, jobs: &[Ending]) {
-    let gone = |job: &JobId| jobs.iter().any(|j| j.job == *job);
-    for running in parts.running.extract_if(.., |r| gone(&r.job)) {
+    let gone: HashSet<JobId> = jobs.iter().map(|j| j.job).collect();
+    for running in parts.running.extract_if(.., |r| gone.contains(&r.job)) {
         release(&mut parts.teams, &mut parts.clusters, &running);
     }
 }

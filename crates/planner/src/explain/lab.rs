@@ -76,7 +76,7 @@ impl<'a> Lab<'a> {
     ) -> Found<Option<ClusterId>> {
         let (snapshot, target) = change.apply(snapshot, target);
         let plan = self.plan(&snapshot)?;
-        Ok(placed_on(&snapshot, &plan, &target))
+        Ok(placed_on(&snapshot, &plan.placements, &target))
     }
 
     /// The change as something to be told, if the job is placed with it however ties are broken.
@@ -88,10 +88,10 @@ impl<'a> Lab<'a> {
     ) -> Found<Option<Counterfactual>> {
         let (changed, moved) = change.apply(snapshot, target);
         let plan = self.plan(&changed)?;
-        let Some(cluster) = placed_on(&changed, &plan, &moved) else { return Ok(None) };
+        let Some(cluster) = placed_on(&changed, &plan.placements, &moved) else { return Ok(None) };
         for other in 1..=OTHER_SEEDS {
             let plan = self.plan_with(&changed, mix(self.seed, other))?;
-            if placed_on(&changed, &plan, &moved).is_none() {
+            if placed_on(&changed, &plan.placements, &moved).is_none() {
                 return Ok(None);
             }
         }

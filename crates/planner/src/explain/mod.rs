@@ -25,7 +25,7 @@ use yard_domain::{ClusterId, JobId, Request, Shape, TeamId, Timestamp};
 use crate::board::Board;
 use crate::forecast::{Forecast, forecast};
 use crate::pass::{Made, Pass};
-use crate::{Group, GroupRefusal, Hold, Plan, Policy, Preemption, Refusal, Reservation, Snapshot};
+use crate::{Group, GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Refusal, Reservation, Snapshot};
 use lab::Lab;
 
 /// Most places filled in before a job: so deep in the queue nothing hangs on the exact number.
@@ -187,7 +187,7 @@ fn standing(scene: &Scene<'_>) -> Standing {
     if scene.group.is_none() {
         return Standing::Absent;
     }
-    match (placed_on(scene.snapshot, scene.plan, scene.target), scene.refusal) {
+    match (placed_on(scene.snapshot, &scene.plan.placements, scene.target), scene.refusal) {
         (Some(cluster), _) => Standing::Starts(cluster),
         (None, Some(refusal)) => Standing::Held(refusal.hold.clone()),
         // The plan says why of every group of which it leaves something: it stopped before it came to this one.
@@ -196,9 +196,9 @@ fn standing(scene: &Scene<'_>) -> Standing {
 }
 
 /// Where the plan places this very job: the jobs of a group are taken first in the queue first.
-pub(crate) fn placed_on(snapshot: &Snapshot, plan: &Plan, target: &Target) -> Option<ClusterId> {
+pub(crate) fn placed_on(snapshot: &Snapshot, placements: &[Placement], target: &Target) -> Option<ClusterId> {
     let rank = rank(snapshot, target)?;
-    let of_group = plan.placements.iter().filter(|p| p.team == target.team && p.shape == target.shape);
+    let of_group = placements.iter().filter(|p| p.team == target.team && p.shape == target.shape);
     of_group.map(|p| p.cluster.clone()).nth(rank)
 }
 
@@ -210,7 +210,12 @@ pub(crate) fn rank(snapshot: &Snapshot, target: &Target) -> Option<usize> {
 }
 
 fn group_of(snapshot: &Snapshot, target: &Target) -> Option<usize> {
-    snapshot.groups.binary_search_by(|g| (&g.team, g.shape).cmp(&(&target.team, target.shape))).ok()
+    find_group(&snapshot.groups, &target.team, target.shape)
+}
+
+/// Where a group is among all of a snapshot, which are sorted.
+pub(crate) fn find_group(groups: &[Group], team: &TeamId, shape: Shape) -> Option<usize> {
+    groups.binary_search_by(|g| (&g.team, g.shape).cmp(&(team, shape))).ok()
 }
 
 /// A snapshot with its plan, seen from one job.
@@ -238,7 +243,7 @@ impl<'a> Scene<'a> {
     /// How many of the group the plan leaves that go before the job, itself among them.
     fn short_by(&self) -> u64 {
         let rank = rank(self.snapshot, self.target).unwrap_or(0);
-        let ours = |p: &&crate::Placement| p.team == self.target.team && p.shape == self.target.shape;
+        let ours = |p: &&Placement| p.team == self.target.team && p.shape == self.target.shape;
         (rank + 1).saturating_sub(self.plan.placements.iter().filter(ours).count()) as u64
     }
 

@@ -1,7 +1,9 @@
 //! The least changes with which the job is placed.
 
+use std::collections::HashSet;
+
 use yard_domain::job::Priority;
-use yard_domain::{ClusterId, Request};
+use yard_domain::{ClusterId, Request, TeamId};
 
 use super::lab::{Found, Lab};
 use super::{Change, Counterfactual, Ending, Extra, Obstacle, Scene};
@@ -203,13 +205,13 @@ fn prune(lab: &mut Lab<'_>, scene: &Scene<'_>, needed: &mut Vec<Ending>) -> Foun
 /// Open attempts that hold what the job needs (on a cluster that it may go to, or of its quota), first to end first.
 fn in_the_way(scene: &Scene<'_>) -> Vec<Ending> {
     let snapshot = scene.snapshot;
-    let may_go: Vec<ClusterId> = scene
+    let may_go: HashSet<ClusterId> = scene
         .cluster_answers()
         .into_iter()
         .filter(|a| matches!(a.refusal, None | Some(Refusal::Full(_) | Refusal::Reserved { .. })))
         .map(|a| a.cluster)
         .collect();
-    let lenders = snapshot.quota.lenders(&scene.target.team);
+    let lenders: HashSet<TeamId> = snapshot.quota.lenders(&scene.target.team).into_iter().collect();
     let counts = |r: &&Running| may_go.contains(&r.cluster) || lenders.contains(&r.team);
     let ending = |r: &Running| Ending {
         job: r.job,
