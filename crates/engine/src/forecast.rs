@@ -74,7 +74,6 @@ mod tests {
             cluster: "east".parse().unwrap(),
             start_by: at(1_000),
             expected: at(expected),
-            promised: false,
         };
         let waiting = |expected| Plan { reservations: vec![reservation(expected)], ..Plan::default() };
         let mut forecasts = Forecasts::default();

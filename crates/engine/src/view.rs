@@ -41,7 +41,7 @@ pub fn snapshot(input: PlacementInput, holdings: &[OpenHolding], history: &Histo
     });
     let groups = groups.collect();
     let running = holdings.iter().map(|holding| running(holding, history, now)).collect();
-    Snapshot::new(Parts { teams, cohorts: input.cohorts, clusters, groups, running, ..Parts::default() })
+    Snapshot::new(Parts { teams, cohorts: input.cohorts, clusters, groups, running })
 }
 
 /// An open attempt as the planner sees it. One that does not run yet has its whole run before it.

@@ -320,9 +320,9 @@ fn main() {
             groups.len(),
             running.len()
         );
-        let parts = Parts { teams, cohorts, clusters, groups, running, ..Parts::default() };
+        let parts = Parts { teams, cohorts, clusters, groups, running };
         let (least, median, snapshot) = timed(runs, || {
-            let mut parts = Snapshot::new(parts.clone()).into_parts();
+            let mut parts = Snapshot::new(Parts { ..clone(&parts) }).into_parts();
             parts.groups.reverse();
             let start = Instant::now();
             let snapshot = Snapshot::new(parts);
@@ -340,5 +340,15 @@ fn main() {
                 runs,
             );
         }
+    }
+}
+
+fn clone(parts: &Parts) -> Parts {
+    Parts {
+        teams: parts.teams.clone(),
+        cohorts: parts.cohorts.clone(),
+        clusters: parts.clusters.clone(),
+        groups: parts.groups.clone(),
+        running: parts.running.clone(),
     }
 }

@@ -38,7 +38,7 @@ pub use explain::{
 pub use forecast::{Forecast, Unknown, forecast};
 pub use memo::Planner;
 pub use refusal::{Hold, Refusal};
-pub use snapshot::{ClusterView, Facts, Group, Parts, Promise, Running, Snapshot, TeamView};
+pub use snapshot::{ClusterView, Facts, Group, Parts, Running, Snapshot, TeamView};
 pub use yard_domain::policy::{Fit, Policy};
 
 use yard_domain::job::QueueOrder;
@@ -117,17 +117,6 @@ pub struct Reservation {
     pub start_by: Timestamp,
     /// When probably, from how long such jobs ran in the past.
     pub expected: Timestamp,
-    /// Whether later plans must honour it ([`Parts::promised`]). If not, it only binds this plan: by the time there is
-    /// room, it may be somebody else's turn.
-    pub promised: bool,
-}
-
-impl Reservation {
-    /// What is to be remembered of it.
-    pub fn promise(&self) -> Option<Promise> {
-        let Self { team, shape, order, .. } = self;
-        self.promised.then(|| Promise { team: team.clone(), shape: *shape, order: *order })
-    }
 }
 
 /// Why jobs of a group were left waiting.
@@ -162,9 +151,9 @@ pub struct Plan {
 /// Decides. Deterministic in its arguments: the order in which the snapshot's parts were listed does not matter, `now`
 /// is compared with run timeouts (reservations, backfilling, work lost by preemption), and `seed` only breaks ties.
 ///
-/// Of earlier plans it knows what the snapshot says was promised: whoever plans again and again hands that on.
+/// It knows nothing of earlier plans. Whoever plans again and again uses a [`Planner`], which honours its reservations.
 pub fn plan(snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> Plan {
-    pass::Pass::new(snapshot, policy, now, seed).run().plan
+    pass::Pass::new(snapshot, policy, now, seed, &[]).run().plan
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@
 //! 1. whether the child would borrow with its next job: use more than its nominal quota of a governed resource that
 //!    the job asks for,
 //! 2. its dominant share for its weight: the largest, over resources, of (use + past use) / total, in millionths,
-//! 3. the age of that job, so that among equals nobody can be passed by for ever; then a number drawn by the seed, and
-//!    its index.
+//! 3. a number drawn by the seed, then its index.
 //!
 //! *Inside a team*, priority, then age.
 //!
@@ -35,8 +34,6 @@ pub(crate) struct Turns<'a> {
     blocked: Vec<bool>,
     /// Per node (the last one is the root over all): the group whose job comes next.
     next: Vec<u32>,
-    /// Per node: when that job was accepted, in microseconds.
-    next_age: Vec<u64>,
     /// Per node: its dominant share for its weight, in millionths.
     share: Vec<u64>,
     key: Vec<u128>,
@@ -56,7 +53,6 @@ impl<'a> Turns<'a> {
             cursor: vec![0; dense.teams],
             blocked: vec![false; dense.group_team.len()],
             next: vec![NONE; nodes + 1],
-            next_age: vec![0; nodes + 1],
             share: vec![0; nodes],
             key: vec![0; nodes],
             tie: (0u64..).take(nodes).map(|n| mix(seed, n)).collect(),
@@ -68,7 +64,7 @@ impl<'a> Turns<'a> {
             let all = (0u32..).zip(pools.of_node(node)).map(|(r, _)| r);
             turns.share[n] = all.map(|r| turns.share_of(pools, n, r)).max().unwrap_or(0);
             if n < dense.teams {
-                turns.find_next(node);
+                turns.next[n] = turns.head(node);
             }
             turns.settle_node(pools, node);
         }
@@ -131,16 +127,10 @@ impl<'a> Turns<'a> {
     }
 
     fn settle(&mut self, pools: &Pools<'_>, team: u32) {
-        self.find_next(team);
+        self.next[team as usize] = self.head(team);
         for &node in self.dense.path(team) {
             self.settle_node(pools, node);
         }
-    }
-
-    fn find_next(&mut self, team: u32) {
-        self.next[team as usize] = self.head(team);
-        let at = self.dense.queue.row(team as usize).get(self.cursor[team as usize] as usize);
-        self.next_age[team as usize] = at.map_or(0, |(order, _)| order.accepted_at_micros().unsigned_abs());
     }
 
     /// Gives a node whose next job is known its place among its siblings, and tells the parent its next job.
@@ -153,14 +143,10 @@ impl<'a> Turns<'a> {
         } else {
             let borrows = u128::from(self.would_borrow(pools, node));
             let share = u128::from(self.share[n].min(u64::MAX >> 1));
-            // An age has 52 bits.
-            let tie = u128::from(self.next_age[n] << 12 | self.tie[n] >> 52);
-            self.key[n] = borrows << 127 | share << 64 | tie;
+            self.key[n] = borrows << 127 | share << 64 | u128::from(self.tie[n]);
             self.enter(parent, node);
         }
-        let first = self.heaps[parent].first().map(|first| *first as usize);
-        self.next[parent] = first.map_or(NONE, |first| self.next[first]);
-        self.next_age[parent] = first.map_or(0, |first| self.next_age[first]);
+        self.next[parent] = self.heaps[parent].first().map_or(NONE, |first| self.next[*first as usize]);
     }
 
     fn would_borrow(&self, pools: &Pools<'_>, node: u32) -> bool {

@@ -1,26 +1,28 @@
 //! One pass: first what is kept for heads that fit nowhere, then turn by turn.
 
-mod heads;
-
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use yard_domain::resources::Shortage;
 use yard_domain::{QuotaShortage, Timestamp};
 
 use crate::board::{Board, ClusterRefusals};
-use crate::dense::Asks;
+use crate::caused::Caused;
+use crate::dense::{Asks, NONE};
 use crate::order::{Turn, Turns, mix};
 use crate::pools::Pools;
-use crate::reserve::{Keeps, Why};
+use crate::preempt::{Search, Way};
+use crate::reserve::{Ahead, Head, Keep, Keeps, Promise, Slot, Why};
 use crate::score::Scorer;
-use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Reservation, Snapshot};
+use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Reservation, Snapshot};
 
 /// A plan, and until when the same snapshot, policy and seed give the same.
 pub(crate) struct Made {
     pub(crate) plan: Plan,
-    /// The clusters as the plan leaves them.
-    pub(crate) board: std::sync::Arc<Board>,
     pub(crate) holds_until: Timestamp,
+    /// What is left where, for refusals of clusters.
+    pub(crate) board: std::sync::Arc<Board>,
+    /// What the next plan is to honour.
+    pub(crate) promises: Vec<Promise>,
 }
 
 /// A [`Hold`] as numbers.
@@ -33,9 +35,24 @@ enum Held {
     PassFull,
 }
 
+/// How a head finds the world before anything is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeadState {
+    Fits,
+    Blocked,
+    /// Room by an earlier plan, and is not to be passed over by turns if it is firm.
+    Promised {
+        since: i64,
+        firm: bool,
+    },
+}
+
 pub(crate) struct Pass<'a> {
     snapshot: &'a Snapshot,
     policy: &'a Policy,
+    promises: &'a [Promise],
+    /// Promised before, not firmly, and fits now: its turn may come.
+    open_promises: Vec<Promise>,
     now: i64,
     /// The last time at which every comparison with a time made so far comes out the same.
     holds_until: i64,
@@ -54,12 +71,20 @@ pub(crate) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, policy: &'a Policy, now: Timestamp, seed: u64) -> Self {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        policy: &'a Policy,
+        now: Timestamp,
+        seed: u64,
+        promises: &'a [Promise],
+    ) -> Self {
         let dense = &snapshot.dense;
         let pools = Pools::new(dense);
         Self {
             snapshot,
             policy,
+            promises,
+            open_promises: Vec::new(),
             now: now.as_micros(),
             holds_until: i64::MAX,
             turns: Turns::new(dense, &pools, seed),
@@ -82,6 +107,280 @@ impl<'a> Pass<'a> {
         }
         self.refuse_the_rest();
         self.finish()
+    }
+
+    /// Keeps room for the heads that fit nowhere now, the oldest first: where they start by themselves, or where
+    /// others are stopped for them. What was promised room by an earlier plan and finds it now, takes it.
+    fn keep_room(&mut self) {
+        let mut heads = self.heads();
+        // Owners before borrowers: else the room of a borrower that was stopped would be kept for its own, older job, and
+        // another had to be stopped.
+        heads.sort_by_cached_key(|(h, _)| (self.would_borrow(h), h.order.accepted_at_micros(), h.team));
+        let mut older = Vec::new();
+        let mut caused: Option<Caused> = None;
+        let (mut kept, mut searches) = (0, self.policy.preemption.victims_max);
+        for (head, state) in heads {
+            let promised = match state {
+                HeadState::Fits => {
+                    older.push(head);
+                    continue;
+                }
+                HeadState::Blocked => None,
+                HeadState::Promised { since, firm } => Some((since, firm)),
+            };
+            if promised.is_some_and(|(_, firm)| firm) && self.honour(head) {
+                continue;
+            }
+            let mut made = false;
+            if self.may_preempt(head) && searches > 0 {
+                searches -= 1;
+                let caused = caused.get_or_insert_with(|| Caused::new(self.snapshot));
+                made = self.preempt(head, &older, caused);
+            }
+            if !made && kept < self.policy.reservations_max && self.reserve(head, &older) {
+                made = true;
+                kept += 1;
+            }
+            if made {
+                self.promise(head, promised);
+            }
+        }
+        self.take_due();
+    }
+
+    /// Promises what was kept last: firmly, if it was promised so before, others stop for it, or its room has to gather.
+    fn promise(&mut self, head: Head, before: Option<(i64, bool)>) {
+        let Some(cluster) = self.keeps.list.last().map(|keep| keep.slot.cluster) else { return };
+        let (since, firm) = before.unwrap_or((self.now, false));
+        let gathers = self.ahead().gathers(head, cluster);
+        if let Some(keep) = self.keeps.list.last_mut() {
+            keep.since = since;
+            keep.firm |= firm || gathers;
+        }
+    }
+
+    /// The first job of each team that could run somewhere.
+    fn heads(&mut self) -> Vec<(Head, HeadState)> {
+        let dense = &self.snapshot.dense;
+        let promises = self.promises;
+        let promised: HashMap<&str, &Promise> =
+            promises.iter().map(|promise| (promise.team.as_str(), promise)).collect();
+        let mut heads = Vec::new();
+        for (view, team) in self.snapshot.teams.iter().zip(0u32..) {
+            let Some((order, group)) = dense.queue.row(team as usize).first().copied() else { continue };
+            let shape = dense.group_shape[group as usize];
+            let somewhere = self.fits_somewhere(shape);
+            let could =
+                dense.quota_could(team, shape) && (somewhere || dense.admissible(shape).next().is_some());
+            if !could {
+                continue;
+            }
+            let info = &dense.shapes[shape as usize];
+            let promise = promised.get(view.team.id.as_str());
+            let promise = promise.filter(|p| p.order == order && p.shape == info.shape);
+            let firm_in = promise.map_or(0, |p| self.firm_in(p, info.run_timeout));
+            let fits = somewhere && self.pools.quota_short(team, dense.asks(shape)).is_none();
+            let state = match promise {
+                Some(p) if fits && firm_in > 0 => {
+                    self.open_promises.push((*p).clone());
+                    HeadState::Fits
+                }
+                Some(p) => HeadState::Promised { since: p.since, firm: firm_in <= 0 },
+                None if fits => HeadState::Fits,
+                None => HeadState::Blocked,
+            };
+            heads.push((Head { team, group, shape, order }, state));
+        }
+        heads
+    }
+
+    /// How much longer turns may pass over a promise; not, if this is not above 0.
+    fn firm_in(&mut self, promise: &Promise, run_timeout: i64) -> i64 {
+        let firm_in = promise.since.saturating_add(run_timeout).saturating_sub(self.now);
+        if promise.firm {
+            return 0;
+        }
+        if firm_in > 0 {
+            self.mind(firm_in - 1);
+        }
+        firm_in
+    }
+
+    /// Keeps room for a head, unless an older one that fits now would then fit no more: what is kept holds up only
+    /// what came later.
+    fn keep(&mut self, head: Head, slot: Slot, why: Why, older: &[Head]) -> bool {
+        let ahead =
+            Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        let before = self.keeps.clone();
+        ahead.keep(&mut self.keeps, head, slot, why);
+        let mut slack = i64::MAX;
+        let holds_up = older.iter().any(|h| {
+            self.fits_beside(&before, *h, &mut slack) && !self.fits_beside(&self.keeps, *h, &mut slack)
+        });
+        self.mind(slack);
+        if holds_up {
+            self.keeps = before;
+        }
+        !holds_up
+    }
+
+    /// Whether a head fits somewhere now, beside what is kept.
+    fn fits_beside(&self, keeps: &Keeps, head: Head, slack: &mut i64) -> bool {
+        let dense = &self.snapshot.dense;
+        let asks = dense.asks(head.shape);
+        let ends = self.now.saturating_add(dense.shapes[head.shape as usize].run_timeout);
+        let mut free = |pool| keeps.blocker(pool, asks, ends, slack).is_none();
+        dense.path(head.team).iter().all(|n| free(dense.node_pool(*n)))
+            && dense.open(head.shape).iter().any(|c| self.pools.fits(*c as usize, asks) && free(*c as usize))
+    }
+
+    /// Keeps a head the room that it finds now, if that holds up nobody older.
+    fn honour(&mut self, head: Head) -> bool {
+        let dense = &self.snapshot.dense;
+        let asks = dense.asks(head.shape);
+        let ends = self.now.saturating_add(dense.shapes[head.shape as usize].run_timeout);
+        let turn = Turn { group: head.group, team: head.team };
+        let mut slack = i64::MAX;
+        if self.held_by_quota(turn, asks, ends, &mut slack).is_some() {
+            return false;
+        }
+        // What others take in this plan is not charged yet, and what should have ended by now may still be there.
+        let keeps = &self.keeps;
+        let ahead = Ahead { dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        let fits = |pool| asks.iter().all(|(r, a)| ahead.free_beside_due(keeps, pool, *r) >= *a);
+        if !dense.path(head.team).iter().all(|n| fits(dense.node_pool(*n))) {
+            return false;
+        }
+        let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none() && fits(c);
+        let job = mix(u64::from(head.team), head.order.0.cast_unsigned());
+        let best = self.scorer.best(&self.pools, head.shape, job, admits);
+        self.mind(slack);
+        let Some(cluster) = best.map(crate::dense::ix) else { return false };
+        let slot = Slot { cluster, start: self.now, expected: self.now };
+        let ahead =
+            Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        ahead.keep(&mut self.keeps, head, slot, Why::Due);
+        self.holds_until = self.now;
+        true
+    }
+
+    /// Places what was promised room and has found it: before all turns, so that it can't be lost any more.
+    fn take_due(&mut self) {
+        for keep in 0..self.keeps.list.len() {
+            let Keep { head, slot, why, .. } = self.keeps.list[keep];
+            if why != Why::Due {
+                continue;
+            }
+            if self.plan.placements.len() < self.policy.placements_max as usize {
+                self.plan.considered += 1;
+                let turn = Turn { group: head.group, team: head.team };
+                self.place(turn, slot.cluster as usize, Some(crate::dense::ix(keep)));
+            } else {
+                self.keeps.list[keep].why = Why::Waits;
+            }
+        }
+    }
+
+    /// Whether it would use more than the nominal quota of its team, or of a cohort that could borrow.
+    fn would_borrow(&self, head: &Head) -> bool {
+        let dense = &self.snapshot.dense;
+        let (_, below_top) = dense.path(head.team).split_last().unwrap_or((&NONE, &[]));
+        below_top.iter().any(|node| {
+            let nominal = &dense.nominal[*node as usize * dense.width..][..dense.width];
+            let used = self.pools.of_node(*node);
+            let over = |(r, a): &(u32, u64)| used[*r as usize].saturating_add(*a) > nominal[*r as usize];
+            dense.asks(head.shape).iter().any(over)
+        })
+    }
+
+    fn fits_somewhere(&mut self, shape: u32) -> bool {
+        let (dense, nowhere) = (&self.snapshot.dense, &mut self.nowhere[shape as usize]);
+        let asks = dense.asks(shape);
+        *nowhere = *nowhere || !dense.open(shape).iter().any(|c| self.pools.fits(*c as usize, asks));
+        !*nowhere
+    }
+
+    fn ahead(&self) -> Ahead<'_> {
+        Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now }
+    }
+
+    fn reserve(&mut self, head: Head, older: &[Head]) -> bool {
+        let ahead =
+            Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        let mut score = |c| self.scorer.alone(&self.pools, head.shape, c);
+        let slot = ahead.slot(&self.keeps, head, &mut score, &mut self.holds_until);
+        slot.is_some_and(|slot| self.keep(head, slot, Why::Waits, older))
+    }
+
+    fn may_preempt(&self, head: Head) -> bool {
+        let class = self.policy.class_of(head.order.priority());
+        let rules = self.policy.preemption;
+        (rules.reclaim || rules.within_team) && self.policy.classes.get(class).is_some_and(|c| c.preempts)
+    }
+
+    fn preempt(&mut self, head: Head, older: &[Head], caused: &mut Caused) -> bool {
+        let stopped = self.plan.preemptions.len();
+        let search = Search {
+            facts: self.snapshot,
+            policy: self.policy,
+            ahead: &self.ahead(),
+            keeps: &self.keeps,
+            caused,
+            head,
+            victims_max: (self.policy.preemption.victims_max as usize).saturating_sub(stopped),
+        };
+        let (way, timeless) = search.way();
+        if !timeless {
+            self.holds_until = self.now;
+        }
+        let Some(way) = way else { return false };
+        let before = self.keeps.clone();
+        for (v, _) in &way.victims {
+            self.count_as_leaving(*v);
+        }
+        let slot = Slot { cluster: crate::dense::ix(way.cluster), start: way.start, expected: way.start };
+        if !self.keep(head, slot, Why::Stops, older) {
+            self.keeps = before;
+            for (v, _) in &way.victims {
+                self.leaving[*v as usize] = false;
+            }
+            return false;
+        }
+        caused.note(self.snapshot, head, &way);
+        let held = Held::Preempting { cluster: slot.cluster, victims: way.awaited };
+        self.held.insert(head.group, held);
+        self.stop(head, &way);
+        true
+    }
+
+    fn stop(&mut self, head: Head, way: &Way) {
+        let group = &self.snapshot.groups[head.group as usize];
+        for (v, cause) in &way.victims {
+            let run = &self.snapshot.running[*v as usize];
+            self.plan.preemptions.push(Preemption {
+                victim: run.job,
+                attempt: run.attempt,
+                team: run.team.clone(),
+                cluster: run.cluster.clone(),
+                for_team: group.team.clone(),
+                for_shape: group.shape,
+                cause: *cause,
+            });
+        }
+    }
+
+    /// Counts an attempt as asked to stop, so that it ends sooner.
+    fn count_as_leaving(&mut self, attempt: u32) {
+        let ended = self.ahead().latest(attempt);
+        self.leaving[attempt as usize] = true;
+        let ends = self.ahead().latest(attempt);
+        let dense = &self.snapshot.dense;
+        let a = &dense.attempts[attempt as usize];
+        let nodes = if a.team == NONE { &[] } else { dense.path(a.team) };
+        let cluster = (a.cluster != NONE).then_some(a.cluster as usize);
+        for pool in nodes.iter().map(|n| dense.node_pool(*n)).chain(cluster) {
+            self.keeps.freed(pool, dense.held.row(attempt as usize), ends, ended);
+        }
     }
 
     /// Places the first job of the group whose turn it is, or refuses the whole group for this pass: all its
@@ -211,8 +510,12 @@ impl<'a> Pass<'a> {
                 cluster: snapshot.clusters[keep.slot.cluster as usize].cluster.id.clone(),
                 start_by: Timestamp::from_micros(keep.slot.start),
                 expected: Timestamp::from_micros(keep.slot.expected.max(self.now)),
-                promised: keep.promised,
             });
+        }
+        // Where a probable start lies behind a later `now`, it moves up, and what was reckoned beside it with it.
+        if let [before @ .., _] = self.keeps.list.as_slice() {
+            let earliest = before.iter().map(|keep| keep.slot.expected).min().unwrap_or(i64::MAX);
+            self.holds_until = self.holds_until.min(earliest.max(self.now));
         }
         let board = Board::new(snapshot.clone(), &self.pools, self.keeps.clone(), self.now);
         plan.refusals.reserve_exact(self.refused.len());
@@ -225,6 +528,28 @@ impl<'a> Pass<'a> {
             };
             plan.refusals.push(GroupRefusal { team, shape, hold: self.hold(*g, *held), clusters });
         }
-        Made { plan, board, holds_until: Timestamp::from_micros(self.holds_until) }
+        let holds_until = Timestamp::from_micros(self.holds_until);
+        let promises = self.promises_after(&plan);
+        Made { plan, holds_until, board, promises }
+    }
+
+    /// What the next plan is to honour: what is kept and not taken, and what was promised before and is still waiting.
+    fn promises_after(self, plan: &Plan) -> Vec<Promise> {
+        let snapshot = self.snapshot;
+        let promise = |keep: &Keep| Promise {
+            team: snapshot.teams[keep.head.team as usize].team.id.clone(),
+            shape: snapshot.dense.shapes[keep.head.shape as usize].shape,
+            order: keep.head.order,
+            since: keep.since,
+            firm: keep.firm,
+        };
+        let kept = self.keeps.list.iter().filter(|keep| keep.why != Why::Due).map(promise);
+        // The head is the first of its group: if any of the group was placed, it was.
+        let mut open = self.open_promises;
+        if !open.is_empty() {
+            let placed: HashSet<_> = plan.placements.iter().map(|p| (p.team.as_str(), p.shape)).collect();
+            open.retain(|p| !placed.contains(&(p.team.as_str(), p.shape)));
+        }
+        kept.chain(open).collect()
     }
 }

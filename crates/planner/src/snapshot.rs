@@ -94,24 +94,6 @@ pub struct Parts {
     /// What is open. May be left out or be incomplete (it may have been read a little before the rest): reservations
     /// and preemptions are then fewer, and never wrong, because `used` counts what is in use.
     pub running: Vec<Running>,
-    /// To whom earlier plans promised room: what [`Reservation::promised`](crate::Reservation) said, as long as the
-    /// job waits. A reservation keeps room while it gathers; when the last piece of it is there, the head simply fits,
-    /// and without this a team with a smaller share could take its turn and a piece of the room, over and over. It may
-    /// be left out or lost: then the head is promised room anew.
-    pub promised: Vec<Promise>,
-}
-
-/// Room kept by an earlier plan that a later one must honour, whoever's turn it would be: room that had to gather from
-/// several attempts, or for which others were stopped. (Where a single end makes room, turns alone starve nobody, and
-/// are fairer than age.) As soon as it fits beside what is kept for those before it, it is placed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Promise {
-    /// Whose job.
-    pub team: TeamId,
-    /// Of which shape.
-    pub shape: Shape,
-    /// Its place in the queue. A promise to a job that is not the head of its team any more counts for nothing.
-    pub order: QueueOrder,
 }
 
 /// Everything that a plan is decided on, sorted. Read through [`Snapshot`].
@@ -126,8 +108,6 @@ pub struct Facts {
     pub running: Vec<Running>,
     /// Every cohort, by id.
     pub cohorts: Vec<Cohort>,
-    /// To whom room is promised, by their places in the queue.
-    pub promised: Vec<Promise>,
     /// Teams (same indexes as `teams`) and cohorts with what they lend each other.
     pub quota: QuotaTree,
     /// The same as numbers, for the planner.
@@ -154,24 +134,23 @@ impl Deref for Snapshot {
 impl Snapshot {
     /// Puts a snapshot together. The order of the parts' elements does not matter: all are sorted.
     pub fn new(parts: Parts) -> Self {
-        let Parts { mut teams, mut cohorts, mut clusters, groups, mut running, mut promised } = parts;
+        let Parts { mut teams, mut cohorts, mut clusters, groups, mut running } = parts;
         teams.sort_by(|a, b| a.team.id.cmp(&b.team.id));
         cohorts.sort_by(|a, b| a.id.cmp(&b.id));
         clusters.sort_by(|a, b| a.cluster.id.cmp(&b.cluster.id));
-        promised.sort_by(|a, b| (a.order, &a.team, a.shape).cmp(&(b.order, &b.team, b.shape)));
         running.sort_unstable_by_key(|r| (r.job, r.attempt));
         let (groups, team_of_group) = sorted(groups, &teams);
         let declared: Vec<Team> = teams.iter().map(|t| t.team.clone()).collect();
         let quota = QuotaTree::new(&declared, &cohorts);
         let dense = Dense::new(&teams, &clusters, &groups, team_of_group, &running, &quota);
-        Self(Arc::new(Facts { teams, clusters, groups, running, cohorts, promised, quota, dense }))
+        Self(Arc::new(Facts { teams, clusters, groups, running, cohorts, quota, dense }))
     }
 
     /// The parts it was put together from, sorted: for asking what would be if one of them were different.
     pub fn into_parts(self) -> Parts {
         match Arc::try_unwrap(self.0) {
-            Ok(Facts { teams, clusters, groups, running, cohorts, promised, .. }) => {
-                Parts { teams, cohorts, clusters, groups, running, promised }
+            Ok(Facts { teams, clusters, groups, running, cohorts, .. }) => {
+                Parts { teams, cohorts, clusters, groups, running }
             }
             Err(shared) => Parts {
                 teams: shared.teams.clone(),
@@ -179,7 +158,6 @@ impl Snapshot {
                 clusters: shared.clusters.clone(),
                 groups: shared.groups.clone(),
                 running: shared.running.clone(),
-                promised: shared.promised.clone(),
             },
         }
     }
@@ -196,7 +174,6 @@ impl Snapshot {
                 && self.teams == other.teams
                 && self.clusters == other.clusters
                 && self.cohorts == other.cohorts
-                && self.promised == other.promised
                 && self.running == other.running)
     }
 }
@@ -232,7 +209,6 @@ impl PartialEq for Snapshot {
                 && self.cohorts == other.cohorts
                 && self.clusters == other.clusters
                 && self.groups == other.groups
-                && self.promised == other.promised
                 && self.running == other.running)
     }
 }
@@ -247,7 +223,6 @@ impl fmt::Debug for Facts {
             .field("clusters", &self.clusters)
             .field("groups", &self.groups)
             .field("running", &self.running)
-            .field("promised", &self.promised)
             .finish_non_exhaustive()
     }
 }

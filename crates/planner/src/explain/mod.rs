@@ -159,7 +159,7 @@ pub fn explain(
     bounds: Bounds,
 ) -> Explanation {
     let mut lab = Lab::new(policy, now, seed, bounds.plans_max);
-    let Made { plan, board, .. } = Pass::new(snapshot, policy, now, seed).run();
+    let Made { plan, board, .. } = Pass::new(snapshot, policy, now, seed, &[]).run();
     let scene = Scene::new(snapshot, &plan, &board, target);
     let standing = standing(&scene);
     let counterfactuals = match standing {

@@ -62,7 +62,7 @@ pub fn explain_team(
     bounds: Bounds,
 ) -> TeamExplanation {
     let mut lab = Lab::new(policy, now, seed, bounds.plans_max);
-    let Made { plan, board, .. } = Pass::new(snapshot, policy, now, seed).run();
+    let Made { plan, board, .. } = Pass::new(snapshot, policy, now, seed, &[]).run();
     let holds = holds(snapshot, &plan, team);
     let first = holds.iter().min_by_key(|h| h.first);
     let first = first.map(|h| Target { team: team.clone(), shape: h.refusal.shape, order: h.first });

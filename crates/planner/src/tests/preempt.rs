@@ -209,11 +209,12 @@ proptest! {
         }
     }
 
-    /// Rounds of stopping, queueing again and placing come to an end, and
+    /// Rounds of stopping, queueing again and placing come to an end, with and without memory of what was promised, and
     /// never fill a cluster or quota beyond what there is.
     #[test]
-    fn preemption_does_not_go_round(parts in any_world(), seed: u64) {
+    fn preemption_does_not_go_round(parts in any_world(), seed: u64, memory: bool) {
         let mut parts = parts;
+        let mut planner = crate::Planner::default();
         let over = |snapshot: &Snapshot| {
             let none = Request::default();
             let full = |c: &ClusterView| c.cluster.capacity.as_ref().unwrap().allows(&none, &c.used).is_err();
@@ -227,8 +228,11 @@ proptest! {
             let now = over(&snapshot);
             prop_assert!(now.0 == 0 && now.1 <= before.1, "{:?} then {:?}", before, now);
             before = now;
-            let plan = plan(&snapshot, &policy_with_classes(), NOW, seed);
-            parts.promised = plan.reservations.iter().filter_map(crate::Reservation::promise).collect();
+            let plan = if memory {
+                (*planner.plan(&snapshot, &policy_with_classes(), NOW, seed)).clone()
+            } else {
+                plan(&snapshot, &policy_with_classes(), NOW, seed)
+            };
             if plan.placements.is_empty() && plan.preemptions.is_empty() {
                 return Ok(());
             }

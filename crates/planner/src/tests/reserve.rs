@@ -101,7 +101,7 @@ fn what_is_kept_holds_up_only_what_came_later() {
 }
 
 /// Minute by minute, every job running as long as it may: when the wide job starts, and by when it should have.
-fn wide_start(remember: bool) -> (Option<u64>, u64) {
+fn wide_start(mut plan_once: impl FnMut(&Snapshot, Timestamp) -> Plan) -> (Option<u64>, u64) {
     let mut parts = one_cluster(8);
     parts.clusters.push(cluster("west", 8, 0, 100));
     parts.clusters[1].cluster.switch = ClusterSwitch::Drained;
@@ -121,10 +121,7 @@ fn wide_start(remember: bool) -> (Option<u64>, u64) {
             let on = parts.clusters.iter_mut().find(|c| c.cluster.id == gone.cluster).unwrap();
             on.used.checked_sub(&gone.request).unwrap();
         }
-        let plan = plan(&Snapshot::new(parts.clone()), &policy(), now, 1);
-        if remember {
-            parts.promised = plan.reservations.iter().filter_map(crate::Reservation::promise).collect();
-        }
+        let plan = plan_once(&Snapshot::new(parts.clone()), now);
         if let (0, Some(kept)) = (minute, plan.reservations.first()) {
             promised = u64::try_from(kept.start_by.as_micros() - NOW.as_micros()).unwrap() / 60_000_000;
         }
@@ -141,8 +138,10 @@ fn wide_start(remember: bool) -> (Option<u64>, u64) {
 
 #[test]
 fn what_was_promised_starts_in_time_whoever_has_the_smaller_share() {
-    assert_eq!(wide_start(true), (Some(8), 8));
-    let (start, _) = wide_start(false);
+    let mut planner = crate::Planner::default();
+    let (start, promised) = wide_start(|snapshot, now| (*planner.plan(snapshot, &policy(), now, 1)).clone());
+    assert_eq!((start, promised), (Some(8), 8));
+    let (start, _) = wide_start(|snapshot, now| plan(snapshot, &policy(), now, 1));
     assert!(
         start.is_none_or(|start| start > 90),
         "without memory of promises it would wait for the other's last job"

@@ -7,7 +7,7 @@ use yard_planner::{GroupRefusal, Hold, Plan, Policy, Refusal, Reservation, Snaps
 
 use super::order::Moment;
 use super::preempt;
-use super::reserve::{Clock, Future, GRACE, Placed, blocked_heads, cluster_of, kept, older_that_fit};
+use super::reserve::{self, Clock, Future, GRACE, Kept, Placed, cluster_of, kept, waiting_heads};
 use super::world::{Load, World, amounts, hard};
 
 /// A rule that a plan breaks.
@@ -27,9 +27,23 @@ pub fn violation(rule: &'static str, detail: String) -> Violation {
     Violation { rule, detail }
 }
 
-/// Everything that is wrong with the plan; nothing, if it is as agreed.
+/// Everything that is wrong with a plan made without knowledge of earlier ones; nothing, if it is as agreed.
 pub fn check(snapshot: &Snapshot, policy: &Policy, now: Timestamp, plan: &Plan) -> Vec<Violation> {
-    let world = World::new(snapshot, policy, now);
+    check_after(snapshot, policy, now, plan, &[])
+}
+
+/// The same of a plan made after one in which this room was promised: heads that were promised room may start first,
+/// whoever's turn it is.
+pub fn check_after(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    now: Timestamp,
+    plan: &Plan,
+    promised: &[Reservation],
+) -> Vec<Violation> {
+    let mut world = World::new(snapshot, policy, now);
+    world.promised = reserve::heads_of(&world, promised);
+    let world = world;
     let mut future = Future::new(&world, plan);
     let mut found = check_reservations(&world, plan);
     let (load, placed) = replay(&world, plan, &mut future, &mut found);
@@ -83,11 +97,8 @@ fn replay(world: &World, plan: &Plan, future: &mut Future, found: &mut Vec<Viola
             let open = |g: usize| could_place(world, &load, &mut future.borrow_mut(), g, placed[g]);
             Moment { world, load: &load, placed: &placed, open: &open }.next()
         };
-        // Who was promised room takes it before anybody's turn.
-        let promised = |p: &yard_planner::Promise| {
-            (&p.team, p.shape) == (&g.team, g.shape) && placed[group] == 0 && p.order == g.orders[0]
-        };
-        if !next.contains(&group) && !snapshot.promised.iter().any(promised) {
+        let promised = future.placed.len() < reserve::honoured(world, plan).len();
+        if !next.contains(&group) && !promised {
             let named: Vec<_> =
                 next.iter().map(|g| (&snapshot.groups[*g].team, snapshot.groups[*g].shape)).collect();
             found.push(violation("place.order", format!("{p:?}, but it was the turn of {named:?}")));
@@ -113,15 +124,19 @@ fn could_place(world: &World, load: &Load, future: &mut Future, group: usize, pl
 /// Who holds a reservation, from when.
 fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
-    let future = Future::new(world, plan);
-    let start_of = |group: usize, before: usize, worst: bool| {
+    // Whoever was promised room and takes it is placed first; who else is placed comes after the reservations.
+    let best = Future::new(world, plan);
+    let mut worst = Future::new(world, plan);
+    worst.placed = reserve::honoured(world, plan);
+    let start_of = |group: usize, before: usize, at_worst: bool| {
         let clusters = world.admissible(&world.snapshot.groups[group]);
-        clusters.into_iter().filter_map(|c| future.earliest(group, c, Clock::Hard, before, worst)).min()
+        let future = if at_worst { &worst } else { &best };
+        clusters.into_iter().filter_map(|c| future.earliest(group, c, Clock::Hard, before, at_worst)).min()
     };
     // Oldest first, whoever can be given a start at all, until there are enough. Those that wait for others to stop are
     // not among the counted ones.
     let (mut given, mut counted) = (0, 0);
-    for head in blocked_heads(world, plan) {
+    for (head, blocked) in waiting_heads(world) {
         let g = &world.snapshot.groups[head];
         let stops = preempting(plan, g);
         let due = stops || counted < world.policy.reservations_max;
@@ -129,8 +144,8 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
         match held {
             None if stops => found.push(violation("reserve.preempting", format!("{} {:?}", g.team, g.shape))),
             None => {
-                let held_up = older_that_fit(world, head).next().is_some();
-                if due && !held_up && start_of(head, given, true).is_some() {
+                let start = if blocked && due { start_of(head, given, true) } else { None };
+                if start.is_some() && !holds_up(world, plan, head, given) {
                     found.push(violation("reserve.missing", format!("for {} {:?}", g.team, g.shape)));
                 }
             }
@@ -143,7 +158,7 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
             }
             Some(r) => {
                 let (least, most) = (start_of(head, given, false), start_of(head, given, true));
-                found.extend(check_start(world, plan, &future, r, given, least, most));
+                found.extend(check_start(world, [&best, &worst], r, given, [least, most]));
             }
         }
         given += usize::from(held.is_some());
@@ -155,6 +170,35 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
     found
 }
 
+/// Whether room kept for this head, after the first `given` reservations, could hold up an older head that fits now:
+/// then there is none kept, as what is kept holds up only what came later.
+fn holds_up(world: &World, plan: &Plan, head: usize, given: usize) -> bool {
+    let load = world.load();
+    let group = &world.snapshot.groups[head];
+    let mut future = Future::new(world, plan);
+    future.kept.truncate(given);
+    let starts: Vec<_> = world
+        .admissible(group)
+        .into_iter()
+        .filter_map(|c| Some((future.earliest(head, c, Clock::Hard, given, false)?, c)))
+        .collect();
+    let older: Vec<usize> = (0..world.snapshot.teams.len())
+        .filter_map(|t| reserve::head_of(world, t))
+        .filter(|h| {
+            let place = |g: usize| reserve::place_of(world, &load, g);
+            place(*h) < place(head) && could_place(world, &load, &mut future, *h, 0)
+        })
+        .collect();
+    starts.into_iter().any(|(start, cluster)| {
+        let end = start.plus(group.run_timeout);
+        let (team, request) = (world.team(&group.team).unwrap(), amounts(&group.request));
+        future.kept.push(Kept { group: head, team, cluster, start, end, request });
+        let held = older.iter().any(|h| !could_place(world, &load, &mut future, *h, 0));
+        future.kept.pop();
+        held
+    })
+}
+
 fn preempting(plan: &Plan, g: &yard_planner::Group) -> bool {
     let mine = |r: &&GroupRefusal| r.team == g.team && r.shape == g.shape;
     plan.refusals.iter().find(mine).is_some_and(|r| matches!(r.hold, Hold::Preempting { .. }))
@@ -164,12 +208,10 @@ fn preempting(plan: &Plan, g: &yard_planner::Group) -> bool {
 /// counted while they run and the earliest with them counted for ever.
 fn check_start(
     world: &World,
-    plan: &Plan,
-    future: &Future,
+    [best, worst]: [&Future; 2],
     r: &Reservation,
     before: usize,
-    least: Option<Timestamp>,
-    most: Option<Timestamp>,
+    [least, most]: [Option<Timestamp>; 2],
 ) -> Vec<Violation> {
     let mut found = Vec::new();
     let Some(k) = kept(world, r) else {
@@ -182,22 +224,15 @@ fn check_start(
     if !world.admissible(group).contains(&k.cluster) {
         found.push(violation("reserve.hard_rule", format!("{r:?}")));
     }
-    // Those that take their promised room in this very plan are placed only after all room has been kept.
-    let honoured = |p: &yard_planner::Promise| {
-        plan.placements.iter().any(|placed| (&placed.team, placed.shape) == (&p.team, p.shape))
-    };
-    let honours = world.snapshot.promised.iter().any(honoured);
-    let off = least.is_none_or(|least| r.start_by < least) || most.is_some_and(|most| r.start_by > most);
-    if off && !honours {
+    if least.is_none_or(|least| r.start_by < least) || most.is_some_and(|most| r.start_by > most) {
         let least = least.map(|t| t.to_string());
         found.push(violation("reserve.start", format!("{r:?}: the earliest is {least:?}")));
     }
     // Beside earlier reservations, which probably start earlier too, it is only bounded.
-    let expected = future.earliest(k.group, k.cluster, Clock::Probable, before, false);
-    let latest = future.earliest(k.group, k.cluster, Clock::Probable, before, true);
+    let expected = best.earliest(k.group, k.cluster, Clock::Probable, before, false);
+    let latest = worst.earliest(k.group, k.cluster, Clock::Probable, before, true);
     let said = Some(r.expected);
-    let alone = before == 0 && !honours;
-    let wrong = alone && (said < expected || said > latest);
+    let wrong = before == 0 && (said < expected || said > latest);
     if wrong || r.expected > r.start_by || r.expected < world.now {
         let expected = expected.map(|t| t.to_string());
         found.push(violation("reserve.expected", format!("{r:?}: the earliest is {expected:?}")));

@@ -124,8 +124,9 @@ impl<'w, 'a> Future<'w, 'a> {
         let (team, request) = (self.world.team(&g.team)?, amounts(&g.request));
         let kept = &self.kept[..before];
         let ends = snapshot.running.iter().map(|r| self.end(r, clock, !worst));
-        let times: BTreeSet<Timestamp> =
-            ends.chain(kept.iter().map(|k| k.end)).chain([*now]).filter(|t| t >= now).collect();
+        let placed = self.placed.iter().map(|p| now.plus(snapshot.groups[p.group].run_timeout));
+        let ends = ends.chain(placed).chain(kept.iter().map(|k| k.end));
+        let times: BTreeSet<Timestamp> = ends.chain([*now]).filter(|t| t >= now).collect();
         let fits_at = |at: Timestamp| {
             let mut load = self.load_at(at, clock, !worst);
             for k in kept.iter().filter(|k| worst || (k.start <= at && at < k.end)) {
@@ -158,46 +159,55 @@ pub fn kept(world: &World, r: &Reservation) -> Option<Kept> {
     })
 }
 
-/// The groups whose first job is the first of its team, passes the hard rules somewhere, and fits nowhere now; the
-/// those that need not borrow first, and of each the longest waiting. Who was promised room is one of them until it is
-/// placed.
-pub fn blocked_heads(world: &World, plan: &Plan) -> Vec<usize> {
+/// The groups whose first job is the first of its team and passes the hard rules somewhere, but fits nowhere now, or has
+/// been promised room before; owners before borrowers, and of each the longest waiting first. With each, whether it fits nowhere.
+pub fn waiting_heads(world: &World) -> Vec<(usize, bool)> {
     let load = world.load();
-    let mut heads: Vec<usize> = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t)).collect();
-    heads.retain(|head| {
-        let g = &world.snapshot.groups[*head];
-        let clusters = world.admissible(g);
-        let team = world.team(&g.team).unwrap();
-        let fits = |c: &usize| world.fits(&load, team, *c, &amounts(&g.request));
-        let promised =
-            |p: &yard_planner::Promise| (&p.team, p.shape, p.order) == (&g.team, g.shape, g.orders[0]);
-        let placed = |p: &yard_planner::Placement| (&p.team, p.shape) == (&g.team, g.shape);
-        let owed = world.snapshot.promised.iter().any(promised) && !plan.placements.iter().any(placed);
-        !clusters.is_empty() && (owed || !clusters.iter().any(fits))
-    });
-    heads.sort_by_key(|head| place_of(world, &load, *head));
-    heads
-}
-
-/// The heads that come before this one and fit now: no room may be kept that would hold them up.
-pub fn older_that_fit<'a>(world: &'a World<'a>, head: usize) -> impl Iterator<Item = usize> + 'a {
-    let load = world.load();
-    let own = place_of(world, &load, head);
-    (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t)).filter(move |other| {
-        let g = &world.snapshot.groups[*other];
-        let team = world.team(&g.team).unwrap();
-        let fits = |c: &usize| world.fits(&load, team, *c, &amounts(&g.request));
-        place_of(world, &load, *other) < own && world.admissible(g).iter().any(fits)
-    })
+    let heads = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t));
+    let mut waiting: Vec<(usize, bool)> = heads
+        .filter_map(|head| {
+            let g = &world.snapshot.groups[head];
+            let clusters = world.admissible(g);
+            let team = world.team(&g.team).unwrap();
+            let blocked = !clusters.iter().any(|c| world.fits(&load, team, *c, &amounts(&g.request)));
+            (!clusters.is_empty() && (blocked || world.promised.contains(&head))).then_some((head, blocked))
+        })
+        .collect();
+    waiting.sort_by_key(|(head, _)| place_of(world, &load, *head));
+    waiting
 }
 
 /// Heads are given room in this order: those that need not borrow first, and of each the longest waiting.
-fn place_of(world: &World, load: &Load, head: usize) -> (bool, i64) {
+pub fn place_of(world: &World, load: &Load, head: usize) -> (bool, i64) {
     let group = &world.snapshot.groups[head];
     let path = world.path(world.team(&group.team).unwrap());
     let below_top = &path[..path.len() - 1];
     let over = |node: &usize| would_be_over(world, load, *node, &amounts(&group.request));
     (below_top.iter().any(over), group.orders[0].accepted_at_micros())
+}
+
+/// The heads among those that an earlier plan kept room for.
+pub fn heads_of(world: &World, kept: &[Reservation]) -> BTreeSet<usize> {
+    let heads = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t));
+    let is_kept = |head: &usize| {
+        let g = &world.snapshot.groups[*head];
+        kept.iter().any(|r| r.team == g.team && r.shape == g.shape && r.order == g.orders[0])
+    };
+    heads.filter(is_kept).collect()
+}
+
+/// The placements at the beginning of a plan that are of heads which were promised room.
+pub fn honoured(world: &World, plan: &Plan) -> Vec<Placed> {
+    let mut honoured: Vec<Placed> = Vec::new();
+    for p in &plan.placements {
+        let group = world.snapshot.groups.iter().position(|g| g.team == p.team && g.shape == p.shape);
+        let (Some(group), Some(cluster)) = (group, cluster_of(world, &p.cluster)) else { break };
+        if !world.promised.contains(&group) || honoured.iter().any(|h| h.group == group) {
+            break;
+        }
+        honoured.push(Placed { group, team: world.team(&p.team).unwrap(), cluster });
+    }
+    honoured
 }
 
 /// The group of a team's first job.

@@ -35,13 +35,12 @@ proptest! {
         listed in parts(), policy in policy(), seed: u64, turn in any::<prop::sample::Index>(),
     ) {
         let mut turned = listed.clone();
-        let Parts { teams, cohorts, clusters, groups, running, promised } = &mut turned;
+        let Parts { teams, cohorts, clusters, groups, running } = &mut turned;
         shuffle(teams, turn);
         shuffle(cohorts, turn);
         shuffle(clusters, turn);
         shuffle(groups, turn);
         shuffle(running, turn);
-        shuffle(promised, turn);
         for group in groups {
             shuffle(&mut group.orders, turn);
         }
@@ -59,9 +58,9 @@ proptest! {
         let mut history = String::new();
         for round in 0.. {
             let plan = rounds.plan();
+            prop_assert!(plan.is_ok(), "round {}: {}\n{}", round, plan.unwrap_err(), history);
+            let plan = plan.unwrap();
             history += &told(round, &plan);
-            let wrong = check(&rounds.snapshot(), &rounds.policy, NOW, &plan);
-            prop_assert!(wrong.is_empty(), "round {}: {:#?}\n{:#?}", round, wrong, plan);
             rounds.apply(&plan);
             if rounds.requeue_leaving() == 0 && plan.placements.is_empty() {
                 break;
@@ -100,11 +99,11 @@ proptest! {
     #[test]
     fn a_second_pass_has_nothing_to_do(parts in parts(), policy in policy(), seed: u64) {
         let mut rounds = Rounds::new(parts, policy, NOW, seed);
-        let first = rounds.plan();
+        let first = rounds.plan().unwrap();
         prop_assume!(first.preemptions.is_empty());
         prop_assume!(first.placements.len() < rounds.policy.placements_max as usize);
         rounds.apply(&first);
-        let second = rounds.plan();
+        let second = rounds.plan().unwrap();
         let held = |p: &yard_planner::Plan| p.reservations.iter().map(|r| (r.team.clone(), r.shape, r.start_by)).collect::<Vec<_>>();
         if held(&first) == held(&second) {
             prop_assert!(second.placements.is_empty(), "{:#?}\nthen\n{:#?}", first, second);
@@ -122,18 +121,15 @@ fn shuffle<T>(list: &mut [T], turn: prop::sample::Index) {
 
 /// What a round does, in a line for each decision.
 fn told(round: usize, plan: &Plan) -> String {
-    let mut text = String::new();
-    for p in &plan.placements {
-        text += &format!("{round}: place {} {} on {}\n", p.team, p.shape.0, p.cluster);
-    }
-    for p in &plan.preemptions {
-        text += &format!(
-            "{round}: stop {} {} on {} for {} {}\n",
-            p.team, p.victim, p.cluster, p.for_team, p.for_shape.0
-        );
-    }
-    for r in &plan.reservations {
-        text += &format!("{round}: keep {} for {} {} by {}\n", r.cluster, r.team, r.shape.0, r.start_by);
-    }
-    text
+    let placed =
+        plan.placements.iter().map(|p| format!("{round}: place {} {} on {}\n", p.team, p.shape.0, p.cluster));
+    let stopped = plan
+        .preemptions
+        .iter()
+        .map(|p| format!("{round}: stop {} {} for {} {}\n", p.team, p.victim, p.for_team, p.for_shape.0));
+    let kept = plan
+        .reservations
+        .iter()
+        .map(|r| format!("{round}: keep {} for {} {} by {}\n", r.cluster, r.team, r.shape.0, r.start_by));
+    placed.chain(stopped).chain(kept).collect()
 }
