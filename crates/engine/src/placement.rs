@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use yard_domain::event::ReleaseReason;
 use yard_domain::{ClusterId, JobId, LeaseScope, Shape, TeamId, Timestamp};
-use yard_planner::{Hold, Plan, Policy, Preemption, Snapshot};
+use yard_planner::{Hold, Plan, Planner, Policy, Preemption, Snapshot};
 use yard_ports::store::{AttemptRef, ClaimRequest, ClaimedJob, PlacementOrder, PreemptOrder};
 use yard_ports::{Store, StoreError};
 
@@ -50,6 +50,8 @@ pub struct Scheduler {
     history: History,
     history_next: Option<Instant>,
     forecasts: Forecasts,
+    /// What earlier plans promised to those that wait for room.
+    planner: Planner,
     /// Whether the last plan left something waiting for room.
     crowded: bool,
 }
@@ -69,7 +71,7 @@ pub struct PassReport {
 
 /// What was decided, on what.
 struct Decision {
-    plan: Plan,
+    plan: Arc<Plan>,
     now: Timestamp,
 }
 
@@ -96,6 +98,7 @@ impl Scheduler {
             history: History::default(),
             history_next: None,
             forecasts: Forecasts::default(),
+            planner: Planner::default(),
             crowded: false,
         }
     }
@@ -222,9 +225,15 @@ impl Scheduler {
         self.holdings.refresh(store, self.settings.holdings_max, now_please).await
     }
 
-    fn plan(&mut self, snapshot: &Snapshot, policy: &Policy, now: Timestamp) -> Plan {
+    fn plan(&mut self, snapshot: &Snapshot, policy: &Policy, now: Timestamp) -> Arc<Plan> {
         let started = Instant::now();
-        let plan = yard_planner::plan(snapshot, policy, now, self.rng.random());
+        let seed = self.rng.random();
+        let plan = if self.crowded {
+            self.planner.plan(snapshot, policy, now, seed)
+        } else {
+            // Nothing waited so far: there is nothing to remember, and without open attempts nothing to promise.
+            Arc::new(yard_planner::plan(snapshot, policy, now, seed))
+        };
         metrics::histogram!("yard_plan_seconds").record(started.elapsed().as_secs_f64());
         plan
     }
