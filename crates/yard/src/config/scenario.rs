@@ -14,12 +14,12 @@ use super::sources::{Environment, Purpose, Sources};
 const YEAR_S: u64 = 366 * 86_400;
 
 /// Reads a scenario, called `name` in messages. What it leaves out is as in `base`.
-pub fn read_scenario(name: &str, text: &str, base: Model) -> Result<(Model, Vec<Incident>), ConfigErrors> {
+pub fn read_scenario(name: &str, text: &str, base: &Model) -> Result<(Model, Vec<Incident>), ConfigErrors> {
     let nothing = Environment::default();
     let sources = Sources::new(text, Path::new(""), &nothing, Purpose::Document);
     let scenario = super::tree(&sources, text, |tree| {
         let mut root = Table::root(&sources, tree);
-        let model = model(&mut root, &base);
+        let model = model(&mut root, base);
         let mut incidents = Vec::new();
         for mut t in root.tables("incident", "cluster") {
             incidents.extend(incident(&mut t));
@@ -81,7 +81,7 @@ mod tests {
     fn a_scenario_changes_what_it_names() {
         let text = "[model]\nuser_failure_rate = 0.5\npass_interval_ms = 250\n\
             [[incident]]\nafter_s = 60\ncluster = \"east\"\nwhat = \"lost\"\n";
-        let (model, incidents) = read_scenario("s.toml", text, Model::default()).unwrap();
+        let (model, incidents) = read_scenario("s.toml", text, &Model::default()).unwrap();
         assert!((model.user_failure_rate - 0.5).abs() < f64::EPSILON);
         assert_eq!(model.pass_interval, Duration::from_millis(250));
         assert_eq!(model.lost_grace, Model::default().lost_grace);
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn everything_wrong_is_said_at_once() {
         let text = "[model]\nuser_failure_rate = 2\nspeed = 1\nlaunch_delay_max_s = 1\n[[incident]]\nwhat = \"gone\"\n";
-        let errors = read_scenario("s.toml", text, Model::default()).unwrap_err();
+        let errors = read_scenario("s.toml", text, &Model::default()).unwrap_err();
         let keys: Vec<_> = errors.problems.iter().map(|p| p.key.as_str()).collect();
         let want = [
             "model.user_failure_rate",

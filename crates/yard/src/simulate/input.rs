@@ -130,7 +130,7 @@ fn machine(read: &Read) -> Option<Vec<Cluster>> {
 /// What the simulated world is like.
 pub(super) fn scenario(args: &Args, base: Model) -> Result<(Model, Vec<Incident>), String> {
     let Some(path) = &args.scenario else { return Ok((base, Vec::new())) };
-    read_scenario(&path.display().to_string(), &text(path)?, base).map_err(|errors| errors.to_string())
+    read_scenario(&path.display().to_string(), &text(path)?, &base).map_err(|errors| errors.to_string())
 }
 
 fn text(path: &Path) -> Result<String, String> {
