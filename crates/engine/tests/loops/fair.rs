@@ -72,7 +72,7 @@ async fn let_end(world: &World, jobs: &[JobId]) {
 #[tokio::test]
 async fn what_was_lent_is_taken_back_and_no_more() {
     let mut world = World::with(NullPlan::endless(), &lenders()).await;
-    let replica = world.replica("one", settings()).await;
+    let replica = world.replica("one", &settings()).await;
     let lab = submit_some(&mut world, "lab", 8, 0).await;
     all_running(&world, &lab).await;
     let ads = submit_some(&mut world, "ads", 3, 0).await;
@@ -91,7 +91,7 @@ async fn what_was_lent_is_taken_back_and_no_more() {
 #[tokio::test]
 async fn a_higher_class_goes_before_a_lower_one_of_its_team() {
     let mut world = World::with(NullPlan::endless(), &lenders()).await;
-    let (one, two) = (world.replica("one", settings()).await, world.replica("two", settings()).await);
+    let (one, two) = (world.replica("one", &settings()).await, world.replica("two", &settings()).await);
     let normal = submit_some(&mut world, "lab", 8, 0).await;
     all_running(&world, &normal).await;
     let high = submit_some(&mut world, "lab", 2, 100).await;
@@ -109,7 +109,7 @@ async fn a_higher_class_goes_before_a_lower_one_of_its_team() {
 #[tokio::test]
 async fn a_wide_job_does_not_starve() {
     let mut world = World::new(NullPlan::succeed_after(Duration::from_millis(30))).await;
-    let replica = world.replica("one", settings()).await;
+    let replica = world.replica("one", &settings()).await;
     let east = |spec: &mut yard_domain::JobSpec| {
         spec.clusters.only = ["east".parse().unwrap()].into();
         // They end soon, but nobody knows that beforehand.

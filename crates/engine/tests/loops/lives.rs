@@ -15,7 +15,7 @@ use crate::world::{PATIENCE, World, settings};
 async fn jobs_run_to_their_end_on_both_clusters_within_quota() {
     let mut world = World::new(NullPlan::succeed_after(Duration::from_millis(20))).await;
     let jobs = world.submit_many(60).await;
-    let replica = world.replica("one", settings()).await;
+    let replica = world.replica("one", &settings()).await;
     assert_eq!(world.ended(&jobs).await, BTreeMap::from([("succeeded", 60)]));
     let launched: u64 = world.clusters.values().map(|d| d.counters().started).sum();
     assert_eq!(launched, 60);
@@ -44,7 +44,7 @@ async fn failures_are_retried_by_cause_and_given_up() {
             NullPlan { end, ..NullPlan::succeed_after(Duration::ZERO) }
         });
     }
-    let replica = world.replica("one", settings()).await;
+    let replica = world.replica("one", &settings()).await;
     assert_eq!(world.until(flaky, StateName::is_end).await, StateName::Succeeded);
     assert_eq!(world.until(hopeless, StateName::is_end).await, StateName::Failed);
     let view = world.store.job(hopeless).await.unwrap().unwrap();
@@ -64,7 +64,7 @@ async fn lost_answers_and_refusals_start_nothing_twice() {
         driver.fail_launches(3, &NullFault { error: DriverError::Unclear("cut".into()), effect: false });
         driver.fail_launches(2, &NullFault { error: DriverError::Unreachable("no".into()), effect: false });
     }
-    let replica = world.replica("one", settings()).await;
+    let replica = world.replica("one", &settings()).await;
     assert_eq!(world.ended(&jobs).await, BTreeMap::from([("succeeded", 20)]));
     replica.drain().await;
     world.check().await;
@@ -74,7 +74,7 @@ async fn lost_answers_and_refusals_start_nothing_twice() {
 async fn stops_reach_jobs_in_every_state() {
     let mut world = World::new(NullPlan::endless()).await;
     let jobs = world.submit_many(20).await;
-    let replica = world.replica("one", settings()).await;
+    let replica = world.replica("one", &settings()).await;
     world.until(jobs[0], |s| s == StateName::Running).await;
     for job in &jobs {
         let answer = world.store.request_stop(*job, "user:test", "enough").await.unwrap();
@@ -92,7 +92,7 @@ async fn stops_reach_jobs_in_every_state() {
 async fn a_run_timeout_stops_and_fails() {
     let mut world = World::new(NullPlan::endless()).await;
     let job = world.submit("lab", 3, Duration::from_millis(100)).await;
-    let replica = world.replica("one", settings()).await;
+    let replica = world.replica("one", &settings()).await;
     assert_eq!(world.until(job, StateName::is_end).await, StateName::Failed);
     let view = world.store.job(job).await.unwrap().unwrap();
     assert_eq!(view.attempts.len(), 1, "not retried");
@@ -105,11 +105,11 @@ async fn a_run_timeout_stops_and_fails() {
 async fn a_crashed_replica_is_taken_over_and_running_jobs_go_on() {
     let mut world = World::new(NullPlan::succeed_after(Duration::from_millis(800))).await;
     let jobs = world.submit_many(30).await;
-    let mut replica = world.replica("r0", settings()).await;
+    let mut replica = world.replica("r0", &settings()).await;
     for i in 1..4 {
         world.until(jobs[i * 5], |s| s != StateName::Queued).await;
         replica.crash().await;
-        replica = world.replica(&format!("r{i}"), settings()).await;
+        replica = world.replica(&format!("r{i}"), &settings()).await;
     }
     assert_eq!(world.ended(&jobs).await, BTreeMap::from([("succeeded", 30)]));
     let started: u64 = world.clusters.values().map(|d| d.counters().started).sum();
@@ -121,7 +121,7 @@ async fn a_crashed_replica_is_taken_over_and_running_jobs_go_on() {
 #[tokio::test]
 async fn two_replicas_share_the_clusters() {
     let mut world = World::new(NullPlan::succeed_after(Duration::from_millis(10))).await;
-    let (a, b) = (world.replica("a", settings()).await, world.replica("b", settings()).await);
+    let (a, b) = (world.replica("a", &settings()).await, world.replica("b", &settings()).await);
     let jobs = world.submit_many(40).await;
     assert_eq!(world.ended(&jobs).await, BTreeMap::from([("succeeded", 40)]));
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -151,7 +151,7 @@ async fn a_silent_cluster_keeps_its_jobs_until_its_grace_ends() {
         lost_grace: Duration::from_secs(3),
         ..settings()
     };
-    let replica = world.replica("one", grace).await;
+    let replica = world.replica("one", &grace).await;
     world.until(job, |s| s == StateName::Running).await;
     let view = world.store.job(job).await.unwrap().unwrap();
     let at = view.attempts[0].cluster.clone();

@@ -130,7 +130,7 @@ impl World {
         jobs
     }
 
-    pub async fn replica(&self, name: &str, settings: DispatcherSettings) -> Replica {
+    pub async fn replica(&self, name: &str, settings: &DispatcherSettings) -> Replica {
         let (soft, keeper_stop, nudges) =
             (CancellationToken::new(), CancellationToken::new(), Nudges::default());
         let keeper = Keeper::new(self.store.clone(), name);
@@ -152,7 +152,7 @@ impl World {
             store: self.store.clone(),
             keeper: keeper.clone(),
             nudges: nudges.clone(),
-            settings,
+            settings: *settings,
             instance: self.store.instance().await.unwrap(),
         };
         let runtimes: HashMap<ClusterId, ClusterRuntime> = self
