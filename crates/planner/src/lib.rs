@@ -36,7 +36,7 @@ pub use explain::{
     Bounds, Change, Counterfactual, Explanation, Standing, Target, TeamExplanation, explain, explain_team,
 };
 pub use forecast::{Forecast, Unknown, forecast};
-pub use memo::Planner;
+pub use memo::{Planner, Promises};
 pub use refusal::{Hold, Refusal};
 pub use snapshot::{ClusterView, Facts, Group, Parts, Running, Snapshot, TeamView};
 pub use yard_domain::policy::{Fit, Policy};

@@ -10,14 +10,15 @@ use yard_domain::{
     Capacity, Catalog, Cluster, ClusterSelector, Cohort, Elastic, Limits, Policy, Priority, Request, Team,
     Timestamp,
 };
-use yard_planner::{Plan, Snapshot, plan};
+use yard_planner::{Plan, Promises, Snapshot, plan};
 use yard_simulator::workload::standard::{self, Size, Standard};
 use yard_simulator::{Comparison, Incident, Model, Report, SimJob, Simulation, Trouble};
 
 const START: Timestamp = Timestamp::from_micros(1_795_386_645_000_000);
 
 fn planner() -> Box<yard_simulator::Decide<'static>> {
-    Box::new(plan)
+    let mut promises = Promises::default();
+    Box::new(move |snapshot, policy, now, seed| promises.plan(snapshot, policy, now, seed))
 }
 
 fn run(catalog: &Catalog, jobs: Vec<SimJob>, model: &Model, incidents: Vec<Incident>) -> Report {

@@ -47,7 +47,7 @@ pub(crate) use state::{ClusterState, TeamState};
 use state::{Job, Jobs, job_id};
 use view::View;
 
-/// The planner: [`yard_planner::plan`], or the same inside something that measures it.
+/// The planner: [`yard_planner::Promises::plan`], or the same inside something that measures it.
 pub type Decide<'p> = dyn FnMut(&Snapshot, &Policy, Timestamp, u64) -> Plan + 'p;
 
 /// A run.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use yard_domain::{Catalog, Policy, TeamId, Timestamp};
-use yard_planner::Snapshot;
+use yard_planner::{Promises, Snapshot};
 use yard_simulator::{Comparison, Incident, Model, Report, SimJob, Simulation};
 
 use input::Workload;
@@ -176,9 +176,10 @@ fn simulate(
     let started = Instant::now();
     let mut planning = Duration::ZERO;
     let report = {
+        let mut promises = Promises::default();
         let decide = Box::new(|snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64| {
             let asked = Instant::now();
-            let plan = yard_planner::plan(snapshot, policy, now, seed);
+            let plan = promises.plan(snapshot, policy, now, seed);
             planning += asked.elapsed();
             plan
         });
