@@ -7,6 +7,7 @@
 //! | [`claim`] | the cost of a claim under ten thousand and a million queued jobs |
 //! | [`leases`] | renewing and taking over 100,000 running jobs |
 //! | [`latency`] | submission → launch call on an idle system |
+//! | [`plan`] | one pass of the planner over 100,000 queued jobs |
 //! | [`quota`] | many queues with little quota each: the shape of Kueue's large test |
 //! | [`memory`] | what an idle process takes, and one with 100,000 running jobs |
 //!
@@ -24,6 +25,7 @@ mod life;
 mod loops;
 mod memory;
 mod meter;
+mod plan;
 mod quota;
 mod report;
 mod rows;
@@ -88,6 +90,8 @@ enum Command {
     Leases,
     /// From a submission to its launch call, on an idle system.
     Latency,
+    /// One pass of the planner.
+    Plan,
     /// Fifty thousand jobs of a thousand teams with little quota each.
     Quota,
     /// What a process takes: idle, and with 100,000 running jobs.
@@ -169,6 +173,9 @@ async fn measure(command: Command, plan: &Plan) -> Result<Vec<Finding>> {
     }
     if wanted(Command::Latency) {
         findings.extend(progress("latency", Box::pin(latency::run(plan))).await?);
+    }
+    if wanted(Command::Plan) {
+        findings.extend(progress("plan", async { plan::run(plan) }).await?);
     }
     if wanted(Command::Quota) {
         findings.extend(progress("quota", Box::pin(quota::run(plan))).await?);

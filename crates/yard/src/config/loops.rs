@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use yard_domain::RetryRules;
 use yard_domain::lease::LeaseTerms;
+use yard_engine::history::HistoryBounds;
 use yard_engine::settings::{DispatcherSettings, ExplainSettings, SchedulerSettings};
 use yard_ports::store::{QueueView, StoreLimits};
 
@@ -30,6 +31,17 @@ pub(super) fn scheduler(root: &mut Table<'_, '_>) -> (SchedulerSettings, StoreLi
             depth: to_u32(t.integer_or("depth_max", u64::from(default.view.depth), 1..=10_000)),
         },
         placements_max: to_u32(t.integer_or("claim_max", u64::from(default.placements_max), 1..=100_000)),
+        holdings_max: to_u32(t.integer_or("holdings_max", u64::from(default.holdings_max), 1..=1_000_000)),
+        history: HistoryBounds {
+            lookback: t.span_or("history_lookback_s", default.history.lookback, secs(1, 31_536_000)),
+            groups_max: to_usize(t.integer_or(
+                "history_groups_max",
+                default.history.groups_max as u64,
+                1..=1_000_000,
+            )),
+            ..default.history
+        },
+        history_interval: t.span_or("history_interval_s", default.history_interval, secs(1, 3_600)),
         commit_batch: to_usize(t.integer_or("commit_batch_max", default.commit_batch as u64, 1..=5_000)),
         lease: lease(&mut t, default.lease),
         sweep_interval: t.span_or("sweep_interval_ms", default.sweep_interval, millis(10, 60_000)),
