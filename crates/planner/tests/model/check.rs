@@ -7,7 +7,7 @@ use yard_planner::{GroupRefusal, Hold, Plan, Policy, Refusal, Reservation, Snaps
 
 use super::order::Moment;
 use super::preempt;
-use super::reserve::{Clock, Future, GRACE, Placed, blocked_heads, cluster_of, kept};
+use super::reserve::{self, Clock, Future, GRACE, Placed, cluster_of, kept, waiting_heads};
 use super::world::{Load, World, amounts, hard};
 
 /// A rule that a plan breaks.
@@ -27,9 +27,23 @@ pub fn violation(rule: &'static str, detail: String) -> Violation {
     Violation { rule, detail }
 }
 
-/// Everything that is wrong with the plan; nothing, if it is as agreed.
+/// Everything that is wrong with a plan made without knowledge of earlier ones; nothing, if it is as agreed.
 pub fn check(snapshot: &Snapshot, policy: &Policy, now: Timestamp, plan: &Plan) -> Vec<Violation> {
-    let world = World::new(snapshot, policy, now);
+    check_after(snapshot, policy, now, plan, &[])
+}
+
+/// The same of a plan made after one in which this room was promised: heads that were promised room may start first,
+/// whoever's turn it is.
+pub fn check_after(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    now: Timestamp,
+    plan: &Plan,
+    promised: &[Reservation],
+) -> Vec<Violation> {
+    let mut world = World::new(snapshot, policy, now);
+    world.promised = reserve::heads_of(&world, promised);
+    let world = world;
     let mut future = Future::new(&world, plan);
     let mut found = check_reservations(&world, plan);
     let (load, placed) = replay(&world, plan, &mut future, &mut found);
@@ -83,7 +97,8 @@ fn replay(world: &World, plan: &Plan, future: &mut Future, found: &mut Vec<Viola
             let open = |g: usize| could_place(world, &load, &mut future.borrow_mut(), g, placed[g]);
             Moment { world, load: &load, placed: &placed, open: &open }.next()
         };
-        if !next.contains(&group) {
+        let promised = future.placed.len() < reserve::honoured(world, plan).len();
+        if !next.contains(&group) && !promised {
             let named: Vec<_> =
                 next.iter().map(|g| (&snapshot.groups[*g].team, snapshot.groups[*g].shape)).collect();
             found.push(violation("place.order", format!("{p:?}, but it was the turn of {named:?}")));
@@ -109,7 +124,8 @@ fn could_place(world: &World, load: &Load, future: &mut Future, group: usize, pl
 /// Who holds a reservation, from when.
 fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
-    let future = Future::new(world, plan);
+    let mut future = Future::new(world, plan);
+    future.placed = reserve::honoured(world, plan);
     let start_of = |group: usize, before: usize, worst: bool| {
         let clusters = world.admissible(&world.snapshot.groups[group]);
         clusters.into_iter().filter_map(|c| future.earliest(group, c, Clock::Hard, before, worst)).min()
@@ -117,7 +133,7 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
     // Oldest first, whoever can be given a start at all, until there are enough. Those that wait for others to stop are
     // not among the counted ones.
     let (mut given, mut counted) = (0, 0);
-    for head in blocked_heads(world) {
+    for (head, blocked) in waiting_heads(world) {
         let g = &world.snapshot.groups[head];
         let stops = preempting(plan, g);
         let due = stops || counted < world.policy.reservations_max;
@@ -125,7 +141,7 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
         match held {
             None if stops => found.push(violation("reserve.preempting", format!("{} {:?}", g.team, g.shape))),
             None => {
-                if due && start_of(head, given, true).is_some() {
+                if blocked && due && start_of(head, given, true).is_some() {
                     found.push(violation("reserve.missing", format!("for {} {:?}", g.team, g.shape)));
                 }
             }

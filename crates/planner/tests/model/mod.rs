@@ -8,5 +8,5 @@ pub mod reserve;
 pub mod rounds;
 pub mod world;
 
-pub use check::check;
+pub use check::{check, check_after};
 pub use rounds::Rounds;

@@ -6,7 +6,7 @@ use yard_domain::JobId;
 use yard_planner::{Hold, Plan, Preemption, PreemptionCause, Running};
 
 use super::check::{Violation, violation};
-use super::reserve::{Future, GRACE, Kept, cluster_of, head_of};
+use super::reserve::{Future, GRACE, Kept, cluster_of, head_of, honoured};
 use super::world::{Amounts, Load, World, amounts};
 
 /// A job that others are stopped for.
@@ -43,6 +43,9 @@ pub fn check(world: &World, plan: &Plan, load: &Load) -> Vec<Violation> {
             stop(world, &mut before, r);
         }
         stop(world, &mut after, r);
+    }
+    for h in honoured(world, plan) {
+        before.change(h.team, h.cluster, &amounts(&world.snapshot.groups[h.group].request), 1);
     }
     for b in &beneficiaries {
         found.extend(check_one(world, plan, b, &mut before));

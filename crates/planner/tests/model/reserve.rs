@@ -123,8 +123,9 @@ impl<'w, 'a> Future<'w, 'a> {
         let (team, request) = (self.world.team(&g.team)?, amounts(&g.request));
         let kept = &self.kept[..before];
         let ends = snapshot.running.iter().map(|r| self.end(r, clock, !worst));
-        let times: BTreeSet<Timestamp> =
-            ends.chain(kept.iter().map(|k| k.end)).chain([*now]).filter(|t| t >= now).collect();
+        let placed = self.placed.iter().map(|p| now.plus(snapshot.groups[p.group].run_timeout));
+        let ends = ends.chain(placed).chain(kept.iter().map(|k| k.end));
+        let times: BTreeSet<Timestamp> = ends.chain([*now]).filter(|t| t >= now).collect();
         let fits_at = |at: Timestamp| {
             let mut load = self.load_at(at, clock, !worst);
             for k in kept.iter().filter(|k| worst || (k.start <= at && at < k.end)) {
@@ -157,20 +158,46 @@ pub fn kept(world: &World, r: &Reservation) -> Option<Kept> {
     })
 }
 
-/// The groups whose first job is the first of its team, passes the hard rules somewhere, and fits nowhere now; the
-/// longest waiting first.
-pub fn blocked_heads(world: &World) -> Vec<usize> {
+/// The groups whose first job is the first of its team and passes the hard rules somewhere, but fits nowhere now, or has
+/// been promised room before; the longest waiting first. With each, whether it fits nowhere.
+pub fn waiting_heads(world: &World) -> Vec<(usize, bool)> {
     let load = world.load();
-    let mut heads: Vec<usize> = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t)).collect();
-    heads.retain(|head| {
+    let heads = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t));
+    let mut waiting: Vec<(usize, bool)> = heads
+        .filter_map(|head| {
+            let g = &world.snapshot.groups[head];
+            let clusters = world.admissible(g);
+            let team = world.team(&g.team).unwrap();
+            let blocked = !clusters.iter().any(|c| world.fits(&load, team, *c, &amounts(&g.request)));
+            (!clusters.is_empty() && (blocked || world.promised.contains(&head))).then_some((head, blocked))
+        })
+        .collect();
+    waiting.sort_by_key(|(head, _)| world.snapshot.groups[*head].orders[0].accepted_at_micros());
+    waiting
+}
+
+/// The heads among those that an earlier plan kept room for.
+pub fn heads_of(world: &World, kept: &[Reservation]) -> BTreeSet<usize> {
+    let heads = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t));
+    let is_kept = |head: &usize| {
         let g = &world.snapshot.groups[*head];
-        let clusters = world.admissible(g);
-        let team = world.team(&g.team).unwrap();
-        let fits = |c: &usize| world.fits(&load, team, *c, &amounts(&g.request));
-        !clusters.is_empty() && !clusters.iter().any(fits)
-    });
-    heads.sort_by_key(|head| world.snapshot.groups[*head].orders[0].accepted_at_micros());
-    heads
+        kept.iter().any(|r| r.team == g.team && r.shape == g.shape && r.order == g.orders[0])
+    };
+    heads.filter(is_kept).collect()
+}
+
+/// The placements at the beginning of a plan that are of heads which were promised room.
+pub fn honoured(world: &World, plan: &Plan) -> Vec<Placed> {
+    let mut honoured: Vec<Placed> = Vec::new();
+    for p in &plan.placements {
+        let group = world.snapshot.groups.iter().position(|g| g.team == p.team && g.shape == p.shape);
+        let (Some(group), Some(cluster)) = (group, cluster_of(world, &p.cluster)) else { break };
+        if !world.promised.contains(&group) || honoured.iter().any(|h| h.group == group) {
+            break;
+        }
+        honoured.push(Placed { group, team: world.team(&p.team).unwrap(), cluster });
+    }
+    honoured
 }
 
 /// The group of a team's first job.

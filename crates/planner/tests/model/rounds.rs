@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use yard_domain::job::QueueOrder;
 use yard_domain::{AttemptNumber, JobId, Request, Timestamp};
-use yard_planner::{Group, Parts, Plan, Policy, Running, Snapshot, plan};
+use yard_planner::{Group, Parts, Plan, Planner, Policy, Reservation, Running, Snapshot};
+
+use super::check_after;
 
 /// The world between two plans.
-#[derive(Clone)]
 pub struct Rounds {
     pub parts: Parts,
     pub policy: Policy,
     pub now: Timestamp,
     pub seed: u64,
+    /// Knows what it has promised.
+    planner: Planner,
+    promised: Vec<Reservation>,
     /// Where a job came from, for when it goes back to the queue.
     origin: HashMap<JobId, (Group, QueueOrder)>,
     next_job: u64,
@@ -22,7 +26,16 @@ pub struct Rounds {
 impl Rounds {
     /// Starts from a snapshot's parts. What runs in it goes back to the queue as jobs of an hour, after all that wait.
     pub fn new(parts: Parts, policy: Policy, now: Timestamp, seed: u64) -> Self {
-        let mut rounds = Self { parts, policy, now, seed, origin: HashMap::new(), next_job: 1_000_000 };
+        let mut rounds = Self {
+            parts,
+            policy,
+            now,
+            seed,
+            planner: Planner::default(),
+            promised: Vec::new(),
+            origin: HashMap::new(),
+            next_job: 1_000_000,
+        };
         for (i, r) in rounds.parts.running.iter().enumerate() {
             let run_timeout = Duration::from_hours(1);
             let clusters =
@@ -46,9 +59,13 @@ impl Rounds {
         Snapshot::new(self.parts.clone())
     }
 
-    /// Plans on the world as it is.
-    pub fn plan(&self) -> Plan {
-        plan(&self.snapshot(), &self.policy, self.now, self.seed)
+    /// Plans on the world as it is; `Err`: the plan is wrong.
+    pub fn plan(&mut self) -> Result<Plan, String> {
+        let snapshot = self.snapshot();
+        let plan = self.planner.plan(&snapshot, &self.policy, self.now, self.seed);
+        let wrong = check_after(&snapshot, &self.policy, self.now, &plan, &self.promised);
+        self.promised.clone_from(&plan.reservations);
+        if wrong.is_empty() { Ok((*plan).clone()) } else { Err(format!("{wrong:#?}\n{plan:#?}")) }
     }
 
     /// Starts what the plan places and marks what it stops. The jobs started, in the plan's order.
@@ -86,13 +103,16 @@ impl Rounds {
         started
     }
 
-    /// What has been asked to stop has stopped, and waits again.
+    /// What has been asked to stop has stopped half a minute later, and waits again.
     pub fn requeue_leaving(&mut self) -> usize {
         let leaving: Vec<JobId> = self.parts.running.iter().filter(|r| r.leaving).map(|r| r.job).collect();
         for job in &leaving {
             self.end(*job);
             let (group, order) = self.origin.remove(job).unwrap();
             self.submit(group, order);
+        }
+        if !leaving.is_empty() {
+            self.now = self.now.plus(Duration::from_secs(30));
         }
         leaving.len()
     }

@@ -1,6 +1,6 @@
 //! A snapshot as plain tables: who is above whom, what is guaranteed, what is in use, what fits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use yard_domain::{Cluster, ClusterHealth, ClusterSwitch, QuotaOwner, Request, TeamId, Timestamp};
 use yard_planner::{Group, Policy, Snapshot};
@@ -51,6 +51,8 @@ pub struct World<'a> {
     pub now: Timestamp,
     /// Teams first, with the same indexes as in the snapshot, then cohorts.
     pub nodes: Vec<Node>,
+    /// Groups whose first job was promised room by the plan before.
+    pub promised: BTreeSet<usize>,
 }
 
 impl<'a> World<'a> {
@@ -77,7 +79,7 @@ impl<'a> World<'a> {
             own: limits(&c.quota),
             max: limits(&c.max),
         });
-        Self { snapshot, policy, now, nodes: of_teams.chain(of_cohorts).collect() }
+        Self { snapshot, policy, now, nodes: of_teams.chain(of_cohorts).collect(), promised: BTreeSet::new() }
     }
 
     /// A node and everything above it, from below.

@@ -58,9 +58,9 @@ proptest! {
         let mut history = String::new();
         for round in 0.. {
             let plan = rounds.plan();
+            prop_assert!(plan.is_ok(), "round {}: {}\n{}", round, plan.unwrap_err(), history);
+            let plan = plan.unwrap();
             history += &told(round, &plan);
-            let wrong = check(&rounds.snapshot(), &rounds.policy, NOW, &plan);
-            prop_assert!(wrong.is_empty(), "round {}: {:#?}\n{:#?}", round, wrong, plan);
             rounds.apply(&plan);
             if rounds.requeue_leaving() == 0 && plan.placements.is_empty() {
                 break;
@@ -99,11 +99,11 @@ proptest! {
     #[test]
     fn a_second_pass_has_nothing_to_do(parts in parts(), policy in policy(), seed: u64) {
         let mut rounds = Rounds::new(parts, policy, NOW, seed);
-        let first = rounds.plan();
+        let first = rounds.plan().unwrap();
         prop_assume!(first.preemptions.is_empty());
         prop_assume!(first.placements.len() < rounds.policy.placements_max as usize);
         rounds.apply(&first);
-        let second = rounds.plan();
+        let second = rounds.plan().unwrap();
         let held = |p: &yard_planner::Plan| p.reservations.iter().map(|r| (r.team.clone(), r.shape, r.start_by)).collect::<Vec<_>>();
         if held(&first) == held(&second) {
             prop_assert!(second.placements.is_empty(), "{:#?}\nthen\n{:#?}", first, second);

@@ -9,8 +9,8 @@ use yard_domain::{
 use yard_planner::{ClusterView, Group, Parts, Policy, TeamView};
 
 use super::config;
+use crate::model::Rounds;
 use crate::model::generate::{NOW, hours, priority, request};
-use crate::model::{Rounds, check};
 
 /// Longest run timeout of any job here, in hours.
 const RUN_MAX: u64 = 4;
@@ -98,7 +98,7 @@ impl Game {
         for run in &self.open {
             rounds.submit(group(&"small0".parse().unwrap(), 1, *run), QueueOrder::new(priority(0), 0));
         }
-        let plan = rounds.plan();
+        let plan = rounds.plan().unwrap();
         rounds.apply(&plan);
         for i in 0..=self.older {
             let order = QueueOrder::new(priority(0), NOW.as_micros() - 1_000_000 + i64::try_from(i).unwrap());
@@ -121,11 +121,7 @@ impl Game {
                     rounds.submit(group(&team, *cpu, *run), order);
                 }
             }
-            let plan = rounds.plan();
-            let wrong = check(&rounds.snapshot(), &rounds.policy, rounds.now, &plan);
-            if !wrong.is_empty() {
-                return Err(format!("{wrong:#?}"));
-            }
+            let plan = rounds.plan()?;
             rounds.apply(&plan);
             if plan.placements.iter().any(|p| p.team == self.wide()) {
                 return Ok(rounds.now.since(NOW));
