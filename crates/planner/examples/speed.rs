@@ -190,7 +190,7 @@ fn run(
 
 fn queue(random: &mut Random, kinds: &[Kind], teams: &[TeamView], jobs: usize) -> Vec<Group> {
     let mut groups: BTreeMap<(usize, usize), Group> = BTreeMap::new();
-    for i in 0..jobs {
+    for (i, age) in (0..jobs).zip((0i64..).step_by(1_000)) {
         let t = random.below(teams.len());
         let k = if kinds.len() >= jobs { i } else { random.below(kinds.len()) };
         let kind = &kinds[k];
@@ -204,7 +204,7 @@ fn queue(random: &mut Random, kinds: &[Kind], teams: &[TeamView], jobs: usize) -
             orders: Vec::new(),
         });
         let priority = Priority::new(random.of(&[0, 0, 0, 100])).expect("in range");
-        group.orders.push(QueueOrder::new(priority, NOW - 3_600_000_000 + i as i64 * 1_000));
+        group.orders.push(QueueOrder::new(priority, NOW - 3_600_000_000 + age));
     }
     groups.into_values().collect()
 }

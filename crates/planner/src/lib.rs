@@ -131,8 +131,10 @@ pub struct Plan {
 
 /// Decides. Deterministic in its arguments: the order in which the snapshot's parts were listed does not matter, `now`
 /// is compared with run timeouts (reservations, backfilling, work lost by preemption), and `seed` only breaks ties.
+///
+/// It knows nothing of earlier plans. Whoever plans again and again uses a [`Planner`], which honours its reservations.
 pub fn plan(snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> Plan {
-    pass::Pass::new(snapshot, policy, now, seed).run().plan
+    pass::Pass::new(snapshot, policy, now, seed, &[]).run().plan
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! The last plan, for a pass in which nothing has changed.
+//! The last plan: for a pass in which nothing has changed, and for the room that it promised.
 
 use std::sync::Arc;
 
 use yard_domain::Timestamp;
 
 use crate::pass::{Made, Pass};
+use crate::reserve::Promise;
 use crate::{Plan, Policy, Snapshot};
 
 /// Plans like [`plan`](crate::plan), and remembers the last plan, so that a pass over an unchanged snapshot costs no
@@ -20,10 +21,19 @@ use crate::{Plan, Policy, Snapshot};
 /// at once. The one time that may lie behind `now` without bearing on any step, a reservation's `expected`, is moved up
 /// to `now`, as a new plan would have it.
 ///
+/// # What was promised
+///
+/// A reservation keeps room while it gathers; when the last piece of it is there, the head simply fits, and in a plan
+/// that knows nothing of the reservation a team with a smaller share could take its turn and a piece of the room, over
+/// and over. So what had to gather from several attempts, and what others were stopped for, is remembered from plan to
+/// plan, and as soon as it fits beside what is kept for older heads, it is placed before all turns, the oldest first.
+/// Promises are lost with the process: then the head is promised room anew.
+///
 /// Another seed alone makes no new plan if the last one places and stops nothing: then it only orders refusals.
 #[derive(Debug, Default)]
 pub struct Planner {
     last: Option<Last>,
+    promises: Vec<Promise>,
 }
 
 #[derive(Debug)]
@@ -47,7 +57,7 @@ impl Last {
 }
 
 impl Planner {
-    /// What [`plan`](crate::plan) returns for these arguments (see [`Planner`] on seeds).
+    /// What [`plan`](crate::plan) returns for these arguments, but with promised room honoured (see [`Planner`]).
     pub fn plan(&mut self, snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> Arc<Plan> {
         if let Some(last) = self.last.as_mut().filter(|last| last.holds(snapshot, policy, now, seed)) {
             if last.plan.reservations.iter().any(|r| r.expected < now) {
@@ -57,7 +67,9 @@ impl Planner {
             }
             return last.plan.clone();
         }
-        let Made { plan, holds_until } = Pass::new(snapshot, policy, now, seed).run();
+        let Made { plan, holds_until, promises } =
+            Pass::new(snapshot, policy, now, seed, &self.promises).run();
+        self.promises = promises;
         let plan = Arc::new(plan);
         let (snapshot, policy) = (snapshot.clone(), policy.clone());
         self.last = Some(Last { snapshot, policy, now, holds_until, seed, plan: plan.clone() });

@@ -10,7 +10,7 @@ use crate::dense::{Asks, NONE};
 use crate::order::{Turn, Turns, mix};
 use crate::pools::Pools;
 use crate::preempt::{Caused, Search};
-use crate::reserve::{Ahead, Head, Keeps, Slot};
+use crate::reserve::{Ahead, Head, Keep, Keeps, Promise, Slot};
 use crate::score::Scorer;
 use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Reservation, Snapshot};
 
@@ -18,6 +18,8 @@ use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Reservation
 pub(crate) struct Made {
     pub(crate) plan: Plan,
     pub(crate) holds_until: Timestamp,
+    /// What the next plan is to honour.
+    pub(crate) promises: Vec<Promise>,
 }
 
 /// A [`Hold`] as numbers.
@@ -33,6 +35,7 @@ enum Held {
 pub(crate) struct Pass<'a> {
     snapshot: &'a Snapshot,
     policy: &'a Policy,
+    promises: &'a [Promise],
     now: i64,
     /// The last time at which every comparison with a time made so far comes out the same.
     holds_until: i64,
@@ -51,12 +54,19 @@ pub(crate) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, policy: &'a Policy, now: Timestamp, seed: u64) -> Self {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        policy: &'a Policy,
+        now: Timestamp,
+        seed: u64,
+        promises: &'a [Promise],
+    ) -> Self {
         let dense = &snapshot.dense;
         let pools = Pools::new(dense);
         Self {
             snapshot,
             policy,
+            promises,
             now: now.as_micros(),
             holds_until: i64::MAX,
             turns: Turns::new(dense, &pools, seed),
@@ -82,43 +92,104 @@ impl<'a> Pass<'a> {
     }
 
     /// Keeps room for the heads that fit nowhere now, the oldest first: where they start by themselves, or where
-    /// others are stopped for them.
+    /// others are stopped for them. What was promised room by an earlier plan and finds it now, takes it.
     fn keep_room(&mut self) {
-        let mut heads = self.blocked_heads();
-        heads.sort_unstable_by_key(|h| (h.order.accepted_at_micros(), h.team));
+        let mut heads = self.heads();
+        heads.sort_unstable_by_key(|(h, _)| (h.order.accepted_at_micros(), h.team));
         let mut caused: Option<Caused> = None;
         let (mut kept, mut searches) = (0, self.policy.preemption.victims_max);
-        for head in heads {
+        for (head, promised) in heads {
+            if promised && self.honour(head) {
+                continue;
+            }
+            let mut made = false;
             if self.may_preempt(head) && searches > 0 {
                 searches -= 1;
                 let caused = caused.get_or_insert_with(|| Caused::new(self.snapshot));
-                if self.preempt(head, caused) {
-                    continue;
-                }
+                made = self.preempt(head, caused);
             }
-            if kept < self.policy.reservations_max && self.reserve(head) {
+            if !made && kept < self.policy.reservations_max && self.reserve(head) {
+                made = true;
                 kept += 1;
             }
+            if made {
+                self.promise(head, promised);
+            }
+        }
+        self.take_due();
+    }
+
+    /// Promises what was kept last, if it was promised before, others stop for it, or its room has to gather.
+    fn promise(&mut self, head: Head, before: bool) {
+        let Some(cluster) = self.keeps.list.last().map(|keep| keep.slot.cluster) else { return };
+        let promised = before || self.held.contains_key(&head.group) || self.ahead().gathers(head, cluster);
+        if let Some(keep) = self.keeps.list.last_mut() {
+            keep.promised = promised;
         }
     }
 
-    /// The first job of each team, if it could run somewhere but not now.
-    fn blocked_heads(&mut self) -> Vec<Head> {
+    /// The first job of each team that is promised room, or could run somewhere but not now.
+    fn heads(&mut self) -> Vec<(Head, bool)> {
         let dense = &self.snapshot.dense;
+        let promised: HashMap<&str, &Promise> =
+            self.promises.iter().map(|promise| (promise.team.as_str(), promise)).collect();
         let mut heads = Vec::new();
-        for team in 0..crate::dense::ix(dense.teams) {
+        for (view, team) in self.snapshot.teams.iter().zip(0u32..) {
             let Some((order, group)) = dense.queue.row(team as usize).first().copied() else { continue };
             let shape = dense.group_shape[group as usize];
             let somewhere = self.fits_somewhere(shape);
             let now = somewhere && self.pools.quota_short(team, dense.asks(shape)).is_none();
-            if !now
-                && dense.quota_could(team, shape)
-                && (somewhere || dense.admissible(shape).next().is_some())
-            {
-                heads.push(Head { team, group, shape, order });
+            let promised = promised
+                .get(view.team.id.as_str())
+                .is_some_and(|p| p.order == order && p.shape == dense.shapes[shape as usize].shape);
+            let could =
+                dense.quota_could(team, shape) && (somewhere || dense.admissible(shape).next().is_some());
+            if could && (promised || !now) {
+                heads.push((Head { team, group, shape, order }, promised));
             }
         }
         heads
+    }
+
+    /// Keeps a head the room that it finds now, if that holds up nobody older.
+    fn honour(&mut self, head: Head) -> bool {
+        let dense = &self.snapshot.dense;
+        let asks = dense.asks(head.shape);
+        let ends = self.now.saturating_add(dense.shapes[head.shape as usize].run_timeout);
+        let turn = Turn { group: head.group, team: head.team };
+        let mut slack = i64::MAX;
+        if self.held_by_quota(turn, asks, ends, &mut slack).is_some() {
+            return false;
+        }
+        let keeps = &self.keeps;
+        let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none();
+        let job = mix(u64::from(head.team), head.order.0.cast_unsigned());
+        let best = self.scorer.best(&self.pools, head.shape, job, admits);
+        self.mind(slack);
+        let Some(cluster) = best.map(crate::dense::ix) else { return false };
+        let slot = Slot { cluster, start: self.now, expected: self.now };
+        let ahead =
+            Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        ahead.keep(&mut self.keeps, head, slot, true);
+        self.holds_until = self.now;
+        true
+    }
+
+    /// Places what was promised room and has found it: before all turns, so that it can't be lost any more.
+    fn take_due(&mut self) {
+        for keep in 0..self.keeps.list.len() {
+            let Keep { head, slot, due, .. } = self.keeps.list[keep];
+            if !due {
+                continue;
+            }
+            if self.plan.placements.len() < self.policy.placements_max as usize {
+                self.plan.considered += 1;
+                let turn = Turn { group: head.group, team: head.team };
+                self.place(turn, slot.cluster as usize, Some(crate::dense::ix(keep)));
+            } else {
+                self.keeps.list[keep].due = false;
+            }
+        }
     }
 
     fn fits_somewhere(&mut self, shape: u32) -> bool {
@@ -139,7 +210,7 @@ impl<'a> Pass<'a> {
         let Some(slot) = ahead.slot(&self.keeps, head, &mut score, &mut self.holds_until) else {
             return false;
         };
-        ahead.keep(&mut self.keeps, head, slot);
+        ahead.keep(&mut self.keeps, head, slot, false);
         true
     }
 
@@ -183,7 +254,7 @@ impl<'a> Pass<'a> {
         let slot = Slot { cluster: crate::dense::ix(way.cluster), start: way.start, expected: way.start };
         let ahead =
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
-        ahead.keep(&mut self.keeps, head, slot);
+        ahead.keep(&mut self.keeps, head, slot, false);
         let held = Held::Preempting { cluster: slot.cluster, victims: way.awaited };
         self.held.insert(head.group, held);
         true
@@ -226,7 +297,7 @@ impl<'a> Pass<'a> {
         };
         self.mind(slack);
         if let Some(cluster) = best {
-            self.place(turn, cluster, ends);
+            self.place(turn, cluster, None);
         } else {
             self.nowhere[shape as usize] = true;
             self.refuse(turn, Held::NoCluster);
@@ -257,13 +328,19 @@ impl<'a> Pass<'a> {
         self.holds_until = self.holds_until.min(self.now.saturating_add(slack));
     }
 
-    fn place(&mut self, turn: Turn, cluster: usize, ends: i64) {
+    /// `kept`: the room was kept for it, so that what else is kept has made allowance for it already.
+    fn place(&mut self, turn: Turn, cluster: usize, kept: Option<u32>) {
         let dense = &self.snapshot.dense;
-        let asks = dense.asks(dense.group_shape[turn.group as usize]);
+        let shape = dense.group_shape[turn.group as usize];
+        let asks = dense.asks(shape);
+        let ends = self.now.saturating_add(dense.shapes[shape as usize].run_timeout);
         let nodes = dense.path(turn.team).iter().map(|n| dense.node_pool(*n));
         for pool in nodes.chain([cluster]) {
             self.pools.charge(pool, asks);
-            self.keeps.placed(pool, asks, ends);
+            match kept {
+                Some(keep) => self.keeps.take(pool, keep),
+                None => self.keeps.placed(pool, asks, ends),
+            }
         }
         self.scorer.placed(cluster);
         self.plan.placements.push(Placement {
@@ -315,7 +392,7 @@ impl<'a> Pass<'a> {
     fn finish(mut self) -> Made {
         let snapshot = self.snapshot;
         let mut plan = std::mem::take(&mut self.plan);
-        for keep in &self.keeps.list {
+        for keep in self.keeps.list.iter().filter(|keep| !keep.due) {
             let group = &snapshot.groups[keep.head.group as usize];
             plan.reservations.push(Reservation {
                 team: group.team.clone(),
@@ -337,6 +414,13 @@ impl<'a> Pass<'a> {
             };
             plan.refusals.push(GroupRefusal { team, shape, hold: self.hold(*g, *held), clusters });
         }
-        Made { plan, holds_until: Timestamp::from_micros(self.holds_until) }
+        let promised = self.keeps.list.iter().filter(|keep| keep.promised);
+        let promise = |keep: &Keep| Promise {
+            team: snapshot.teams[keep.head.team as usize].team.id.clone(),
+            shape: snapshot.dense.shapes[keep.head.shape as usize].shape,
+            order: keep.head.order,
+        };
+        let promises = promised.map(promise).collect();
+        Made { plan, holds_until: Timestamp::from_micros(self.holds_until), promises }
     }
 }

@@ -7,6 +7,7 @@
 //! use, it ends before the head starts, or fits into what is left beside the head then; that *spare* it uses up.
 
 use yard_domain::job::QueueOrder;
+use yard_domain::{Shape, TeamId};
 
 use crate::dense::{Asks, Attempt, Dense};
 use crate::pools::Pools;
@@ -41,6 +42,20 @@ pub(crate) struct Keep {
     end: i64,
     expected_end: i64,
     asks: Vec<(u32, u64)>,
+    /// To be honoured in later plans: see [`Promise`].
+    pub(crate) promised: bool,
+    /// Its room is there now, and it takes it in this plan.
+    pub(crate) due: bool,
+}
+
+/// Room kept by an earlier plan that a later one must honour, whoever's turn it would be: room that had to gather from
+/// several attempts, or for which others were stopped. (Where a single end makes room, turns alone starve nobody, and
+/// are fairer than age.)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Promise {
+    pub(crate) team: TeamId,
+    pub(crate) shape: Shape,
+    pub(crate) order: QueueOrder,
 }
 
 /// What is left beside a kept job in one pool when it starts, of the resources that it asks for.
@@ -100,6 +115,11 @@ impl Keeps {
             }
         }
         None
+    }
+
+    /// Room kept has been taken by the job that it was kept for.
+    pub(crate) fn take(&mut self, pool: usize, keep: u32) {
+        self.spares[pool].retain(|spare| spare.keep != keep);
     }
 
     /// A job was placed that uses this pool.
@@ -320,8 +340,24 @@ impl Ahead<'_> {
         }
     }
 
-    /// Keeps room for a head, beside what is kept already.
-    pub(crate) fn keep(&self, keeps: &mut Keeps, head: Head, slot: Slot) {
+    /// Whether a head's room has to gather from several attempts: no single end on its cluster would make it.
+    pub(crate) fn gathers(&self, head: Head, cluster: u32) -> bool {
+        let asks = self.dense.asks(head.shape);
+        let pools = self.quota_pools(head.team).chain([cluster as usize]);
+        let mut needs = self.needs(pools, asks);
+        needs.retain(|n| n.short > 0);
+        !self.around(cluster as usize).iter().any(|i| {
+            let attempt = &self.dense.attempts[*i as usize];
+            let held = self.dense.held.row(*i as usize);
+            needs.iter().all(|n| {
+                self.holds(attempt, n.pool)
+                    && held.iter().any(|(r, a)| *r == n.resource && i128::from(*a) >= n.short)
+            })
+        })
+    }
+
+    /// Keeps room for a head, beside what is kept already; `due`: it is to take it at once.
+    pub(crate) fn keep(&self, keeps: &mut Keeps, head: Head, slot: Slot, due: bool) {
         let asks = self.dense.asks(head.shape);
         let run = self.dense.shapes[head.shape as usize].run_timeout;
         let expected_run = self.dense.expected_run[head.group as usize];
@@ -339,7 +375,8 @@ impl Ahead<'_> {
             keeps.spares[pool].push(spare);
         }
         let expected_end = slot.expected.saturating_add(expected_run);
-        keeps.list.push(Keep { head, slot, end, expected_end, asks: asks.to_vec() });
+        let asks = asks.to_vec();
+        keeps.list.push(Keep { head, slot, end, expected_end, asks, promised: due, due });
     }
 
     /// What is left in a pool at a time beside what is kept then and a request; `u64::MAX` where there is no bound.

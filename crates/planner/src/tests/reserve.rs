@@ -86,6 +86,54 @@ fn the_memo_gives_what_a_new_plan_would() {
     assert!(planner.plan(&snapshot, &fewer, NOW, 2).placements.is_empty());
 }
 
+/// Minute by minute, every job running as long as it may: when the wide job starts, and by when it should have.
+fn wide_start(mut plan_once: impl FnMut(&Snapshot, Timestamp) -> Plan) -> (Option<u64>, u64) {
+    let mut parts = one_cluster(8);
+    parts.clusters.push(cluster("west", 8, 0, 100));
+    parts.clusters[1].cluster.switch = ClusterSwitch::Drained;
+    // The wide job's team uses more than the other ever does, so that every turn is the other's.
+    open(&mut parts, 1, 1, &request(8, 0), 0, 100_000);
+    for i in 0..8 {
+        open(&mut parts, 0, 0, &request(1, 0), 0, 1 + i);
+    }
+    parts.groups =
+        vec![group("wide", request(8, 0), 0, 0..1), lasting(group("busy", request(1, 0), 0, 1..100), 7)];
+    let mut promised = 0;
+    for minute in 0..120 {
+        let now = in_minutes(minute);
+        for gone in parts.running.extract_if(.., |r| r.ends_by <= now) {
+            let team = parts.teams.iter_mut().find(|t| t.team.id == gone.team).unwrap();
+            team.used.checked_sub(&gone.request).unwrap();
+            let on = parts.clusters.iter_mut().find(|c| c.cluster.id == gone.cluster).unwrap();
+            on.used.checked_sub(&gone.request).unwrap();
+        }
+        let plan = plan_once(&Snapshot::new(parts.clone()), now);
+        if let (0, Some(kept)) = (minute, plan.reservations.first()) {
+            promised = u64::try_from(kept.start_by.as_micros() - NOW.as_micros()).unwrap() / 60_000_000;
+        }
+        for p in &plan.placements {
+            if p.team.as_str() == "wide" {
+                return (Some(minute), promised);
+            }
+            parts.groups[1].orders.remove(0);
+            open(&mut parts, 0, 0, &request(1, 0), 0, minute + 7);
+        }
+    }
+    (None, promised)
+}
+
+#[test]
+fn what_was_promised_starts_in_time_whoever_has_the_smaller_share() {
+    let mut planner = crate::Planner::default();
+    let (start, promised) = wide_start(|snapshot, now| (*planner.plan(snapshot, &policy(), now, 1)).clone());
+    assert_eq!((start, promised), (Some(8), 8));
+    let (start, _) = wide_start(|snapshot, now| plan(snapshot, &policy(), now, 1));
+    assert!(
+        start.is_none_or(|start| start > 90),
+        "without memory of promises it would wait for the other's last job"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
