@@ -18,15 +18,17 @@ use crate::{Plan, Policy, Snapshot};
 /// run timeout passed? does this job end before that one starts?), apart from the times it hands out. Each comparison
 /// notes the last `now` at which it comes out the same; up to the earliest of those, the pass would take the same
 /// steps. Times handed out that count from `now` (the start of a job for which others stop, work lost by victims) end it
-/// at once. The one time that may lie behind `now` without bearing on any step, a reservation's `expected`, is moved up
-/// to `now`, as a new plan would have it.
+/// at once. The one time that may lie behind `now`, the last reservation's `expected`, is moved up to `now`, as a new
+/// plan would have it; where others were reckoned beside it, that ends it too.
 ///
 /// # What was promised
 ///
 /// A reservation keeps room while it gathers; when the last piece of it is there, the head simply fits, and in a plan
 /// that knows nothing of the reservation a team with a smaller share could take its turn and a piece of the room, over
 /// and over. So what had to gather from several attempts, and what others were stopped for, is remembered from plan to
-/// plan, and as soon as it fits beside what is kept for older heads, it is placed before all turns, the oldest first.
+/// plan, and as soon as it fits beside what is kept for older heads, it is placed before all turns, the oldest first. Other
+/// heads are left to the turns at first, and honoured in the same way once room has been promised to them for as long as
+/// they may run: so a head starts after (older blocked heads + 2) × the longest run timeout at the latest.
 /// Promises are lost with the process: then the head is promised room anew.
 ///
 /// Another seed alone makes no new plan if the last one places and stops nothing: then it only orders refusals.

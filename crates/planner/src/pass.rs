@@ -1,6 +1,6 @@
 //! One pass: first what is kept for heads that fit nowhere, then turn by turn.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use yard_domain::resources::Shortage;
 use yard_domain::{QuotaShortage, Timestamp};
@@ -36,6 +36,8 @@ pub(crate) struct Pass<'a> {
     snapshot: &'a Snapshot,
     policy: &'a Policy,
     promises: &'a [Promise],
+    /// Promised before, not firmly, and fits now: its turn may come.
+    open_promises: Vec<Promise>,
     now: i64,
     /// The last time at which every comparison with a time made so far comes out the same.
     holds_until: i64,
@@ -67,6 +69,7 @@ impl<'a> Pass<'a> {
             snapshot,
             policy,
             promises,
+            open_promises: Vec::new(),
             now: now.as_micros(),
             holds_until: i64::MAX,
             turns: Turns::new(dense, &pools, seed),
@@ -99,7 +102,7 @@ impl<'a> Pass<'a> {
         let mut caused: Option<Caused> = None;
         let (mut kept, mut searches) = (0, self.policy.preemption.victims_max);
         for (head, promised) in heads {
-            if promised && self.honour(head) {
+            if promised.is_some_and(|(_, firm)| firm) && self.honour(head) {
                 continue;
             }
             let mut made = false;
@@ -119,33 +122,45 @@ impl<'a> Pass<'a> {
         self.take_due();
     }
 
-    /// Promises what was kept last, if it was promised before, others stop for it, or its room has to gather.
-    fn promise(&mut self, head: Head, before: bool) {
+    /// Promises what was kept last: firmly, if it was promised so before, others stop for it, or its room has to gather.
+    fn promise(&mut self, head: Head, before: Option<(i64, bool)>) {
         let Some(cluster) = self.keeps.list.last().map(|keep| keep.slot.cluster) else { return };
-        let promised = before || self.held.contains_key(&head.group) || self.ahead().gathers(head, cluster);
+        let (since, firm) = before.unwrap_or((self.now, false));
+        let firm = firm || self.held.contains_key(&head.group) || self.ahead().gathers(head, cluster);
         if let Some(keep) = self.keeps.list.last_mut() {
-            keep.promised = promised;
+            (keep.since, keep.firm) = (since, firm);
         }
     }
 
-    /// The first job of each team that is promised room, or could run somewhere but not now.
-    fn heads(&mut self) -> Vec<(Head, bool)> {
+    /// The first job of each team that is firmly promised room, or could run somewhere but not now; with it, since when
+    /// it has been promised room, and whether firmly.
+    fn heads(&mut self) -> Vec<(Head, Option<(i64, bool)>)> {
         let dense = &self.snapshot.dense;
+        let promises = self.promises;
         let promised: HashMap<&str, &Promise> =
-            self.promises.iter().map(|promise| (promise.team.as_str(), promise)).collect();
+            promises.iter().map(|promise| (promise.team.as_str(), promise)).collect();
         let mut heads = Vec::new();
         for (view, team) in self.snapshot.teams.iter().zip(0u32..) {
             let Some((order, group)) = dense.queue.row(team as usize).first().copied() else { continue };
             let shape = dense.group_shape[group as usize];
             let somewhere = self.fits_somewhere(shape);
             let now = somewhere && self.pools.quota_short(team, dense.asks(shape)).is_none();
-            let promised = promised
-                .get(view.team.id.as_str())
-                .is_some_and(|p| p.order == order && p.shape == dense.shapes[shape as usize].shape);
+            let info = &dense.shapes[shape as usize];
+            let promise = promised.get(view.team.id.as_str());
+            let promise = promise.filter(|p| p.order == order && p.shape == info.shape);
+            let before = promise.map(|p| {
+                let firm_in = p.since.saturating_add(info.run_timeout).saturating_sub(self.now);
+                if !p.firm && firm_in > 0 {
+                    self.mind(firm_in - 1);
+                }
+                (p.since, p.firm || firm_in <= 0)
+            });
             let could =
                 dense.quota_could(team, shape) && (somewhere || dense.admissible(shape).next().is_some());
-            if could && (promised || !now) {
-                heads.push((Head { team, group, shape, order }, promised));
+            if could && (!now || before.is_some_and(|(_, firm)| firm)) {
+                heads.push((Head { team, group, shape, order }, before));
+            } else if let Some(promise) = promise {
+                self.open_promises.push((*promise).clone());
             }
         }
         heads
@@ -403,6 +418,11 @@ impl<'a> Pass<'a> {
                 expected: Timestamp::from_micros(keep.slot.expected.max(self.now)),
             });
         }
+        // Where a probable start lies behind a later `now`, it moves up, and what was reckoned beside it with it.
+        if let [before @ .., _] = self.keeps.list.as_slice() {
+            let earliest = before.iter().map(|keep| keep.slot.expected).min().unwrap_or(i64::MAX);
+            self.holds_until = self.holds_until.min(earliest.max(self.now));
+        }
         let board = Board::new(snapshot.clone(), &self.pools, self.keeps.clone(), self.now);
         plan.refusals.reserve_exact(self.refused.len());
         for (g, held) in &self.refused {
@@ -414,13 +434,28 @@ impl<'a> Pass<'a> {
             };
             plan.refusals.push(GroupRefusal { team, shape, hold: self.hold(*g, *held), clusters });
         }
-        let promised = self.keeps.list.iter().filter(|keep| keep.promised);
+        let holds_until = Timestamp::from_micros(self.holds_until);
+        let promises = self.promises_after(&plan);
+        Made { plan, holds_until, promises }
+    }
+
+    /// What the next plan is to honour: what is kept and not taken, and what was promised before and is still waiting.
+    fn promises_after(self, plan: &Plan) -> Vec<Promise> {
+        let snapshot = self.snapshot;
         let promise = |keep: &Keep| Promise {
             team: snapshot.teams[keep.head.team as usize].team.id.clone(),
             shape: snapshot.dense.shapes[keep.head.shape as usize].shape,
             order: keep.head.order,
+            since: keep.since,
+            firm: keep.firm,
         };
-        let promises = promised.map(promise).collect();
-        Made { plan, holds_until: Timestamp::from_micros(self.holds_until), promises }
+        let kept = self.keeps.list.iter().filter(|keep| !keep.due).map(promise);
+        // The head is the first of its group: if any of the group was placed, it was.
+        let mut open = self.open_promises;
+        if !open.is_empty() {
+            let placed: HashSet<_> = plan.placements.iter().map(|p| (p.team.as_str(), p.shape)).collect();
+            open.retain(|p| !placed.contains(&(p.team.as_str(), p.shape)));
+        }
+        kept.chain(open).collect()
     }
 }

@@ -42,20 +42,25 @@ pub(crate) struct Keep {
     end: i64,
     expected_end: i64,
     asks: Vec<(u32, u64)>,
-    /// To be honoured in later plans: see [`Promise`].
-    pub(crate) promised: bool,
+    /// Since when room is kept for it, by this plan or earlier ones.
+    pub(crate) since: i64,
+    /// Whether later plans honour it at once: see [`Promise`].
+    pub(crate) firm: bool,
     /// Its room is there now, and it takes it in this plan.
     pub(crate) due: bool,
 }
 
-/// Room kept by an earlier plan that a later one must honour, whoever's turn it would be: room that had to gather from
-/// several attempts, or for which others were stopped. (Where a single end makes room, turns alone starve nobody, and
-/// are fairer than age.)
+/// Room kept by an earlier plan that a later one must honour, whoever's turn it would be. At once, if it is *firm*: room
+/// that had to gather from several attempts, or for which others were stopped. Where a single end makes room, turns are
+/// fairer than age, so others may be served first; but a team whose share stays the largest would never have its turn,
+/// so that a promise becomes firm once it is as old as the job may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Promise {
     pub(crate) team: TeamId,
     pub(crate) shape: Shape,
     pub(crate) order: QueueOrder,
+    pub(crate) since: i64,
+    pub(crate) firm: bool,
 }
 
 /// What is left beside a kept job in one pool when it starts, of the resources that it asks for.
@@ -376,7 +381,8 @@ impl Ahead<'_> {
         }
         let expected_end = slot.expected.saturating_add(expected_run);
         let asks = asks.to_vec();
-        keeps.list.push(Keep { head, slot, end, expected_end, asks, promised: due, due });
+        let since = self.now;
+        keeps.list.push(Keep { head, slot, end, expected_end, asks, since, firm: due, due });
     }
 
     /// What is left in a pool at a time beside what is kept then and a request; `u64::MAX` where there is no bound.
