@@ -124,11 +124,14 @@ fn could_place(world: &World, load: &Load, future: &mut Future, group: usize, pl
 /// Who holds a reservation, from when.
 fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
-    let mut future = Future::new(world, plan);
-    future.placed = reserve::honoured(world, plan);
-    let start_of = |group: usize, before: usize, worst: bool| {
+    // Whoever was promised room and takes it is placed first; who else is placed comes after the reservations.
+    let best = Future::new(world, plan);
+    let mut worst = Future::new(world, plan);
+    worst.placed = reserve::honoured(world, plan);
+    let start_of = |group: usize, before: usize, at_worst: bool| {
         let clusters = world.admissible(&world.snapshot.groups[group]);
-        clusters.into_iter().filter_map(|c| future.earliest(group, c, Clock::Hard, before, worst)).min()
+        let future = if at_worst { &worst } else { &best };
+        clusters.into_iter().filter_map(|c| future.earliest(group, c, Clock::Hard, before, at_worst)).min()
     };
     // Oldest first, whoever can be given a start at all, until there are enough. Those that wait for others to stop are
     // not among the counted ones.
@@ -154,7 +157,7 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
             }
             Some(r) => {
                 let (least, most) = (start_of(head, given, false), start_of(head, given, true));
-                found.extend(check_start(world, &future, r, given, least, most));
+                found.extend(check_start(world, [&best, &worst], r, given, [least, most]));
             }
         }
         given += usize::from(held.is_some());
@@ -175,11 +178,10 @@ fn preempting(plan: &Plan, g: &yard_planner::Group) -> bool {
 /// counted while they run and the earliest with them counted for ever.
 fn check_start(
     world: &World,
-    future: &Future,
+    [best, worst]: [&Future; 2],
     r: &Reservation,
     before: usize,
-    least: Option<Timestamp>,
-    most: Option<Timestamp>,
+    [least, most]: [Option<Timestamp>; 2],
 ) -> Vec<Violation> {
     let mut found = Vec::new();
     let Some(k) = kept(world, r) else {
@@ -197,8 +199,8 @@ fn check_start(
         found.push(violation("reserve.start", format!("{r:?}: the earliest is {least:?}")));
     }
     // Beside earlier reservations, which probably start earlier too, it is only bounded.
-    let expected = future.earliest(k.group, k.cluster, Clock::Probable, before, false);
-    let latest = future.earliest(k.group, k.cluster, Clock::Probable, before, true);
+    let expected = best.earliest(k.group, k.cluster, Clock::Probable, before, false);
+    let latest = worst.earliest(k.group, k.cluster, Clock::Probable, before, true);
     let said = Some(r.expected);
     let wrong = before == 0 && (said < expected || said > latest);
     if wrong || r.expected > r.start_by || r.expected < world.now {

@@ -64,7 +64,7 @@ impl Rounds {
         let snapshot = self.snapshot();
         let plan = self.planner.plan(&snapshot, &self.policy, self.now, self.seed);
         let wrong = check_after(&snapshot, &self.policy, self.now, &plan, &self.promised);
-        self.promised.clone_from(&plan.reservations);
+        self.promised.extend(plan.reservations.iter().cloned());
         if wrong.is_empty() { Ok((*plan).clone()) } else { Err(format!("{wrong:#?}\n{plan:#?}")) }
     }
 

@@ -121,18 +121,15 @@ fn shuffle<T>(list: &mut [T], turn: prop::sample::Index) {
 
 /// What a round does, in a line for each decision.
 fn told(round: usize, plan: &Plan) -> String {
-    let mut text = String::new();
-    for p in &plan.placements {
-        text += &format!("{round}: place {} {} on {}\n", p.team, p.shape.0, p.cluster);
-    }
-    for p in &plan.preemptions {
-        text += &format!(
-            "{round}: stop {} {} on {} for {} {}\n",
-            p.team, p.victim, p.cluster, p.for_team, p.for_shape.0
-        );
-    }
-    for r in &plan.reservations {
-        text += &format!("{round}: keep {} for {} {} by {}\n", r.cluster, r.team, r.shape.0, r.start_by);
-    }
-    text
+    let placed =
+        plan.placements.iter().map(|p| format!("{round}: place {} {} on {}\n", p.team, p.shape.0, p.cluster));
+    let stopped = plan
+        .preemptions
+        .iter()
+        .map(|p| format!("{round}: stop {} {} for {} {}\n", p.team, p.victim, p.for_team, p.for_shape.0));
+    let kept = plan
+        .reservations
+        .iter()
+        .map(|r| format!("{round}: keep {} for {} {} by {}\n", r.cluster, r.team, r.shape.0, r.start_by));
+    placed.chain(stopped).chain(kept).collect()
 }

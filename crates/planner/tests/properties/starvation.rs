@@ -25,7 +25,7 @@ struct Game {
     widths: Vec<u64>,
     /// Small teams' jobs: CPUs and run timeout; each comes again and again.
     small: Vec<(u64, u64)>,
-    /// The wide job's team has used much lately: it is its turn last.
+    /// What the wide job's team has used lately: as long as it has used more, it is never its turn.
     past: u64,
     /// Whether quota or the cluster is what is short.
     by_quota: bool,
@@ -139,10 +139,10 @@ impl Game {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// The head of a team starts at the latest after (older blocked heads + 1) × the longest run timeout.
+    /// The head of a team starts at the latest after (older blocked heads + 2) × the longest run timeout.
     #[test]
     fn a_wide_job_starts_by_its_bound(game in game()) {
-        let bound = (game.older as u64 + 1) * RUN_MAX;
+        let bound = (game.older as u64 + 2) * RUN_MAX;
         let waited = game.play(bound);
         prop_assert!(waited.is_ok(), "{:?} after a bound of {} h", waited, bound);
     }

@@ -86,13 +86,13 @@ fn random_snapshots_hold_everything_that_matters() {
 struct Spoil {
     what: &'static str,
     /// `false` if there is nothing in it to make wrong.
-    spoil: fn(&mut Plan) -> bool,
+    make: fn(&mut Plan) -> bool,
     rule: &'static str,
     found: usize,
 }
 
-const fn spoil(what: &'static str, spoil: fn(&mut Plan) -> bool, rule: &'static str, found: usize) -> Spoil {
-    Spoil { what, spoil, rule, found }
+const fn spoil(what: &'static str, make: fn(&mut Plan) -> bool, rule: &'static str, found: usize) -> Spoil {
+    Spoil { what, make, rule, found }
 }
 
 const SPOILS: [Spoil; 15] = [
@@ -120,9 +120,9 @@ fn a_plan_that_is_made_wrong_is_found_out() {
     for (parts, policy) in cases(400) {
         let snapshot = Snapshot::new(parts);
         let right = plan(&snapshot, &policy, NOW, 1);
-        for (Spoil { spoil, rule, .. }, (tried, found)) in SPOILS.iter().zip(&mut counts) {
+        for (Spoil { make, rule, .. }, (tried, found)) in SPOILS.iter().zip(&mut counts) {
             let mut wrong = right.clone();
-            if spoil(&mut wrong) && wrong != right {
+            if make(&mut wrong) && wrong != right {
                 *tried += 1;
                 let violations = check(&snapshot, &policy, NOW, &wrong);
                 *found += usize::from(violations.iter().any(|v| v.rule.starts_with(rule)));
