@@ -19,8 +19,10 @@ const CPUS: u64 = 4;
 /// What the adversary does.
 #[derive(Debug, Clone)]
 struct Game {
-    /// How many wide jobs of other teams are older.
+    /// How many other teams have wide jobs that are older.
     older: usize,
+    /// How many such jobs each of them has: the next one is the head when the one before has started.
+    depth: usize,
     /// CPUs of the wide jobs, the last one being that which must not starve.
     widths: Vec<u64>,
     /// Small teams' jobs: CPUs and run timeout; each comes again and again.
@@ -36,9 +38,9 @@ struct Game {
 }
 
 prop_compose! {
-    fn game()(older in 0usize..3, widths in vec(2..=CPUS, 3), small in vec((1u64..3, 1..=RUN_MAX), 1..4), past in 0u64..20,
+    fn game()(older in 0usize..3, depth in 1usize..3, widths in vec(2..=CPUS, 3), small in vec((1u64..3, 1..=RUN_MAX), 1..4), past in 0u64..20,
         by_quota: bool, open in vec(1..=RUN_MAX, 1..=usize::try_from(CPUS).unwrap()), seed: u64) -> Game {
-        Game { older, widths, small, past, by_quota, open, reservations: 16, seed }
+        Game { older, depth, widths, small, past, by_quota, open, reservations: 16, seed }
     }
 }
 
@@ -101,8 +103,12 @@ impl Game {
         let plan = rounds.plan().unwrap();
         rounds.apply(&plan);
         for i in 0..=self.older {
-            let order = QueueOrder::new(priority(0), NOW.as_micros() - 1_000_000 + i64::try_from(i).unwrap());
-            rounds.submit(group(&format!("wide{i}").parse().unwrap(), self.widths[i], RUN_MAX), order);
+            let jobs = if i < self.older { self.depth } else { 1 };
+            for j in 0..jobs {
+                let accepted = NOW.as_micros() - 1_000_000 + i64::try_from(i * 10 + j).unwrap();
+                let group = group(&format!("wide{i}").parse().unwrap(), self.widths[i], RUN_MAX);
+                rounds.submit(group, QueueOrder::new(priority(0), accepted));
+            }
         }
         rounds
     }
@@ -139,10 +145,11 @@ impl Game {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// The head of a team starts at the latest after (older blocked heads + 2) × the longest run timeout.
+    /// The head of a team starts at the latest after (older jobs that are or become blocked heads + 2) × the longest run
+    /// timeout.
     #[test]
     fn a_wide_job_starts_by_its_bound(game in game()) {
-        let bound = (game.older as u64 + 2) * RUN_MAX;
+        let bound = ((game.older * game.depth) as u64 + 2) * RUN_MAX;
         let waited = game.play(bound);
         prop_assert!(waited.is_ok(), "{:?} after a bound of {} h", waited, bound);
     }
@@ -153,6 +160,7 @@ proptest! {
 fn without_reservations_a_wide_job_starves() {
     let game = Game {
         older: 0,
+        depth: 1,
         widths: vec![CPUS; 3],
         small: vec![(1, 1), (1, 2), (1, 3)],
         past: 10,
