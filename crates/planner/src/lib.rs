@@ -5,16 +5,18 @@
 //! claims as many jobs of each group as the plan places, first in the queue first. For every group of which
 //! something was left unplaced, the plan says why, cluster by cluster.
 //!
-//! - [`snapshot`]: what is decided on; `dense`: the same as numbers
+//! - [`snapshot`]: what is decided on; `dense`, `intern`: the same as numbers
 //! - `pass`: one pass from beginning to end; `pools`: what is in use meanwhile
-//! - `reserve`: room kept for what fits nowhere now; `preempt`: what is stopped to make room
+//! - `reserve`: room kept for what fits nowhere now; `preempt`, `caused`: what is stopped to make room
 //! - `order`: whose turn it is; `score`: which cluster is best
 //! - [`Planner`]: the last plan, for a pass in which nothing has changed
 //! - [`filter`], `board`: why not there; [`refusal`]: stable codes and sentences
 
 mod board;
+mod caused;
 mod dense;
 pub mod filter;
+mod intern;
 mod memo;
 mod order;
 mod pass;

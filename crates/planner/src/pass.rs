@@ -6,10 +6,11 @@ use yard_domain::resources::Shortage;
 use yard_domain::{QuotaShortage, Timestamp};
 
 use crate::board::{Board, ClusterRefusals};
+use crate::caused::Caused;
 use crate::dense::{Asks, NONE};
 use crate::order::{Turn, Turns, mix};
 use crate::pools::Pools;
-use crate::preempt::{Caused, Search};
+use crate::preempt::{Search, Way};
 use crate::reserve::{Ahead, Head, Keep, Keeps, Promise, Slot};
 use crate::score::Scorer;
 use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Reservation, Snapshot};
@@ -30,6 +31,18 @@ enum Held {
     Preempting { cluster: u32, victims: u32 },
     NoCluster,
     PassFull,
+}
+
+/// How a head finds the world before anything is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeadState {
+    Fits,
+    Blocked,
+    /// Room by an earlier plan, and is not to be passed over by turns if it is firm.
+    Promised {
+        since: i64,
+        firm: bool,
+    },
 }
 
 pub(crate) struct Pass<'a> {
@@ -99,9 +112,18 @@ impl<'a> Pass<'a> {
     fn keep_room(&mut self) {
         let mut heads = self.heads();
         heads.sort_unstable_by_key(|(h, _)| (h.order.accepted_at_micros(), h.team));
+        let mut older = Vec::new();
         let mut caused: Option<Caused> = None;
         let (mut kept, mut searches) = (0, self.policy.preemption.victims_max);
-        for (head, promised) in heads {
+        for (head, state) in heads {
+            let promised = match state {
+                HeadState::Fits => {
+                    older.push(head);
+                    continue;
+                }
+                HeadState::Blocked => None,
+                HeadState::Promised { since, firm } => Some((since, firm)),
+            };
             if promised.is_some_and(|(_, firm)| firm) && self.honour(head) {
                 continue;
             }
@@ -109,9 +131,9 @@ impl<'a> Pass<'a> {
             if self.may_preempt(head) && searches > 0 {
                 searches -= 1;
                 let caused = caused.get_or_insert_with(|| Caused::new(self.snapshot));
-                made = self.preempt(head, caused);
+                made = self.preempt(head, &older, caused);
             }
-            if !made && kept < self.policy.reservations_max && self.reserve(head) {
+            if !made && kept < self.policy.reservations_max && self.reserve(head, &older) {
                 made = true;
                 kept += 1;
             }
@@ -132,9 +154,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The first job of each team that is firmly promised room, or could run somewhere but not now; with it, since when
-    /// it has been promised room, and whether firmly.
-    fn heads(&mut self) -> Vec<(Head, Option<(i64, bool)>)> {
+    /// The first job of each team that could run somewhere.
+    fn heads(&mut self) -> Vec<(Head, HeadState)> {
         let dense = &self.snapshot.dense;
         let promises = self.promises;
         let promised: HashMap<&str, &Promise> =
@@ -144,26 +165,68 @@ impl<'a> Pass<'a> {
             let Some((order, group)) = dense.queue.row(team as usize).first().copied() else { continue };
             let shape = dense.group_shape[group as usize];
             let somewhere = self.fits_somewhere(shape);
-            let now = somewhere && self.pools.quota_short(team, dense.asks(shape)).is_none();
+            let could =
+                dense.quota_could(team, shape) && (somewhere || dense.admissible(shape).next().is_some());
+            if !could {
+                continue;
+            }
             let info = &dense.shapes[shape as usize];
             let promise = promised.get(view.team.id.as_str());
             let promise = promise.filter(|p| p.order == order && p.shape == info.shape);
-            let before = promise.map(|p| {
-                let firm_in = p.since.saturating_add(info.run_timeout).saturating_sub(self.now);
-                if !p.firm && firm_in > 0 {
-                    self.mind(firm_in - 1);
+            let firm_in = promise.map_or(0, |p| self.firm_in(p, info.run_timeout));
+            let fits = somewhere && self.pools.quota_short(team, dense.asks(shape)).is_none();
+            let state = match promise {
+                Some(p) if fits && firm_in > 0 => {
+                    self.open_promises.push((*p).clone());
+                    HeadState::Fits
                 }
-                (p.since, p.firm || firm_in <= 0)
-            });
-            let could =
-                dense.quota_could(team, shape) && (somewhere || dense.admissible(shape).next().is_some());
-            if could && (!now || before.is_some_and(|(_, firm)| firm)) {
-                heads.push((Head { team, group, shape, order }, before));
-            } else if let Some(promise) = promise {
-                self.open_promises.push((*promise).clone());
-            }
+                Some(p) => HeadState::Promised { since: p.since, firm: firm_in <= 0 },
+                None if fits => HeadState::Fits,
+                None => HeadState::Blocked,
+            };
+            heads.push((Head { team, group, shape, order }, state));
         }
         heads
+    }
+
+    /// How much longer turns may pass over a promise; not, if this is not above 0.
+    fn firm_in(&mut self, promise: &Promise, run_timeout: i64) -> i64 {
+        let firm_in = promise.since.saturating_add(run_timeout).saturating_sub(self.now);
+        if promise.firm {
+            return 0;
+        }
+        if firm_in > 0 {
+            self.mind(firm_in - 1);
+        }
+        firm_in
+    }
+
+    /// Keeps room for a head, unless an older one that fits now would then fit no more: what is kept holds up only
+    /// what came later.
+    fn keep(&mut self, head: Head, slot: Slot, older: &[Head]) -> bool {
+        let ahead =
+            Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        let before = self.keeps.clone();
+        ahead.keep(&mut self.keeps, head, slot, false);
+        let mut slack = i64::MAX;
+        let holds_up = older.iter().any(|h| {
+            self.fits_beside(&before, *h, &mut slack) && !self.fits_beside(&self.keeps, *h, &mut slack)
+        });
+        self.mind(slack);
+        if holds_up {
+            self.keeps = before;
+        }
+        !holds_up
+    }
+
+    /// Whether a head fits somewhere now, beside what is kept.
+    fn fits_beside(&self, keeps: &Keeps, head: Head, slack: &mut i64) -> bool {
+        let dense = &self.snapshot.dense;
+        let asks = dense.asks(head.shape);
+        let ends = self.now.saturating_add(dense.shapes[head.shape as usize].run_timeout);
+        let mut free = |pool| keeps.blocker(pool, asks, ends, slack).is_none();
+        dense.path(head.team).iter().all(|n| free(dense.node_pool(*n)))
+            && dense.open(head.shape).iter().any(|c| self.pools.fits(*c as usize, asks) && free(*c as usize))
     }
 
     /// Keeps a head the room that it finds now, if that holds up nobody older.
@@ -218,15 +281,12 @@ impl<'a> Pass<'a> {
         Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now }
     }
 
-    fn reserve(&mut self, head: Head) -> bool {
+    fn reserve(&mut self, head: Head, older: &[Head]) -> bool {
         let ahead =
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
         let mut score = |c| self.scorer.alone(&self.pools, head.shape, c);
-        let Some(slot) = ahead.slot(&self.keeps, head, &mut score, &mut self.holds_until) else {
-            return false;
-        };
-        ahead.keep(&mut self.keeps, head, slot, false);
-        true
+        let slot = ahead.slot(&self.keeps, head, &mut score, &mut self.holds_until);
+        slot.is_some_and(|slot| self.keep(head, slot, older))
     }
 
     fn may_preempt(&self, head: Head) -> bool {
@@ -235,7 +295,7 @@ impl<'a> Pass<'a> {
         (rules.reclaim || rules.within_team) && self.policy.classes.get(class).is_some_and(|c| c.preempts)
     }
 
-    fn preempt(&mut self, head: Head, caused: &mut Caused) -> bool {
+    fn preempt(&mut self, head: Head, older: &[Head], caused: &mut Caused) -> bool {
         let stopped = self.plan.preemptions.len();
         let search = Search {
             facts: self.snapshot,
@@ -251,11 +311,29 @@ impl<'a> Pass<'a> {
             self.holds_until = self.now;
         }
         let Some(way) = way else { return false };
+        let before = self.keeps.clone();
+        for (v, _) in &way.victims {
+            self.count_as_leaving(*v);
+        }
+        let slot = Slot { cluster: crate::dense::ix(way.cluster), start: way.start, expected: way.start };
+        if !self.keep(head, slot, older) {
+            self.keeps = before;
+            for (v, _) in &way.victims {
+                self.leaving[*v as usize] = false;
+            }
+            return false;
+        }
         caused.note(self.snapshot, head, &way);
+        let held = Held::Preempting { cluster: slot.cluster, victims: way.awaited };
+        self.held.insert(head.group, held);
+        self.stop(head, &way);
+        true
+    }
+
+    fn stop(&mut self, head: Head, way: &Way) {
+        let group = &self.snapshot.groups[head.group as usize];
         for (v, cause) in &way.victims {
-            self.stop(*v);
             let run = &self.snapshot.running[*v as usize];
-            let group = &self.snapshot.groups[head.group as usize];
             self.plan.preemptions.push(Preemption {
                 victim: run.job,
                 attempt: run.attempt,
@@ -266,17 +344,10 @@ impl<'a> Pass<'a> {
                 cause: *cause,
             });
         }
-        let slot = Slot { cluster: crate::dense::ix(way.cluster), start: way.start, expected: way.start };
-        let ahead =
-            Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
-        ahead.keep(&mut self.keeps, head, slot, false);
-        let held = Held::Preempting { cluster: slot.cluster, victims: way.awaited };
-        self.held.insert(head.group, held);
-        true
     }
 
     /// Counts an attempt as asked to stop, so that it ends sooner.
-    fn stop(&mut self, attempt: u32) {
+    fn count_as_leaving(&mut self, attempt: u32) {
         let ended = self.ahead().latest(attempt);
         self.leaving[attempt as usize] = true;
         let ends = self.ahead().latest(attempt);

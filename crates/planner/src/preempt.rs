@@ -13,6 +13,7 @@ use std::cmp::Reverse;
 use yard_domain::{Policy, Timestamp};
 
 use crate::PreemptionCause;
+use crate::caused::{Caused, Sums};
 use crate::dense::{Asks, NONE, Rows};
 use crate::order::share;
 use crate::reserve::{Ahead, Head, Keeps, STOP_GRACE};
@@ -28,76 +29,6 @@ pub(crate) struct Way {
     pub(crate) awaited: u32,
     /// When they have stopped.
     pub(crate) start: i64,
-}
-
-/// Amounts per quota node and resource.
-#[derive(Debug)]
-struct Sums {
-    width: usize,
-    amounts: Vec<u64>,
-    touched: Vec<usize>,
-}
-
-impl Sums {
-    fn new(facts: &Facts) -> Self {
-        Self { width: facts.dense.width, amounts: vec![0; facts.dense.nominal.len()], touched: Vec::new() }
-    }
-
-    fn add(&mut self, path: &[u32], asks: &Asks) {
-        for node in path {
-            for (r, amount) in asks {
-                let at = *node as usize * self.width + *r as usize;
-                self.amounts[at] = self.amounts[at].saturating_add(*amount);
-                self.touched.push(at);
-            }
-        }
-    }
-
-    fn of(&self, node: u32, resource: u32) -> u64 {
-        self.amounts[node as usize * self.width + resource as usize]
-    }
-
-    fn clear(&mut self) {
-        for at in self.touched.drain(..) {
-            self.amounts[at] = 0;
-        }
-    }
-}
-
-/// What earlier heads of this plan caused.
-#[derive(Debug)]
-pub(crate) struct Caused {
-    /// Attempts asked to stop, before this plan or by it.
-    leaving: Vec<u32>,
-    /// What will be gone with them.
-    away: Sums,
-    /// What beneficiaries will use.
-    coming: Sums,
-}
-
-impl Caused {
-    pub(crate) fn new(facts: &Facts) -> Self {
-        let mut caused = Self { leaving: Vec::new(), away: Sums::new(facts), coming: Sums::new(facts) };
-        for (a, i) in facts.dense.attempts.iter().zip(0u32..).filter(|(a, _)| a.leaving) {
-            caused.leave(facts, a.team, i);
-        }
-        caused
-    }
-
-    fn leave(&mut self, facts: &Facts, team: u32, attempt: u32) {
-        self.leaving.push(attempt);
-        if team != NONE {
-            self.away.add(facts.dense.path(team), facts.dense.held.row(attempt as usize));
-        }
-    }
-
-    pub(crate) fn note(&mut self, facts: &Facts, head: Head, way: &Way) {
-        let dense = &facts.dense;
-        self.coming.add(dense.path(head.team), dense.asks(head.shape));
-        for (v, _) in &way.victims {
-            self.leave(facts, dense.attempts[*v as usize].team, *v);
-        }
-    }
 }
 
 /// Something that could be stopped.

@@ -262,4 +262,5 @@ fn packing_fills_one_cluster_first() {
 mod order;
 mod preempt;
 mod reserve;
+mod score;
 mod world;

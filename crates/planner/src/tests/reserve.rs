@@ -86,6 +86,20 @@ fn the_memo_gives_what_a_new_plan_would() {
     assert!(planner.plan(&snapshot, &fewer, NOW, 2).placements.is_empty());
 }
 
+#[test]
+fn what_is_kept_holds_up_only_what_came_later() {
+    let mut parts = one_cluster(8);
+    parts.teams.push(team("small", 1, None));
+    open(&mut parts, 0, 0, &request(4, 0), 0, 60);
+    parts.groups =
+        vec![group("wide", request(8, 0), 0, 10..11), lasting(group("small", request(2, 0), 0, 5..6), 61)];
+    let first = plan(&Snapshot::new(parts.clone()), &policy(), NOW, 1);
+    assert_eq!((first.placements.len(), first.reservations.len()), (1, 0), "the small job is older");
+    parts.groups[1] = lasting(group("small", request(2, 0), 0, 15..16), 61);
+    let second = plan(&Snapshot::new(parts), &policy(), NOW, 1);
+    assert_eq!((second.placements.len(), second.reservations.len()), (0, 1), "the small job is younger");
+}
+
 /// Minute by minute, every job running as long as it may: when the wide job starts, and by when it should have.
 fn wide_start(mut plan_once: impl FnMut(&Snapshot, Timestamp) -> Plan) -> (Option<u64>, u64) {
     let mut parts = one_cluster(8);

@@ -7,7 +7,7 @@ use yard_planner::{GroupRefusal, Hold, Plan, Policy, Refusal, Reservation, Snaps
 
 use super::order::Moment;
 use super::preempt;
-use super::reserve::{self, Clock, Future, GRACE, Placed, cluster_of, kept, waiting_heads};
+use super::reserve::{self, Clock, Future, GRACE, Kept, Placed, cluster_of, kept, waiting_heads};
 use super::world::{Load, World, amounts, hard};
 
 /// A rule that a plan breaks.
@@ -144,7 +144,8 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
         match held {
             None if stops => found.push(violation("reserve.preempting", format!("{} {:?}", g.team, g.shape))),
             None => {
-                if blocked && due && start_of(head, given, true).is_some() {
+                let start = if blocked && due { start_of(head, given, true) } else { None };
+                if start.is_some() && !holds_up(world, plan, head, given) {
                     found.push(violation("reserve.missing", format!("for {} {:?}", g.team, g.shape)));
                 }
             }
@@ -167,6 +168,35 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
         found.push(violation("reserve.undue", format!("{:?}", plan.reservations[given])));
     }
     found
+}
+
+/// Whether room kept for this head, after the first `given` reservations, could hold up an older head that fits now:
+/// then there is none kept, as what is kept holds up only what came later.
+fn holds_up(world: &World, plan: &Plan, head: usize, given: usize) -> bool {
+    let load = world.load();
+    let group = &world.snapshot.groups[head];
+    let mut future = Future::new(world, plan);
+    future.kept.truncate(given);
+    let starts: Vec<_> = world
+        .admissible(group)
+        .into_iter()
+        .filter_map(|c| Some((future.earliest(head, c, Clock::Hard, given, false)?, c)))
+        .collect();
+    let older: Vec<usize> = (0..world.snapshot.teams.len())
+        .filter_map(|t| reserve::head_of(world, t))
+        .filter(|h| {
+            let accepted = |g: usize| world.snapshot.groups[g].orders[0].accepted_at_micros();
+            accepted(*h) < accepted(head) && could_place(world, &load, &mut future, *h, 0)
+        })
+        .collect();
+    starts.into_iter().any(|(start, cluster)| {
+        let end = start.plus(group.run_timeout);
+        let (team, request) = (world.team(&group.team).unwrap(), amounts(&group.request));
+        future.kept.push(Kept { group: head, team, cluster, start, end, request });
+        let held = older.iter().any(|h| !could_place(world, &load, &mut future, *h, 0));
+        future.kept.pop();
+        held
+    })
 }
 
 fn preempting(plan: &Plan, g: &yard_planner::Group) -> bool {
