@@ -11,7 +11,7 @@ use crate::dense::{Asks, NONE};
 use crate::order::{Turn, Turns, mix};
 use crate::pools::Pools;
 use crate::preempt::{Search, Way};
-use crate::reserve::{Ahead, Head, Keep, Keeps, Promise, Slot};
+use crate::reserve::{Ahead, Head, Keep, Keeps, Promise, Slot, Why};
 use crate::score::Scorer;
 use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Reservation, Snapshot};
 
@@ -148,9 +148,10 @@ impl<'a> Pass<'a> {
     fn promise(&mut self, head: Head, before: Option<(i64, bool)>) {
         let Some(cluster) = self.keeps.list.last().map(|keep| keep.slot.cluster) else { return };
         let (since, firm) = before.unwrap_or((self.now, false));
-        let firm = firm || self.held.contains_key(&head.group) || self.ahead().gathers(head, cluster);
+        let gathers = self.ahead().gathers(head, cluster);
         if let Some(keep) = self.keeps.list.last_mut() {
-            (keep.since, keep.firm) = (since, firm);
+            keep.since = since;
+            keep.firm |= firm || gathers;
         }
     }
 
@@ -203,11 +204,11 @@ impl<'a> Pass<'a> {
 
     /// Keeps room for a head, unless an older one that fits now would then fit no more: what is kept holds up only
     /// what came later.
-    fn keep(&mut self, head: Head, slot: Slot, older: &[Head]) -> bool {
+    fn keep(&mut self, head: Head, slot: Slot, why: Why, older: &[Head]) -> bool {
         let ahead =
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
         let before = self.keeps.clone();
-        ahead.keep(&mut self.keeps, head, slot, false);
+        ahead.keep(&mut self.keeps, head, slot, why);
         let mut slack = i64::MAX;
         let holds_up = older.iter().any(|h| {
             self.fits_beside(&before, *h, &mut slack) && !self.fits_beside(&self.keeps, *h, &mut slack)
@@ -248,7 +249,7 @@ impl<'a> Pass<'a> {
         let slot = Slot { cluster, start: self.now, expected: self.now };
         let ahead =
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
-        ahead.keep(&mut self.keeps, head, slot, true);
+        ahead.keep(&mut self.keeps, head, slot, Why::Due);
         self.holds_until = self.now;
         true
     }
@@ -256,8 +257,8 @@ impl<'a> Pass<'a> {
     /// Places what was promised room and has found it: before all turns, so that it can't be lost any more.
     fn take_due(&mut self) {
         for keep in 0..self.keeps.list.len() {
-            let Keep { head, slot, due, .. } = self.keeps.list[keep];
-            if !due {
+            let Keep { head, slot, why, .. } = self.keeps.list[keep];
+            if why != Why::Due {
                 continue;
             }
             if self.plan.placements.len() < self.policy.placements_max as usize {
@@ -265,7 +266,7 @@ impl<'a> Pass<'a> {
                 let turn = Turn { group: head.group, team: head.team };
                 self.place(turn, slot.cluster as usize, Some(crate::dense::ix(keep)));
             } else {
-                self.keeps.list[keep].due = false;
+                self.keeps.list[keep].why = Why::Waits;
             }
         }
     }
@@ -286,7 +287,7 @@ impl<'a> Pass<'a> {
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
         let mut score = |c| self.scorer.alone(&self.pools, head.shape, c);
         let slot = ahead.slot(&self.keeps, head, &mut score, &mut self.holds_until);
-        slot.is_some_and(|slot| self.keep(head, slot, older))
+        slot.is_some_and(|slot| self.keep(head, slot, Why::Waits, older))
     }
 
     fn may_preempt(&self, head: Head) -> bool {
@@ -316,7 +317,7 @@ impl<'a> Pass<'a> {
             self.count_as_leaving(*v);
         }
         let slot = Slot { cluster: crate::dense::ix(way.cluster), start: way.start, expected: way.start };
-        if !self.keep(head, slot, older) {
+        if !self.keep(head, slot, Why::Stops, older) {
             self.keeps = before;
             for (v, _) in &way.victims {
                 self.leaving[*v as usize] = false;
@@ -478,7 +479,7 @@ impl<'a> Pass<'a> {
     fn finish(mut self) -> Made {
         let snapshot = self.snapshot;
         let mut plan = std::mem::take(&mut self.plan);
-        for keep in self.keeps.list.iter().filter(|keep| !keep.due) {
+        for keep in self.keeps.list.iter().filter(|keep| keep.why != Why::Due) {
             let group = &snapshot.groups[keep.head.group as usize];
             plan.reservations.push(Reservation {
                 team: group.team.clone(),
@@ -520,7 +521,7 @@ impl<'a> Pass<'a> {
             since: keep.since,
             firm: keep.firm,
         };
-        let kept = self.keeps.list.iter().filter(|keep| !keep.due).map(promise);
+        let kept = self.keeps.list.iter().filter(|keep| keep.why != Why::Due).map(promise);
         // The head is the first of its group: if any of the group was placed, it was.
         let mut open = self.open_promises;
         if !open.is_empty() {

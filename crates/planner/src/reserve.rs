@@ -34,6 +34,17 @@ pub(crate) struct Slot {
     pub(crate) expected: i64,
 }
 
+/// Why room is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It waits until enough has ended by itself.
+    Waits,
+    /// Others have been asked to stop for it.
+    Stops,
+    /// Its room is there now, and it takes it in this plan.
+    Due,
+}
+
 /// Room kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Keep {
@@ -46,8 +57,7 @@ pub(crate) struct Keep {
     pub(crate) since: i64,
     /// Whether later plans honour it at once: see [`Promise`].
     pub(crate) firm: bool,
-    /// Its room is there now, and it takes it in this plan.
-    pub(crate) due: bool,
+    pub(crate) why: Why,
 }
 
 /// Room kept by an earlier plan that a later one must honour, whoever's turn it would be. At once, if it is *firm*: room
@@ -361,8 +371,8 @@ impl Ahead<'_> {
         })
     }
 
-    /// Keeps room for a head, beside what is kept already; `due`: it is to take it at once.
-    pub(crate) fn keep(&self, keeps: &mut Keeps, head: Head, slot: Slot, due: bool) {
+    /// Keeps room for a head, beside what is kept already.
+    pub(crate) fn keep(&self, keeps: &mut Keeps, head: Head, slot: Slot, why: Why) {
         let asks = self.dense.asks(head.shape);
         let run = self.dense.shapes[head.shape as usize].run_timeout;
         let expected_run = self.dense.expected_run[head.group as usize];
@@ -370,7 +380,7 @@ impl Ahead<'_> {
         let number = crate::dense::ix(keeps.list.len());
         let all = self.quota_pools(head.team).chain([slot.cluster as usize]);
         for pool in all {
-            let mut spare = Spare { keep: number, left: self.spare(keeps, pool, asks, slot.start) };
+            let mut spare = Spare { keep: number, left: self.spare(keeps, pool, asks, (slot.start, why)) };
             spare.left.retain(|(_, left)| *left != u64::MAX);
             for other in &mut keeps.spares[pool] {
                 if (slot.start..end).contains(&keeps.list[other.keep as usize].slot.start) {
@@ -381,14 +391,18 @@ impl Ahead<'_> {
         }
         let expected_end = slot.expected.saturating_add(expected_run);
         let asks = asks.to_vec();
-        let since = self.now;
-        keeps.list.push(Keep { head, slot, end, expected_end, asks, since, firm: due, due });
+        let (since, firm) = (self.now, why != Why::Waits);
+        keeps.list.push(Keep { head, slot, end, expected_end, asks, since, firm, why });
     }
 
-    /// What is left in a pool at a time beside what is kept then and a request; `u64::MAX` where there is no bound.
-    fn spare(&self, keeps: &Keeps, pool: usize, asks: &Asks, at: i64) -> Vec<(u32, u64)> {
+    /// What is left in a pool at a time beside what is kept then and a request that is kept room for; `u64::MAX` where there is no bound.
+    fn spare(&self, keeps: &Keeps, pool: usize, asks: &Asks, (at, why): (i64, Why)) -> Vec<(u32, u64)> {
         let mut needs = self.needs(std::iter::once(pool), asks);
-        for i in self.around(pool).iter().filter(|i| self.end_of(**i, Clock::Latest) <= at) {
+        // Others are stopped for it because what is about to end does not suffice: only they count then. What has
+        // outlasted its run timeout, as on a cluster that does not answer, would else let others in over and over.
+        let counts = |i: u32| why != Why::Stops || self.leaving[i as usize];
+        let ended = |i: u32| counts(i) && self.end_of(i, Clock::Latest) <= at;
+        for i in self.around(pool).iter().filter(|i| ended(**i)) {
             self.apply(keeps, &mut needs, What::Ends(*i));
         }
         for (keep, k) in keeps.list.iter().zip(0u32..) {
