@@ -93,7 +93,8 @@ impl Loops {
         if let Some((settings, drivers)) = roles.dispatcher {
             let runtimes = drivers.iter().map(|(id, driver)| (id.clone(), runtime(driver))).collect();
             let shared = Shared { store: store.clone(), keeper, nudges: nudges.clone(), settings, instance };
-            working.spawn(Dispatchers::new(shared, runtimes, 1).run(soft.clone()));
+            working
+                .spawn(Dispatchers::new(shared, yard_engine::catalog::fixed(runtimes), 1).run(soft.clone()));
         }
         Self { nudges, soft, renew, working, keeping }
     }

@@ -7,6 +7,7 @@
 //! | [`claim`] | the cost of a claim under ten thousand and a million queued jobs |
 //! | [`leases`] | renewing and taking over 100,000 running jobs |
 //! | [`latency`] | submission → launch call on an idle system |
+//! | [`quota`] | many queues with little quota each: the shape of Kueue's large test |
 //! | [`memory`] | what an idle process takes, and one with 100,000 running jobs |
 //!
 //! The rest: [`world`] is the installation that is measured, [`loops`] runs the product's loops on it, [`whole`]
@@ -23,6 +24,7 @@ mod life;
 mod loops;
 mod memory;
 mod meter;
+mod quota;
 mod report;
 mod rows;
 mod running;
@@ -86,6 +88,8 @@ enum Command {
     Leases,
     /// From a submission to its launch call, on an idle system.
     Latency,
+    /// Fifty thousand jobs of a thousand teams with little quota each.
+    Quota,
     /// What a process takes: idle, and with 100,000 running jobs.
     Memory,
     #[command(hide = true)]
@@ -165,6 +169,9 @@ async fn measure(command: Command, plan: &Plan) -> Result<Vec<Finding>> {
     }
     if wanted(Command::Latency) {
         findings.extend(progress("latency", Box::pin(latency::run(plan))).await?);
+    }
+    if wanted(Command::Quota) {
+        findings.extend(progress("quota", Box::pin(quota::run(plan))).await?);
     }
     if wanted(Command::Memory) {
         findings.extend(progress("memory", memory::run(plan)).await?);

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use yard::serve::{Installation, Queue, Role, Running};
 use yard_domain::ClusterId;
 use yard_engine::Ending;
+use yard_engine::catalog::Fixed;
 use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
 use yard_inbox_sqs::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint, SqsInbox, SqsProducer};
 use yard_ports::{Inbox, Store};
@@ -19,7 +20,6 @@ use yard_wire::{Defaults, Limits};
 
 use crate::Result;
 use crate::loops::runtime;
-use crate::world::catalog;
 
 /// A running process.
 pub struct Whole {
@@ -36,19 +36,20 @@ impl Whole {
         inbox: Option<Arc<dyn Inbox>>,
         metrics: PrometheusHandle,
     ) -> Result<Self> {
-        let (teams, clusters) = catalog(drivers.len())?;
         let queue = |inbox| Queue { inbox, settings: IntakeSettings::default() };
         let plan = Installation {
             store,
-            teams,
-            clusters,
-            runtimes: drivers.iter().map(|(id, driver)| (id.clone(), runtime(driver))).collect(),
+            // The world has put its catalog in force.
+            catalog: None,
+            builder: Arc::new(Fixed(drivers.iter().map(|(id, d)| (id.clone(), runtime(d))).collect())),
+            read_catalog: Arc::new(|_| Ok(yard_wire::CatalogDraft::default())),
             queues: inbox.into_iter().map(queue).collect(),
             doors: BTreeMap::new(),
             catalog_refresh: Duration::from_secs(2),
             limits: Limits::default(),
             defaults: Defaults::default(),
             scheduler: SchedulerSettings::default(),
+            explain: yard_engine::settings::ExplainSettings::default(),
             dispatcher: DispatcherSettings::default(),
             server: yard_server::ServerConfig::default(),
             drain: Duration::from_secs(10),

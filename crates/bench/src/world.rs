@@ -10,11 +10,11 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use uuid::Uuid;
 use yard_domain::{
-    Arrival, Capacity, Cluster, ClusterHealth, ClusterId, ClusterSwitch, InstanceId, Request, Team, Verdict,
+    Arrival, Capacity, Catalog, Cluster, ClusterHealth, ClusterId, InstanceId, Request, Team, Verdict,
 };
 use yard_engine::intake::IdSource;
 use yard_ports::Store;
-use yard_ports::store::StoreLimits;
+use yard_ports::store::{CatalogDocument, StoreLimits};
 use yard_store_mysql::MySqlOptions;
 use yard_wire::{Admission, Defaults, Intake, Limits, Source};
 
@@ -42,22 +42,23 @@ pub struct World {
 }
 
 impl World {
-    /// Makes it on the server of `url`.
+    /// Makes it on the server of `url`: 15 teams without bounds, and this many clusters.
     pub async fn create(url: &str, clusters: usize) -> Result<Self> {
+        let (teams, clusters) = catalog(clusters)?;
+        Self::with(url, Catalog::of(teams, clusters)).await
+    }
+
+    /// Makes it with these teams and clusters.
+    pub async fn with(url: &str, catalog: Catalog) -> Result<Self> {
         let db = Scratch::create(url, POOL).await?;
         let options = MySqlOptions::new(limits());
         yard_store_mysql::migrate(&db.url, &options).await?;
         let store = yard_store_mysql::connect(&db.url, &options).await?;
-        let (teams, clusters) = catalog(clusters)?;
-        store
-            .apply_catalog(
-                &yard_domain::Catalog::of(teams.clone(), clusters.clone()),
-                yard_ports::store::CatalogDocument::configuration("", "test"),
-            )
-            .await?;
+        store.apply_catalog(&catalog, CatalogDocument::configuration("", "bench")).await?;
+        let Catalog { teams, clusters, .. } = catalog;
         let instance = store.instance().await?;
         let ids = clusters.iter().map(|c| c.id.clone()).collect();
-        let admission = Arc::new(Admission::new(teams, clusters, BTreeMap::new()));
+        let admission = Arc::new(Admission::new(yard_domain::Catalog::of(teams, clusters), BTreeMap::new()));
         Ok(Self { db, store, instance, clusters: ids, admission })
     }
 
@@ -118,19 +119,10 @@ fn cluster(i: usize) -> Result<Cluster> {
         custom_milli: BTreeMap::from([("A100".to_owned(), amount)]),
     };
     Ok(Cluster {
-        elastic: None,
-        cost_per_hour_micro: None,
-        breaker_open: false,
-        recent_failures: 0,
-        id: format!("cluster-{i}").parse()?,
-        driver: "null".to_owned(),
         labels: BTreeMap::from([("region".to_owned(), format!("region-{i}"))]),
         capacity: Some(Capacity(all)),
-        switch: ClusterSwitch::Open,
         health: ClusterHealth::Ready,
-        last_seen: None,
-        configured: true,
-        message: None,
+        ..Cluster::new(format!("cluster-{i}").parse()?, "null")
     })
 }
 

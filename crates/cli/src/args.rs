@@ -37,6 +37,15 @@ pub enum Command {
         /// Which one: its id, or TEAM/KEY.
         job: String,
     },
+    /// Show why a job waits, what would change that, and when it will probably start.
+    Explain {
+        /// Which one: its id, or TEAM/KEY.
+        #[arg(required_unless_present = "team", conflicts_with = "team")]
+        job: Option<String>,
+        /// What holds this team's jobs instead.
+        #[arg(long)]
+        team: Option<String>,
+    },
     /// Show everything that happened to a job.
     History {
         /// Which one: its id, or TEAM/KEY.
@@ -92,6 +101,16 @@ pub enum Command {
         /// Which one.
         cluster: String,
     },
+    /// Put a catalog (teams, cohorts, priority classes, policy, clusters) in force, after showing what changes.
+    Apply(Apply),
+    /// Print the catalog in force, as it was written.
+    Export {
+        /// An older version.
+        #[arg(long)]
+        version: Option<u64>,
+    },
+    /// List the versions of the catalog: when, who, how.
+    Catalog(Versions),
     /// Recompute what is in use from the open attempts and compare.
     Audit,
 }
@@ -126,9 +145,18 @@ pub struct Submit {
     /// From -1000 to 1000; higher goes first inside the team.
     #[arg(long, allow_negative_numbers = true)]
     pub priority: Option<i64>,
+    /// A priority class of the installation, in place of --priority.
+    #[arg(long, value_name = "NAME", conflicts_with = "priority")]
+    pub class: Option<String>,
     /// Only this cluster; may be repeated.
     #[arg(long)]
     pub cluster: Vec<String>,
+    /// Not this cluster; may be repeated.
+    #[arg(long, value_name = "CLUSTER")]
+    pub avoid: Vec<String>,
+    /// Rather clusters with this label; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
+    pub prefer: Vec<(String, String)>,
     /// Only clusters with this label; may be repeated.
     #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
     pub label: Vec<(String, String)>,
@@ -153,6 +181,34 @@ pub struct Submit {
     /// The command to run.
     #[arg(last = true, value_name = "CMD", requires = "team")]
     pub command: Vec<String>,
+}
+
+/// What to put in force.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// The document (TOML); - reads standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only show what would change.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only if this version is in force.
+    #[arg(long, value_name = "VERSION")]
+    pub expected: Option<u64>,
+    /// Don't ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Which versions of the catalog to list.
+#[derive(Debug, Args)]
+pub struct Versions {
+    /// At most this many.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// Only those before this one.
+    #[arg(long, value_name = "VERSION")]
+    pub before: Option<u64>,
 }
 
 /// Which jobs to list.

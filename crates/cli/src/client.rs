@@ -58,21 +58,23 @@ impl Client {
         url
     }
 
-    /// Sends a request and returns the answer, whatever its status.
+    /// Sends a request and returns the answer, whatever its status. A body comes with its media type.
     pub async fn send(
         &self,
         method: Method,
         segments: &[&str],
         query: &[(&str, String)],
-        body: Option<String>,
+        body: Option<(&'static str, String)>,
         timeout: Option<Duration>,
     ) -> Result<Response, Failure> {
         let mut request = self.http.request(method, self.url(segments, query));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body);
+        // JSON unless a route has something else to give: then it is asked for by name.
+        request = request.header("accept", "application/json, */*;q=0.5");
+        if let Some((kind, body)) = body {
+            request = request.header("content-type", kind).body(body);
         }
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
@@ -101,8 +103,21 @@ impl Client {
 
     /// POST, for JSON.
     pub async fn post(&self, segments: &[&str], body: String) -> Result<(StatusCode, Value), Failure> {
-        let response = self.send(Method::POST, segments, &[], Some(body), Some(TIMEOUT)).await?;
+        let body = Some(("application/json", body));
+        let response = self.send(Method::POST, segments, &[], body, Some(TIMEOUT)).await?;
         self.json(response).await
+    }
+
+    /// PUT of a TOML document, for JSON.
+    pub async fn put_toml(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+        text: String,
+    ) -> Result<Value, Failure> {
+        let body = Some(("application/toml", text));
+        let response = self.send(Method::PUT, segments, query, body, Some(TIMEOUT)).await?;
+        self.json(response).await.map(|(_, value)| value)
     }
 
     async fn json(&self, response: Response) -> Result<(StatusCode, Value), Failure> {
@@ -124,9 +139,10 @@ pub async fn problem(response: Response) -> Failure {
     let text = response.text().await.unwrap_or_default();
     let code = match status {
         StatusCode::NOT_FOUND => exit::NOT_FOUND,
-        StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => {
-            exit::REJECTED
-        }
+        StatusCode::CONFLICT
+        | StatusCode::PRECONDITION_FAILED
+        | StatusCode::UNPROCESSABLE_ENTITY
+        | StatusCode::PAYLOAD_TOO_LARGE => exit::REJECTED,
         s if s.is_server_error() || s == StatusCode::TOO_MANY_REQUESTS => exit::UNAVAILABLE,
         _ => exit::USAGE,
     };
@@ -139,8 +155,9 @@ pub async fn problem(response: Response) -> Failure {
     };
     for error in &problem.errors {
         let place = if error.field.is_empty() { "the document" } else { &error.field };
+        let line = error.line.map_or_else(String::new, |line| format!("line {line}: "));
         message.push_str("\n  ");
-        message.push_str(&clean(&format!("{place}: {}", error.message)));
+        message.push_str(&clean(&format!("{line}{place}: {}", error.message)));
     }
     Failure { problem: ProblemCode::from_code(&problem.code), ..Failure::new(code, message) }
 }

@@ -8,7 +8,7 @@ pub const OK: i32 = 0;
 pub const JOB_FAILED: i32 = 1;
 /// The command line is wrong, or the server refuses the request as such.
 pub const USAGE: i32 = 2;
-/// The submission was rejected, or its key belongs to another job.
+/// The submission was rejected, or its key belongs to another job; the catalog is wrong, or another version is in force.
 pub const REJECTED: i32 = 3;
 /// There is no such job, receipt or cluster.
 pub const NOT_FOUND: i32 = 4;
@@ -26,8 +26,9 @@ pub const EXIT_CODES_HELP: &str = "Exit codes:
   0  it worked; wait: every job succeeded
   1  the job failed
   2  wrong command line, configuration or request
-  3  the submission was rejected, or its key belongs to another job
-  4  no such job, receipt or cluster
+  3  the submission was rejected, or its key belongs to another job;
+     apply: the catalog is wrong, or another version is in force
+  4  no such job, receipt, cluster or version
   5  the server can't be reached or can't answer now
   6  the job was stopped or expired
   7  wait --timeout is over

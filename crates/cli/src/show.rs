@@ -1,15 +1,20 @@
 //! Tables and texts for people.
 
+mod explain;
+
 use std::fmt::Write;
+use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use yard_domain::Timestamp;
 use yard_domain::resources::show_quantity;
 use yard_wire::views::{
-    Amounts, AuditView, ClusterList, JobList, JobView, LineView, Quota, ReceiptView, StopAnswerView,
-    TeamList, parse_time,
+    Amounts, AuditView, CatalogAnswer, CatalogVersionList, ClusterList, ClusterView, JobList, JobView,
+    LineView, Quota, ReceiptView, StopAnswerView, TeamList, parse_time,
 };
+
+pub use explain::{explanation, team_explanation};
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -22,10 +27,15 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// `3s`, `5m`, `2h`, `4d`.
+/// How long ago that was.
 fn age(from: &str, now: Option<Timestamp>) -> String {
     let (Some(from), Some(now)) = (parse_time(from), now) else { return "?".to_owned() };
-    let s = now.since(from).as_secs();
+    span(now.since(from))
+}
+
+/// `3s`, `5m`, `2h`, `4d`.
+fn span(span: Duration) -> String {
+    let s = span.as_secs();
     match s {
         0..120 => format!("{s}s"),
         120..7_200 => format!("{}m", s / 60),
@@ -88,6 +98,10 @@ pub fn job(view: &JobView) -> String {
     );
     if let Some(waiting) = &view.waiting {
         line("waiting", &format!("{} ({})", waiting.message, waiting.code));
+        if let Some(at) = &waiting.expected_start {
+            line("", &format!("the first job of its shape is expected to start at {at}"));
+        }
+        line("", &format!("what would change it: yard explain {}", j.id));
         for (cluster, why) in &waiting.clusters {
             line("", &format!("{cluster}: {why}"));
         }
@@ -179,32 +193,90 @@ pub fn receipt(view: &ReceiptView) -> String {
 
 /// Teams.
 pub fn teams(list: &TeamList) -> String {
-    let mut t = table(&["TEAM", "WEIGHT", "USED", "QUOTA", "OPEN JOBS"]);
+    let header = ["TEAM", "COHORT", "WEIGHT", "USED", "QUOTA", "MAX", "BORROWED", "LENT", "OPEN JOBS"];
+    let mut t = table(&header);
     for team in &list.teams {
         let open: Vec<String> = team.open.iter().map(|(s, n)| format!("{n} {s}")).collect();
         let open = if open.is_empty() { "-".to_owned() } else { open.join(", ") };
-        t.add_row([team.id.clone(), team.weight.to_string(), amounts(&team.used), quota(&team.quota), open]);
+        t.add_row([
+            team.id.clone(),
+            team.cohort.clone().unwrap_or_else(|| "-".to_owned()),
+            team.weight.to_string(),
+            amounts(&team.used),
+            quota(&team.quota),
+            quota(&team.max),
+            some_amounts(&team.borrowed),
+            some_amounts(&team.lent),
+            open,
+        ]);
     }
     t.trim_fmt()
 }
 
 /// Clusters.
 pub fn clusters(list: &ClusterList) -> String {
-    let mut t = table(&["CLUSTER", "DRIVER", "HEALTH", "SWITCH", "USED", "CAPACITY", "LABELS", "MESSAGE"]);
+    let header = [
+        "CLUSTER", "DRIVER", "HEALTH", "SWITCH", "USED", "CAPACITY", "COST/H", "FAILED", "LABELS", "MESSAGE",
+    ];
+    let mut t = table(&header);
     for c in &list.clusters {
         let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let failed = match (c.recent_failures, c.breaker_open) {
+            (n, true) => format!("{n} (launches held back)"),
+            (0, false) => "-".to_owned(),
+            (n, false) => n.to_string(),
+        };
         t.add_row([
             c.id.clone(),
             c.driver.clone(),
             c.health.clone(),
             c.switch.clone(),
             amounts(&c.used),
-            c.capacity.as_ref().map_or_else(|| "not known yet".to_owned(), amounts),
+            capacity(c),
+            c.cost_per_hour.map_or_else(|| "-".to_owned(), |cost| cost.to_string()),
+            failed,
             labels.join(","),
             clean(c.message.as_deref().unwrap_or("")),
         ]);
     }
     t.trim_fmt()
+}
+
+/// What a cluster has; of one that grows, what is there now and up to what.
+fn capacity(c: &ClusterView) -> String {
+    let known = |a: &Option<Amounts>| a.as_ref().map_or_else(|| "not known yet".to_owned(), amounts);
+    match &c.elastic {
+        Some(elastic) => format!("{}; grows to {}", known(&elastic.present), known(&c.capacity)),
+        None => known(&c.capacity),
+    }
+}
+
+/// What a catalog changes, or has changed.
+pub fn catalog_answer(answer: &CatalogAnswer) -> String {
+    let mut out = String::new();
+    for change in &answer.changes {
+        _ = writeln!(out, "{}", clean(&change.sentence()));
+    }
+    let count = match answer.changes.len() {
+        0 => "no change".to_owned(),
+        1 => "1 change".to_owned(),
+        n => format!("{n} changes"),
+    };
+    _ = match answer.answer.as_str() {
+        "applied" => write!(out, "version {} is in force: {count}", answer.version),
+        "unchanged" => write!(out, "version {} is this document: nothing to do", answer.version),
+        _ => write!(out, "{count} to version {}; nothing has been written", answer.version),
+    };
+    out
+}
+
+/// Versions of the catalog.
+pub fn catalog_versions(list: &CatalogVersionList) -> String {
+    let mut t = table(&["VERSION", "AT", "BY", "SOURCE"]);
+    for v in &list.versions {
+        t.add_row([v.version.to_string(), v.at.clone(), clean(&v.by), v.source.clone()]);
+    }
+    if list.versions.is_empty() { "no catalog has been put in force yet".to_owned() } else { t.trim_fmt() }
 }
 
 /// Accounts that are wrong.
@@ -229,6 +301,11 @@ fn amounts(a: &Amounts) -> String {
     parts.join(", ")
 }
 
+/// As [`amounts`], where nothing is the normal case.
+fn some_amounts(a: &Amounts) -> String {
+    if *a == Amounts::default() { "-".to_owned() } else { amounts(a) }
+}
+
 fn quota(q: &Quota) -> String {
     let mut parts: Vec<String> = Vec::new();
     parts.extend(q.cpu.map(|v| format!("cpu {v}")));
@@ -236,7 +313,7 @@ fn quota(q: &Quota) -> String {
     parts.extend(q.memory_bytes.map(|v| format!("memory {}", show_quantity("memory", v))));
     parts.extend(q.jobs.map(|v| format!("{v} jobs")));
     parts.extend(q.custom.iter().map(|(n, v)| format!("{n} {v}")));
-    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
 }
 
 #[cfg(test)]
@@ -295,14 +372,23 @@ mod tests {
         }
         let used = json!({"cpu": 1.5, "gpu": 0.0, "memory_bytes": 0, "jobs": 1, "custom": {"A100": 1.0}});
         let cluster = json!({"id": "east", "driver": "ray", "labels": {"region": "us"}, "switch": "drained",
-            "health": "ready", "takes_jobs": false, "configured": true, "used": used.clone()});
-        let team = json!({"id": "ads", "weight": 1, "quota": {"cpu": 4.0}, "used": used.clone(), "open": {"queued": 2}});
+            "health": "ready", "takes_jobs": false, "configured": true, "used": used.clone(), "capacity": used.clone(),
+            "elastic": {"delay_s": 60}, "cost_per_hour": 1.25, "breaker_open": true, "recent_failures": 2});
+        let team = json!({"id": "ads", "weight": 1, "quota": {"cpu": 1.0}, "used": used.clone(), "open": {"queued": 2},
+            "cohort": "all", "max": {"cpu": 2.0}, "borrowed": {"cpu": 0.5, "gpu": 0.0, "memory_bytes": 0, "jobs": 0}});
+        let answer = json!({"answer": "dry_run", "version": 3, "changes": [
+            {"what": "team", "id": "ads", "change": "changed", "field": "quota.gpu", "from": "8", "to": "10"},
+            {"what": "cluster", "id": "west", "change": "removed", "note": "has 3 open jobs: stays until they end"}]});
+        let versions =
+            json!({"versions": [{"version": 3, "at": now, "by": "user:anonymous", "source": "applied"}]});
         let all = [
             jobs(&read(json!({"now": now, "jobs": [running, summary("succeeded")]}))),
             jobs(&read(json!({"now": now, "jobs": []}))),
             job(&read(whole)),
             teams(&read(json!({"teams": [team]}))),
             clusters(&read(json!({"clusters": [cluster]}))),
+            catalog_answer(&read(answer)),
+            catalog_versions(&read(versions)),
             drift(&read(json!({"exact": false, "drift": [
                 {"kind": "team", "id": "ads", "stored": used, "recomputed": {"cpu": 0.0, "gpu": 0.0, "memory_bytes": 0, "jobs": 0}},
             ]}))),

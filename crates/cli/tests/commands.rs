@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,7 +20,8 @@ use yard_domain::{
 use yard_ports::Store;
 use yard_ports::store::{AttemptRef, ClaimRequest, EndOrder, PlacementOrder, StoreLimits};
 use yard_store_sqlite::SqliteOptions;
-use yard_wire::Admission;
+use yard_wire::views::FieldProblem;
+use yard_wire::{Admission, CatalogDraft};
 
 const LONG: Duration = Duration::from_mins(5);
 
@@ -39,6 +39,26 @@ struct World {
     url: String,
     stop: CancellationToken,
     folder: TempDir,
+}
+
+/// Reads the documents of these tests: a team's name on each line.
+fn read_catalog(text: &str) -> Result<CatalogDraft, Vec<FieldProblem>> {
+    let team = |(n, line): (usize, &str)| {
+        let wrong = |e: yard_domain::ids::InvalidName| FieldProblem {
+            field: "team".to_owned(),
+            code: "invalid".to_owned(),
+            message: e.to_string(),
+            line: Some(n as u64 + 1),
+        };
+        line.parse().map(Team::new).map_err(wrong)
+    };
+    let teams: Vec<_> = text.lines().enumerate().map(team).collect();
+    let errors: Vec<_> = teams.iter().filter_map(|t| t.as_ref().err().cloned()).collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let teams: Vec<Team> = teams.into_iter().flatten().collect();
+    Ok(CatalogDraft { catalog: yard_domain::Catalog::of(teams, []), settings: [].into() })
 }
 
 impl World {
@@ -76,10 +96,21 @@ impl World {
         let (stop, ids) = (CancellationToken::new(), AtomicU64::new(1));
         let state = yard_server::AppState {
             store: store.clone(),
-            drivers: Arc::new(HashMap::new()),
-            admission: watch::channel(Arc::new(Admission::new(teams, clusters, [].into()))).1,
+            driver: Arc::new(|_| None),
+            read_catalog: Arc::new(read_catalog),
+            submit_rate: Arc::new(|_| Ok(())),
+            admission: watch::channel(Arc::new(Admission::new(
+                yard_domain::Catalog::of(teams, clusters),
+                [].into(),
+            )))
+            .1,
             limits: Arc::default(),
             defaults: Arc::default(),
+            explainer: Arc::new(yard_engine::Explainer::new(
+                store.clone(),
+                yard_engine::settings::SchedulerSettings::default(),
+                yard_engine::settings::ExplainSettings::default(),
+            )),
             nudge: Arc::new(|| {}),
             new_id: Arc::new(move || JobId::new(ids.fetch_add(1, Ordering::Relaxed), [0; 10])),
             metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
@@ -152,7 +183,12 @@ async fn submissions_are_made_once_and_rejections_have_their_own_code() {
     for named in [job.as_str(), "ads/k"] {
         assert_eq!(world.yard(&["get", named]).await, exit::OK);
         assert_eq!(world.yard(&["--json", "history", named]).await, exit::OK);
+        assert_eq!(world.yard(&["explain", named]).await, exit::OK);
+        assert_eq!(world.yard(&["--json", "explain", named]).await, exit::OK);
     }
+    assert_eq!(world.yard(&["explain", "--team", "ads"]).await, exit::OK);
+    assert_eq!(world.yard(&["explain", "--team", "nobody"]).await, exit::NOT_FOUND);
+    assert_eq!(world.yard(&["explain", "ads/other"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["get", "nobody/r"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["get", "01900000-0000-7000-8000-00000000ffff"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["get", "train"]).await, exit::USAGE);
@@ -215,4 +251,30 @@ async fn the_installation_is_shown_and_switched() {
     }
     assert_eq!(world.yard(&["drain", "atlantis"]).await, exit::NOT_FOUND);
     assert_eq!(world.yard(&["--server", "not a url", "teams"]).await, exit::USAGE);
+}
+
+#[tokio::test]
+async fn a_catalog_is_applied_exported_and_listed() {
+    let world = World::new().await;
+    let file = world.folder.path().join("catalog.toml");
+    let file = file.to_str().unwrap();
+    std::fs::write(file, "ads\nsearch\n").unwrap();
+    let before = world.store.catalog_version().await.unwrap();
+    assert_eq!(world.yard(&["apply", file, "--dry-run"]).await, exit::OK);
+    assert_eq!(world.yard(&["apply", file]).await, exit::USAGE, "there is nobody to ask");
+    assert_eq!(world.store.catalog_version().await.unwrap(), before);
+    assert_eq!(world.yard(&["apply", file, "--yes", "--expected", "99"]).await, exit::REJECTED);
+    assert_eq!(world.yard(&["apply", file, "--yes"]).await, exit::OK);
+    assert_eq!(world.store.catalog_version().await.unwrap(), before + 1);
+    assert_eq!(world.yard(&["--json", "apply", file]).await, exit::OK, "nothing changes: nothing to ask");
+    std::fs::write(file, "Ads\nsearch\nS S\n").unwrap();
+    assert_eq!(world.yard(&["apply", file, "--yes"]).await, exit::REJECTED);
+    assert_eq!(world.store.catalog_version().await.unwrap(), before + 1);
+    let kept = world.store.catalog_versions(None, 1).await.unwrap();
+    assert_eq!(kept[0].text, "ads\nsearch\n");
+    for line in [&["export"][..], &["--json", "export"], &["catalog"], &["catalog", "--limit", "1"]] {
+        assert_eq!(world.yard(line).await, exit::OK, "{line:?}");
+    }
+    assert_eq!(world.yard(&["export", "--version", "99"]).await, exit::NOT_FOUND);
+    assert_eq!(world.yard(&["apply", "/no/such/file"]).await, exit::USAGE);
 }

@@ -455,7 +455,10 @@ impl Lifecycle {
                 self.preempt_requested = true;
                 state.clone()
             }
-            (Event::Ended { outcome }, _) if self.may_end(event.code()) => JobState::Ended(outcome.clone()),
+            (Event::Ended { outcome }, _) if self.may_end(event.code()) => {
+                self.preempt_requested = false;
+                JobState::Ended(outcome.clone())
+            }
             _ => return Err(self.wrong(event.code())),
         };
         self.state = next;

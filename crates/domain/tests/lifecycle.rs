@@ -10,7 +10,7 @@ use yard_domain::event::{Actor, Event, HistoryLine, ReleaseReason};
 use yard_domain::lifecycle::{AttemptEnd, JobState, Lifecycle, TRANSITIONS, TransitionError};
 use yard_domain::{
     AttemptNumber, Failure, FailureClass, JobId, LeaseToken, Request, RetryPolicy, RetryRules, StateName,
-    Timestamp,
+    TeamId, Timestamp,
 };
 
 const T0: Timestamp = Timestamp::from_micros(1_795_386_645_000_000);
@@ -46,7 +46,7 @@ fn call(job: &Lifecycle, what: u8, arg: u8, now: Timestamp) -> Result<Option<Eve
     let token = LeaseToken(i64::from(arg % 2) + 1);
     let attempt = AttemptNumber(job.attempts.saturating_sub(u32::from(arg.is_multiple_of(7))));
     let deadline = now.plus(Duration::from_secs(9));
-    match what % 10 {
+    match what % 11 {
         0 | 1 => job.claim(token),
         2 => job.release(token, ReleaseReason::NoRoom),
         3 | 4 => job.place(token, "east".parse().unwrap(), deadline),
@@ -54,6 +54,7 @@ fn call(job: &Lifecycle, what: u8, arg: u8, now: Timestamp) -> Result<Option<Eve
         6 => job.start(attempt, now),
         7 => job.finish_attempt(attempt, end(arg % 10), &RetryRules::default(), now, 0.5),
         8 => job.expire(now),
+        9 => return Ok(job.request_preemption(attempt, "ml".parse().unwrap(), "ml wants its share back")),
         _ => return Ok(if arg < 20 { job.request_stop("why not") } else { job.stop_queued() }),
     }
     .map(Some)
@@ -87,6 +88,11 @@ fn calls() -> impl Strategy<Value = Vec<(u8, u8, u64)>> {
     prop::collection::vec((any::<u8>(), any::<u8>(), 0u64..20), 0..80)
 }
 
+/// What is written on the job and changes no state.
+fn is_fact(event: &Event) -> bool {
+    matches!(event, Event::StopRequested { .. } | Event::PreemptRequested { .. })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -102,7 +108,7 @@ proptest! {
             prop_assert_eq!(l.seq as usize, i + 1);
             prop_assert!(!ended, "nothing happens after the end");
             ended = l.to.is_end();
-            let same = l.event.code() == "stop_requested" && l.from == Some(l.to);
+            let same = is_fact(&l.event) && l.from == Some(l.to);
             prop_assert!(same || TRANSITIONS.contains(&(l.from, l.event.code(), l.to)), "{:?}", l);
             prop_assert_eq!(&Event::read(l.event.code(), &l.event.data()).unwrap(), &l.event);
         }
@@ -110,6 +116,7 @@ proptest! {
         prop_assert_eq!(job.state.deadline().is_none(), name.is_end());
         let holds = matches!(name, StateName::Placed | StateName::Launching | StateName::Running);
         prop_assert_eq!(job.state.open_attempt().is_some(), holds);
+        prop_assert!(holds || name.is_end() || !job.preempt_requested, "only an open attempt makes room");
         prop_assert_eq!(Lifecycle::replay(fresh(retries), &lines).unwrap(), job);
     }
 
@@ -125,6 +132,33 @@ proptest! {
     }
 }
 
+/// An attempt is asked once to make room; its job comes back to the queue and pays for nothing.
+#[test]
+fn who_makes_room_pays_nothing() {
+    let mut job = fresh(0);
+    let ml: TeamId = "ml".parse().unwrap();
+    let token = LeaseToken(1);
+    assert_eq!(job.request_preemption(AttemptNumber(0), ml.clone(), "why"), None, "nothing is open");
+    for event in [
+        job.claim(token).unwrap(),
+        Event::Placed { attempt: AttemptNumber(1), cluster: "east".parse().unwrap(), deadline: T0 },
+    ] {
+        job.apply(&event).unwrap();
+    }
+    assert_eq!(job.request_preemption(AttemptNumber(2), ml.clone(), "why"), None, "another attempt");
+    let asked = job.request_preemption(AttemptNumber(1), ml.clone(), "why").unwrap();
+    job.apply(&asked).unwrap();
+    assert_eq!(job.request_preemption(AttemptNumber(1), ml, "why"), None, "asked already");
+    let failure = Failure::new(FailureClass::Preempted, None, "made room");
+    let event = job
+        .finish_attempt(AttemptNumber(1), AttemptEnd::Failed(failure), &RetryRules::default(), T0, 0.5)
+        .unwrap();
+    job.apply(&event).unwrap();
+    assert!(matches!(job.state, JobState::Queued { not_before: Some(at), .. } if at == T0), "{job:?}");
+    assert!(!job.preempt_requested);
+    assert_eq!((job.counts.own, job.counts.infra, job.counts.preempted), (0, 0, 1));
+}
+
 /// Every row of the table can happen: none is there for show.
 #[test]
 fn every_transition_of_the_table_is_reachable() {
@@ -135,7 +169,7 @@ fn every_transition_of_the_table_is_reachable() {
     for _ in 0..20_000 {
         let calls = calls().new_tree(&mut runner).unwrap().current();
         for l in walk(&mut fresh(1), &calls) {
-            if l.event.code() != "stop_requested" {
+            if !is_fact(&l.event) {
                 seen.insert((l.from, l.event.code(), l.to));
             }
         }

@@ -15,12 +15,13 @@ pub struct Verdict {
 }
 
 /// Decides for replica `me`. `idle` tells for how many looks in a row each cluster has been free: one that
-/// stays free is taken by anybody, fair share or not.
+/// stays free is taken by anybody, fair share or not. Those in `keep` are not given back: nobody else took them.
 pub fn decide(
     me: &str,
     clusters: &BTreeSet<ClusterId>,
     leases: &[Lease],
     idle: &BTreeMap<ClusterId, u32>,
+    keep: &BTreeSet<ClusterId>,
 ) -> Verdict {
     let mut holders: BTreeMap<&ClusterId, &str> = BTreeMap::new();
     let mut present: BTreeSet<&str> = BTreeSet::from([me]);
@@ -40,8 +41,9 @@ pub fn decide(
     let stale = |c: &ClusterId| idle.get(c).is_some_and(|n| *n >= IDLE_LOOKS);
     let acquire: Vec<ClusterId> =
         free.iter().enumerate().filter(|(i, c)| *i < room || stale(c)).map(|(_, c)| (*c).clone()).collect();
+    let mut movable = mine.iter().filter(|c| !keep.contains(c));
     let give_back =
-        (mine.len() > fair && free.is_empty()).then(|| mine.last().map(|c| (*c).clone())).flatten();
+        (mine.len() > fair && free.is_empty()).then(|| movable.next_back().map(|c| (*c).clone())).flatten();
     Verdict { acquire, give_back }
 }
 
@@ -87,7 +89,7 @@ mod tests {
                     let mut leases: Vec<Lease> =
                         owner.iter().map(|(c, h)| lease(LeaseScope::Dispatch(c.clone()), h)).collect();
                     leases.extend(names.iter().map(|h| lease(LeaseScope::Presence(h.clone()), h)));
-                    let verdict = decide(me, &clusters, &leases, &BTreeMap::new());
+                    let verdict = decide(me, &clusters, &leases, &BTreeMap::new(), &BTreeSet::new());
                     for cluster in verdict.acquire {
                         assert!(owner.insert(cluster, me.clone()).is_none(), "only free ones are taken");
                         moves += 1;
@@ -117,8 +119,22 @@ mod tests {
             lease(LeaseScope::Presence("broken".into()), "broken"),
         ];
         let mut idle = BTreeMap::from([("c1".parse().unwrap(), IDLE_LOOKS - 1)]);
-        assert!(decide("me", &clusters, &leases, &idle).acquire.is_empty());
+        assert!(decide("me", &clusters, &leases, &idle, &BTreeSet::new()).acquire.is_empty());
         idle.insert("c1".parse().unwrap(), IDLE_LOOKS);
-        assert_eq!(decide("me", &clusters, &leases, &idle).acquire.len(), 1);
+        assert_eq!(decide("me", &clusters, &leases, &idle, &BTreeSet::new()).acquire.len(), 1);
+    }
+
+    #[test]
+    fn what_nobody_else_took_is_kept() {
+        let clusters = clusters(2);
+        let mut leases: Vec<Lease> =
+            clusters.iter().map(|c| lease(LeaseScope::Dispatch(c.clone()), "me")).collect();
+        leases.push(lease(LeaseScope::Presence("other".into()), "other"));
+        let given =
+            |keep: &BTreeSet<ClusterId>| decide("me", &clusters, &leases, &BTreeMap::new(), keep).give_back;
+        let first = given(&BTreeSet::new()).unwrap();
+        let second = given(&BTreeSet::from([first.clone()])).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(given(&clusters), None);
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! A message is deleted only after its verdict is committed. One that can't be accepted becomes a rejected
 //! (or conflict) receipt, is sent to the dead-letter queue if there is one, and only then deleted. Whatever
-//! happens in between, the message comes again and meets its own receipt.
+//! happens in between, the message comes again and meets its own receipt. One that is over its team's rate is not judged
+//! yet: it stays in the queue, hidden until it is its turn.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use yard_domain::{Arrival, FieldError, JobId, Verdict};
+use yard_domain::{Arrival, FieldError, JobId, TeamId, Verdict};
 use yard_ports::{Inbox, InboxError, Message, MessageHandle, Store};
 use yard_wire::arrival::Source;
 use yard_wire::{Defaults, Limits};
@@ -69,11 +71,12 @@ impl Intake {
     pub async fn run(mut self, cancel: CancellationToken) {
         let (tx, mut rx) = mpsc::channel::<Vec<Message>>(self.settings.receivers.max(1) as usize);
         let mut receivers = JoinSet::new();
+        let mut seq = SmallRng::seed_from_u64(self.ids.rng.random());
         for _ in 0..self.settings.receivers.max(1) {
-            receivers.spawn(receive(self.inbox.clone(), tx.clone(), self.settings, cancel.clone()));
+            let rng = SmallRng::seed_from_u64(seq.random());
+            receivers.spawn(receive(self.inbox.clone(), tx.clone(), self.settings, rng, cancel.clone()));
         }
         drop(tx);
-        let mut seq = SmallRng::seed_from_u64(self.ids.rng.random());
         while let Some(batch) = gather(&mut rx, &self.settings).await {
             self.take_in(batch, &cancel, &mut seq).await;
         }
@@ -83,6 +86,10 @@ impl Intake {
     async fn take_in(&mut self, messages: Vec<Message>, cancel: &CancellationToken, rng: &mut SmallRng) {
         let started = Instant::now();
         let arrivals: Vec<Arrival> = messages.iter().map(|m| self.read(m)).collect();
+        let (messages, arrivals) = self.put_off(messages, arrivals).await;
+        if messages.is_empty() {
+            return;
+        }
         let Some(verdicts) = self.commit(&messages, &arrivals, cancel, rng).await else { return };
         for verdict in &verdicts {
             metrics::counter!("yard_intake_total", "queue" => self.inbox.name().to_owned(), "verdict" => code(verdict))
@@ -103,6 +110,41 @@ impl Intake {
         let rules =
             yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };
         rules.arrival(message.body.as_bytes(), &source, self.ids.next_id())
+    }
+
+    /// Puts off what is over its team's rate: those messages stay in the queue, hidden until it is their turn, while the
+    /// rest of the batch goes on. Nothing is kept of them, so when they come again they are as new.
+    async fn put_off(&self, messages: Vec<Message>, arrivals: Vec<Arrival>) -> (Vec<Message>, Vec<Arrival>) {
+        let rates = self.catalog.rates();
+        let mut later: BTreeMap<u64, Vec<MessageHandle>> = BTreeMap::new();
+        let mut now = (Vec::with_capacity(messages.len()), Vec::with_capacity(arrivals.len()));
+        for (message, arrival) in messages.into_iter().zip(arrivals) {
+            let team = arrival.key.team.parse::<TeamId>();
+            match team.map_or(Ok(()), |team| rates.take_or_turn(&team)) {
+                Ok(()) => {
+                    now.0.push(message);
+                    now.1.push(arrival);
+                }
+                Err(wait) => {
+                    metrics::counter!("yard_rate_limited_total", "queue" => self.inbox.name().to_owned(), "team" => arrival.key.team)
+                        .increment(1);
+                    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                    later.entry(seconds).or_default().push(message.handle);
+                }
+            }
+        }
+        for (seconds, handles) in later {
+            debug!(
+                queue = self.inbox.name(),
+                messages = handles.len(),
+                seconds,
+                "put off: over their team's rate"
+            );
+            if let Err(error) = self.inbox.extend(&handles, Duration::from_secs(seconds)).await {
+                warn!(queue = self.inbox.name(), %error, "could not put messages off; they come again when their time is over");
+            }
+        }
+        now
     }
 
     /// Commits the verdicts, however long the database is away: meanwhile the messages are kept hidden.
@@ -211,27 +253,31 @@ async fn receive(
     inbox: Arc<dyn Inbox>,
     to: mpsc::Sender<Vec<Message>>,
     settings: IntakeSettings,
+    mut rng: SmallRng,
     cancel: CancellationToken,
 ) {
     let mut failures = 0u32;
+    // With jitter, so that receivers and processes don't come back to a queue that was away all at once.
+    let mut pauses = backoff(&settings, rng.random());
     while !cancel.is_cancelled() {
         let received = tokio::select! {
             () = cancel.cancelled() => return,
             received = inbox.receive() => received,
         };
         match received {
-            Ok(messages) if messages.is_empty() => failures = 0,
             Ok(messages) => {
-                failures = 0;
-                if to.send(messages).await.is_err() {
+                if failures > 0 {
+                    failures = 0;
+                    pauses = backoff(&settings, rng.random());
+                }
+                if !messages.is_empty() && to.send(messages).await.is_err() {
                     return;
                 }
             }
             Err(error) => {
-                failures += 1;
+                failures = failures.saturating_add(1);
                 report(inbox.name(), &error, failures);
-                let pause =
-                    settings.backoff_initial.saturating_mul(1 << failures.min(10)).min(settings.backoff_max);
+                let pause = pauses.next().unwrap_or(settings.backoff_max);
                 tokio::select! {
                     () = cancel.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}
@@ -262,4 +308,83 @@ async fn gather(rx: &mut mpsc::Receiver<Vec<Message>>, settings: &IntakeSettings
         }
     }
     Some(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// A queue that answers as told and notes when it was asked.
+    struct Away {
+        answers: Mutex<Vec<bool>>,
+        asked: mpsc::UnboundedSender<Instant>,
+    }
+
+    #[async_trait]
+    impl Inbox for Away {
+        fn name(&self) -> &'static str {
+            "away"
+        }
+
+        async fn receive(&self) -> Result<Vec<Message>, InboxError> {
+            _ = self.asked.send(Instant::now());
+            match self.answers.lock().unwrap().pop() {
+                Some(true) => Ok(Vec::new()),
+                _ => Err(InboxError::Unavailable { queue: "away".to_owned(), reason: "away".to_owned() }),
+            }
+        }
+
+        async fn delete(&self, _: &[MessageHandle]) -> Result<Vec<MessageHandle>, InboxError> {
+            Ok(Vec::new())
+        }
+
+        async fn extend(&self, _: &[MessageHandle], _: Duration) -> Result<(), InboxError> {
+            Ok(())
+        }
+
+        async fn dead_letter(&self, _: &str, _: &str) -> Result<(), InboxError> {
+            Ok(())
+        }
+
+        fn visibility(&self) -> Duration {
+            Duration::from_mins(1)
+        }
+    }
+
+    /// The pauses between a receiver's calls, in milliseconds; `answers` are given last to first.
+    async fn pauses(seed: u64, answers: Vec<bool>, count: usize) -> Vec<u128> {
+        let (asked, mut calls) = mpsc::unbounded_channel();
+        let (to, _messages) = mpsc::channel(1);
+        let cancel = CancellationToken::new();
+        let inbox = Arc::new(Away { answers: Mutex::new(answers), asked });
+        let rng = SmallRng::seed_from_u64(seed);
+        let task = tokio::spawn(receive(inbox, to, IntakeSettings::default(), rng, cancel.clone()));
+        let mut last = calls.recv().await.unwrap();
+        let mut found = Vec::new();
+        for _ in 0..count {
+            let now = calls.recv().await.unwrap();
+            found.push((now - last).as_millis());
+            last = now;
+        }
+        cancel.cancel();
+        task.await.unwrap();
+        found
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_is_away_is_asked_ever_less_often_and_not_in_step() {
+        let one = pauses(1, vec![], 12).await;
+        assert_ne!(one, pauses(2, vec![], 12).await);
+        // backon's jitter adds up to the pause itself; the timer's step is a millisecond.
+        for (i, pause) in one.iter().enumerate() {
+            let plain = (100 << i).min(10_000);
+            assert!((plain..=2 * plain + 1).contains(pause), "pause {i}: {one:?}");
+        }
+        let after_success = pauses(1, vec![true, false, false, false], 5).await;
+        assert!(after_success[2] >= 400 && after_success[4] <= 201, "{after_success:?}");
+    }
 }

@@ -4,6 +4,10 @@
 //! takes more than there are free slots, and jobs that can't be placed cost no write. Whatever another
 //! scheduler was faster with is dropped by the claim (rows in other hands are skipped) or by the commit
 //! (room is checked again under locks), and planned again in the next pass.
+//!
+//! Open attempts are looked at only while something waits for room: they tell when there will be some, for whom it is to
+//! be kept, and who would have to make it. Any number of schedulers place; of those, one at a time asks jobs to make
+//! room ([`PREEMPTOR`]), always by attempts it has just read, so that no two ask different jobs for the same need.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -11,17 +15,26 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use yard_domain::event::ReleaseReason;
-use yard_domain::{AccountOwner, ClusterId, JobId, LeaseScope, Request, Shape, TeamId};
-use yard_planner::{ClusterView, Group, GroupRefusal, Hold, Parts, Plan, Policy, Snapshot, TeamView};
-use yard_ports::store::{ClaimRequest, ClaimedJob, PlacementInput, PlacementOrder, WaitNote};
+use yard_domain::{ClusterId, JobId, LeaseScope, Shape, TeamId, Timestamp};
+use yard_planner::{Hold, Plan, Planner, Policy, Preemption, Snapshot};
+use yard_ports::store::{AttemptRef, ClaimRequest, ClaimedJob, PlacementOrder, PreemptOrder};
 use yard_ports::{Store, StoreError};
 
+use crate::forecast::Forecasts;
+use crate::history::History;
+use crate::holdings::Holdings;
 use crate::keeper::{Held, Keeper};
+use crate::notes::Notes;
 use crate::nudge::Nudges;
 use crate::settings::SchedulerSettings;
+use crate::view;
+
+/// The name under which the one scheduler that asks jobs to make room holds its lease.
+pub const PREEMPTOR: &str = "preemptor";
 
 /// The placement loop of one replica.
 pub struct Scheduler {
@@ -31,7 +44,16 @@ pub struct Scheduler {
     settings: SchedulerSettings,
     rng: SmallRng,
     held: Option<Held>,
-    noted: HashMap<(TeamId, Shape), WaitNote>,
+    preemptor: Option<Held>,
+    notes: Notes,
+    holdings: Holdings,
+    history: History,
+    history_next: Option<Instant>,
+    forecasts: Forecasts,
+    /// What earlier plans promised to those that wait for room.
+    planner: Planner,
+    /// Whether the last plan left something waiting for room.
+    crowded: bool,
 }
 
 /// What one pass did.
@@ -43,6 +65,14 @@ pub struct PassReport {
     pub placed: u32,
     /// Placements that came too late and were dropped.
     pub dropped: u32,
+    /// Attempts asked to make room.
+    pub preempted: u32,
+}
+
+/// What was decided, on what.
+struct Decision {
+    plan: Arc<Plan>,
+    now: Timestamp,
 }
 
 impl Scheduler {
@@ -55,7 +85,22 @@ impl Scheduler {
         seed: u64,
     ) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
-        Self { store, keeper, nudges, settings, rng, held: None, noted: HashMap::new() }
+        Self {
+            store,
+            keeper,
+            nudges,
+            settings,
+            rng,
+            held: None,
+            preemptor: None,
+            notes: Notes::default(),
+            holdings: Holdings::default(),
+            history: History::default(),
+            history_next: None,
+            forecasts: Forecasts::default(),
+            planner: Planner::default(),
+            crowded: false,
+        }
     }
 
     /// Passes until `cancel`, then gives the lease back.
@@ -78,7 +123,7 @@ impl Scheduler {
                 }
             };
         }
-        if let Some(held) = self.held.take() {
+        for held in self.held.take().into_iter().chain(self.preemptor.take()) {
             self.keeper.give_back(&held).await;
         }
     }
@@ -108,17 +153,12 @@ impl Scheduler {
     /// One pass: load, decide, apply.
     pub async fn pass(&mut self) -> Result<PassReport, StoreError> {
         let Some(held) = self.lease().await? else { return Ok(PassReport::default()) };
-        let input = self.store.load_placement_input(self.settings.view).await?;
-        if input.heads.is_empty() {
+        let Some(Decision { plan, now }) = self.decide().await? else {
+            self.crowded = false;
             return Ok(PassReport::default());
-        }
-        let started = tokio::time::Instant::now();
-        let (now, seed) = (input.now, self.rng.random());
-        let policy = Policy { placements_max: self.settings.placements_max, ..input.policy.clone() };
-        let snapshot = snapshot(input);
-        let plan = yard_planner::plan(&snapshot, &policy, now, seed);
-        metrics::histogram!("yard_plan_seconds").record(started.elapsed().as_secs_f64());
-        self.note_refusals(&held, &plan).await?;
+        };
+        self.crowded = waits_for_room(&plan);
+        self.notes.write(self.store.as_ref(), &held.lease(), &plan).await?;
         let mut report = PassReport { considered: plan.considered, ..PassReport::default() };
         if !plan.placements.is_empty()
             && let Err(error) = self.apply(&held, &plan, &mut report).await
@@ -129,9 +169,99 @@ impl Scheduler {
             held.mark_lost();
             return Err(error);
         }
+        report.preempted = self.make_room(&plan.preemptions).await?;
+        let errors = self.forecasts.follow(&plan, now);
+        if !errors.is_empty() {
+            self.store.add_forecast_errors(&held.lease(), &errors).await?;
+        }
         metrics::counter!("yard_placements_total").increment(u64::from(report.placed));
         metrics::counter!("yard_placements_dropped_total").increment(u64::from(report.dropped));
+        metrics::counter!("yard_preemptions_total").increment(u64::from(report.preempted));
         Ok(report)
+    }
+
+    /// Loads and plans; `None` if nothing waits. Open attempts are read beforehand if the last plan left something
+    /// waiting for room, else only once this one turns out to; and anew before anybody is asked to make room.
+    async fn decide(&mut self) -> Result<Option<Decision>, StoreError> {
+        let fresh = self.crowded && self.look_at_holdings(false).await?;
+        let Some(decision) = self.load_and_plan().await? else { return Ok(None) };
+        let plan = &decision.plan;
+        let again = if self.crowded { !plan.preemptions.is_empty() && !fresh } else { waits_for_room(plan) };
+        if !again {
+            return Ok(Some(decision));
+        }
+        self.crowded = true;
+        self.look_at_holdings(true).await?;
+        self.load_and_plan().await
+    }
+
+    /// The open attempts must have been read *before* what is loaded here. One that ends in between is then still listed
+    /// while its room is free already, so that too few are asked to make room, and the next pass asks the others. The
+    /// other way round it would hold room without being listed, and one too many would be stopped.
+    async fn load_and_plan(&mut self) -> Result<Option<Decision>, StoreError> {
+        let input = self.store.load_placement_input(self.settings.view).await?;
+        if input.heads.is_empty() {
+            return Ok(None);
+        }
+        let now = input.now;
+        let policy = Policy { placements_max: self.settings.placements_max, ..input.policy.clone() };
+        let snapshot = view::snapshot(input, self.known_holdings(), &self.history);
+        let plan = self.plan(&snapshot, &policy, now);
+        Ok(Some(Decision { plan, now }))
+    }
+
+    fn known_holdings(&self) -> &[yard_ports::store::OpenHolding] {
+        if self.crowded { self.holdings.list() } else { &[] }
+    }
+
+    /// Reads the open attempts, and what has ended since the last time, as far as that is due.
+    async fn look_at_holdings(&mut self, now_please: bool) -> Result<bool, StoreError> {
+        let store = self.store.as_ref();
+        if self.history_next.is_none_or(|next| Instant::now() >= next) {
+            let now = store.now().await?;
+            let more = self.history.refresh(store, now, &self.settings.history).await?;
+            self.history_next = (!more).then(|| Instant::now() + self.settings.history_interval);
+        }
+        self.holdings.refresh(store, self.settings.holdings_max, now_please).await
+    }
+
+    fn plan(&mut self, snapshot: &Snapshot, policy: &Policy, now: Timestamp) -> Arc<Plan> {
+        let started = Instant::now();
+        let seed = self.rng.random();
+        let plan = if self.crowded {
+            self.planner.plan(snapshot, policy, now, seed)
+        } else {
+            // Nothing waited so far: there is nothing to remember, and without open attempts nothing to promise.
+            Arc::new(yard_planner::plan(snapshot, policy, now, seed))
+        };
+        metrics::histogram!("yard_plan_seconds").record(started.elapsed().as_secs_f64());
+        plan
+    }
+
+    /// Asks jobs to make room, if it is this replica that does so.
+    async fn make_room(&mut self, preemptions: &[Preemption]) -> Result<u32, StoreError> {
+        if preemptions.is_empty() {
+            return Ok(0);
+        }
+        if self.preemptor.as_ref().is_none_or(|held| held.lost().is_cancelled()) {
+            let scope = LeaseScope::Scheduler(PREEMPTOR.to_owned());
+            self.preemptor = self.keeper.acquire(&scope, self.settings.lease).await?;
+        }
+        let Some(held) = &self.preemptor else { return Ok(0) };
+        let orders: Vec<PreemptOrder> = preemptions.iter().map(preempt_order).collect();
+        let asked = match self.store.request_preemptions(&held.lease(), &orders).await {
+            Err(error @ StoreError::LeaseLost { .. }) => {
+                held.mark_lost();
+                return Err(error);
+            }
+            other => other?,
+        };
+        let clusters: HashSet<&ClusterId> = preemptions.iter().map(|p| &p.cluster).collect();
+        for cluster in clusters {
+            self.nudges.dispatcher(cluster);
+        }
+        info!(asked, "jobs asked to make room");
+        Ok(asked)
     }
 
     async fn apply(&mut self, held: &Held, plan: &Plan, report: &mut PassReport) -> Result<(), StoreError> {
@@ -162,69 +292,19 @@ impl Scheduler {
         }
         Ok(())
     }
+}
 
-    /// Keeps, for people, why groups wait; only what changed since the last pass is written.
-    async fn note_refusals(&mut self, held: &Held, plan: &Plan) -> Result<(), StoreError> {
-        let notes: Vec<WaitNote> =
-            plan.refusals.iter().filter(|r| r.hold != Hold::PassFull).map(note).collect();
-        let changed: Vec<WaitNote> = notes
-            .iter()
-            .filter(|n| self.noted.get(&(n.team.clone(), n.shape)).is_none_or(|old| !same_rule(old, n)))
-            .cloned()
-            .collect();
-        if !changed.is_empty() {
-            self.store.note_waits(&held.lease(), &changed).await?;
-        }
-        self.noted = notes.into_iter().map(|n| ((n.team.clone(), n.shape), n)).collect();
-        Ok(())
+/// Whether something waits that only room (or a turn of quota) could help.
+fn waits_for_room(plan: &Plan) -> bool {
+    plan.refusals.iter().any(|refusal| refusal.hold != Hold::PassFull)
+}
+
+fn preempt_order(p: &Preemption) -> PreemptOrder {
+    PreemptOrder {
+        attempt: AttemptRef { job: p.victim, attempt: p.attempt },
+        for_team: p.for_team.clone(),
+        reason: p.cause.to_string(),
     }
-}
-
-/// The same rule with other numbers is not worth a write.
-fn same_rule(a: &WaitNote, b: &WaitNote) -> bool {
-    let what = |s: &String| s.split('(').next().unwrap_or_default().to_owned();
-    a.code == b.code
-        && a.clusters.iter().map(|(c, s)| (c, what(s))).eq(b.clusters.iter().map(|(c, s)| (c, what(s))))
-}
-
-fn note(refusal: &GroupRefusal) -> WaitNote {
-    WaitNote {
-        team: refusal.team.clone(),
-        shape: refusal.shape,
-        code: refusal.hold.code().to_owned(),
-        message: refusal.hold.to_string(),
-        clusters: refusal.clusters.iter().map(|(c, r)| (c.clone(), r.to_string())).collect(),
-        expected_start: None,
-    }
-}
-
-/// The planner's snapshot of what was loaded.
-pub fn snapshot(input: PlacementInput) -> Snapshot {
-    let mut used: HashMap<AccountOwner, Request> =
-        input.accounts.into_iter().map(|a| (a.owner, a.used)).collect();
-    let mut take = |owner: AccountOwner| used.remove(&owner).unwrap_or_default();
-    let teams = input.teams.into_iter().map(|team| TeamView {
-        used: take(AccountOwner::Team(team.id.clone())),
-        past: Request::default(),
-        team,
-    });
-    let teams: Vec<_> = teams.collect();
-    let clusters = input
-        .clusters
-        .into_iter()
-        .map(|cluster| ClusterView { used: take(AccountOwner::Cluster(cluster.id.clone())), cluster });
-    let clusters: Vec<_> = clusters.collect();
-    let groups = input.heads.into_iter().map(|h| Group {
-        team: h.team,
-        shape: h.shape,
-        request: h.request,
-        clusters: h.clusters,
-        run_timeout: h.run_timeout,
-        expected_run: h.run_timeout,
-        orders: h.orders,
-    });
-    let groups = groups.collect();
-    Snapshot::new(Parts { teams, cohorts: input.cohorts, clusters, groups, running: Vec::new() })
 }
 
 type Wanted = HashMap<(TeamId, Shape), VecDeque<ClusterId>>;

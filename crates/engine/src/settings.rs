@@ -7,6 +7,8 @@ use yard_domain::RetryRules;
 use yard_domain::lease::LeaseTerms;
 use yard_ports::store::QueueView;
 
+use crate::history::HistoryBounds;
+
 /// Intake of one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IntakeSettings {
@@ -43,6 +45,12 @@ pub struct SchedulerSettings {
     pub view: QueueView,
     /// Most placements in one pass.
     pub placements_max: u32,
+    /// Most open attempts looked at to find out when there will be room and who could make it: those placed last.
+    pub holdings_max: u32,
+    /// How much is remembered of how long jobs run.
+    pub history: HistoryBounds,
+    /// Pause between looks at what has ended.
+    pub history_interval: Duration,
     /// Most placements committed in one transaction.
     pub commit_batch: usize,
     /// The scheduler's lease.
@@ -65,6 +73,9 @@ impl Default for SchedulerSettings {
             pass_interval: Duration::from_millis(250),
             view: QueueView { groups: 1_000, depth: 200 },
             placements_max: 1_000,
+            holdings_max: 20_000,
+            history: HistoryBounds::default(),
+            history_interval: Duration::from_secs(10),
             commit_batch: 200,
             lease: LeaseTerms { ttl: Duration::from_secs(5), margin: Duration::from_secs(1) },
             sweep_interval: Duration::from_millis(500),
@@ -73,6 +84,21 @@ impl Default for SchedulerSettings {
             purge_interval: Duration::from_mins(1),
             audit_interval: Duration::from_mins(1),
         }
+    }
+}
+
+/// Explanations of why jobs wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExplainSettings {
+    /// How much one may cost, in plans.
+    pub bounds: yard_planner::Bounds,
+    /// Most made at once; others wait for their turn.
+    pub at_once: usize,
+}
+
+impl Default for ExplainSettings {
+    fn default() -> Self {
+        Self { bounds: yard_planner::Bounds::default(), at_once: 2 }
     }
 }
 
@@ -105,6 +131,8 @@ pub struct DispatcherSettings {
     pub breaker_threshold: u32,
     /// How long an open breaker holds launches back before it lets one try.
     pub breaker_pause: Duration,
+    /// After this long, a launch that failed counts half in the choice of clusters.
+    pub failures_half_life: Duration,
     /// When failed attempts are tried again.
     pub retry: RetryRules,
 }
@@ -125,6 +153,7 @@ impl Default for DispatcherSettings {
             launch_backoff_max: Duration::from_secs(10),
             breaker_threshold: 5,
             breaker_pause: Duration::from_secs(5),
+            failures_half_life: Duration::from_mins(5),
             retry: RetryRules::default(),
         }
     }

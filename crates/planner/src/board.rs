@@ -37,7 +37,8 @@ impl Board {
         Arc::new(Self { snapshot, used, keeps, now })
     }
 
-    fn refusals(&self, group: u32) -> Vec<(ClusterId, Refusal)> {
+    /// Why not there, for every cluster that does not take a job of the group.
+    pub(crate) fn refusals(&self, group: u32) -> Vec<(ClusterId, Refusal)> {
         let dense = &self.snapshot.dense;
         let g = &self.snapshot.groups[group as usize];
         let shape = dense.group_shape[group as usize];

@@ -11,11 +11,15 @@
 //! - `order`: whose turn it is; `score`: which cluster is best
 //! - [`Planner`]: the last plan, for a pass in which nothing has changed
 //! - [`filter`], `board`: why not there; [`refusal`]: stable codes and sentences
+//! - [`mod@explain`]: why a job waits and what would change it, by planning again
+//! - [`mod@forecast`]: when it will start, by planning forward in virtual time
 
 mod board;
 mod caused;
 mod dense;
+pub mod explain;
 pub mod filter;
+pub mod forecast;
 mod intern;
 mod memo;
 mod order;
@@ -28,7 +32,11 @@ mod score;
 pub mod snapshot;
 
 pub use board::ClusterRefusals;
-pub use memo::Planner;
+pub use explain::{
+    Bounds, Change, Counterfactual, Explanation, Standing, Target, TeamExplanation, explain, explain_team,
+};
+pub use forecast::{Forecast, Unknown, forecast};
+pub use memo::{Planner, Promises};
 pub use refusal::{Hold, Refusal};
 pub use snapshot::{ClusterView, Facts, Group, Parts, Running, Snapshot, TeamView};
 pub use yard_domain::policy::{Fit, Policy};
@@ -82,6 +90,15 @@ impl PreemptionCause {
             Self::Reclaim => "reclaim",
             Self::HigherClass => "higher_class",
         }
+    }
+}
+
+impl std::fmt::Display for PreemptionCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reclaim => "its team uses more than its nominal share, and the other wants its own back",
+            Self::HigherClass => "the other job is of a higher class of the same team",
+        })
     }
 }
 

@@ -35,7 +35,26 @@ use crate::{Plan, Policy, Snapshot};
 #[derive(Debug, Default)]
 pub struct Planner {
     last: Option<Last>,
-    promises: Vec<Promise>,
+    promises: Promises,
+}
+
+/// What was promised, without the last plan: for whoever plans again and again, never twice on the same, and wants the
+/// snapshot's parts back.
+#[derive(Debug, Default)]
+pub struct Promises(Vec<Promise>);
+
+impl Promises {
+    /// What [`plan`](crate::plan) returns for these arguments, but with promised room honoured (see [`Planner`]).
+    pub fn plan(&mut self, snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> Plan {
+        self.made(snapshot, policy, now, seed).0
+    }
+
+    /// The plan, and until when the same arguments give the same.
+    fn made(&mut self, snapshot: &Snapshot, policy: &Policy, now: Timestamp, seed: u64) -> (Plan, Timestamp) {
+        let Made { plan, holds_until, promises, .. } = Pass::new(snapshot, policy, now, seed, &self.0).run();
+        self.0 = promises;
+        (plan, holds_until)
+    }
 }
 
 #[derive(Debug)]
@@ -69,9 +88,7 @@ impl Planner {
             }
             return last.plan.clone();
         }
-        let Made { plan, holds_until, promises } =
-            Pass::new(snapshot, policy, now, seed, &self.promises).run();
-        self.promises = promises;
+        let (plan, holds_until) = self.promises.made(snapshot, policy, now, seed);
         let plan = Arc::new(plan);
         let (snapshot, policy) = (snapshot.clone(), policy.clone());
         self.last = Some(Last { snapshot, policy, now, holds_until, seed, plan: plan.clone() });

@@ -19,6 +19,8 @@ use crate::{GroupRefusal, Hold, Placement, Plan, Policy, Preemption, Reservation
 pub(crate) struct Made {
     pub(crate) plan: Plan,
     pub(crate) holds_until: Timestamp,
+    /// What is left where, for refusals of clusters.
+    pub(crate) board: std::sync::Arc<Board>,
     /// What the next plan is to honour.
     pub(crate) promises: Vec<Promise>,
 }
@@ -111,7 +113,9 @@ impl<'a> Pass<'a> {
     /// others are stopped for them. What was promised room by an earlier plan and finds it now, takes it.
     fn keep_room(&mut self) {
         let mut heads = self.heads();
-        heads.sort_unstable_by_key(|(h, _)| (h.order.accepted_at_micros(), h.team));
+        // Owners before borrowers: else the room of a borrower that was stopped would be kept for its own, older job, and
+        // another had to be stopped.
+        heads.sort_by_cached_key(|(h, _)| (self.would_borrow(h), h.order.accepted_at_micros(), h.team));
         let mut older = Vec::new();
         let mut caused: Option<Caused> = None;
         let (mut kept, mut searches) = (0, self.policy.preemption.victims_max);
@@ -240,8 +244,14 @@ impl<'a> Pass<'a> {
         if self.held_by_quota(turn, asks, ends, &mut slack).is_some() {
             return false;
         }
+        // What others take in this plan is not charged yet, and what should have ended by now may still be there.
         let keeps = &self.keeps;
-        let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none();
+        let ahead = Ahead { dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
+        let fits = |pool| asks.iter().all(|(r, a)| ahead.free_beside_due(keeps, pool, *r) >= *a);
+        if !dense.path(head.team).iter().all(|n| fits(dense.node_pool(*n))) {
+            return false;
+        }
+        let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none() && fits(c);
         let job = mix(u64::from(head.team), head.order.0.cast_unsigned());
         let best = self.scorer.best(&self.pools, head.shape, job, admits);
         self.mind(slack);
@@ -269,6 +279,18 @@ impl<'a> Pass<'a> {
                 self.keeps.list[keep].why = Why::Waits;
             }
         }
+    }
+
+    /// Whether it would use more than the nominal quota of its team, or of a cohort that could borrow.
+    fn would_borrow(&self, head: &Head) -> bool {
+        let dense = &self.snapshot.dense;
+        let (_, below_top) = dense.path(head.team).split_last().unwrap_or((&NONE, &[]));
+        below_top.iter().any(|node| {
+            let nominal = &dense.nominal[*node as usize * dense.width..][..dense.width];
+            let used = self.pools.of_node(*node);
+            let over = |(r, a): &(u32, u64)| used[*r as usize].saturating_add(*a) > nominal[*r as usize];
+            dense.asks(head.shape).iter().any(over)
+        })
     }
 
     fn fits_somewhere(&mut self, shape: u32) -> bool {
@@ -508,7 +530,7 @@ impl<'a> Pass<'a> {
         }
         let holds_until = Timestamp::from_micros(self.holds_until);
         let promises = self.promises_after(&plan);
-        Made { plan, holds_until, promises }
+        Made { plan, holds_until, board, promises }
     }
 
     /// What the next plan is to honour: what is kept and not taken, and what was promised before and is still waiting.

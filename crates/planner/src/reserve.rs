@@ -224,6 +224,14 @@ impl Ahead<'_> {
         }
     }
 
+    /// What is free in a pool now, beside what is to take its room in this plan.
+    pub(crate) fn free_beside_due(&self, keeps: &Keeps, pool: usize, resource: u32) -> u64 {
+        let due = keeps.list.iter().filter(|keep| keep.why == Why::Due && self.keep_holds(keep, pool));
+        let amount = |keep: &Keep| keep.asks.iter().find(|(r, _)| *r == resource).map_or(0, |(_, a)| *a);
+        let taken = due.fold(0u64, |sum, keep| sum.saturating_add(amount(keep)));
+        self.pools.free(pool, resource).saturating_sub(taken)
+    }
+
     /// Attempts that hold room in a pool, and others.
     fn around(&self, pool: usize) -> &[u32] {
         let holders = self.dense.holders();

@@ -295,6 +295,31 @@ pub struct WaitNote {
     pub expected_start: Option<Timestamp>,
 }
 
+/// How far off an expected start turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForecastError {
+    /// How far ahead of the start it was expected.
+    pub horizon: Duration,
+    /// How much later than expected the job started, in microseconds; negative if it was earlier.
+    pub late_us: i64,
+}
+
+/// How many starts that were expected about so far ahead came about so late. Counts fade: those of the last thousand or
+/// so starts of a horizon are what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForecastBucket {
+    /// Expected at least so far ahead,
+    pub horizon_from: Duration,
+    /// but not as far as this; `None`: however far.
+    pub horizon_to: Option<Duration>,
+    /// At least so late, in microseconds (negative: early); `None`: however early.
+    pub late_from_us: Option<i64>,
+    /// At most so late; `None`: however late.
+    pub late_to_us: Option<i64>,
+    /// How many starts.
+    pub starts: u64,
+}
+
 /// A job whose launch has been begun and committed: now the cluster may be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchOrder {
@@ -313,6 +338,8 @@ pub struct LaunchBatch {
     pub orders: Vec<LaunchOrder>,
     /// Ended instead, because somebody wants them stopped.
     pub stopped: Vec<JobId>,
+    /// Back in the queue instead, because they are to make room.
+    pub preempted: Vec<JobId>,
 }
 
 /// An attempt on a cluster, as its dispatcher must know it.
@@ -482,6 +509,17 @@ pub struct JobRow {
     pub since: Timestamp,
 }
 
+/// A queued job's place in the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuePlace {
+    /// What placing it depends on; the only one of `orders` is its own.
+    pub head: QueueHead,
+    /// How many jobs of its team go before it, of those that may be placed now (backoffs over, not claimed).
+    pub ahead_of_team: u64,
+    /// How many of those are of its own shape.
+    pub ahead_of_group: u64,
+}
+
 /// Counts for metrics and overviews.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueueStats {
@@ -515,7 +553,8 @@ pub trait Store: Send + Sync {
         catalog: &Catalog,
         document: CatalogDocument<'_>,
     ) -> Result<ApplyAnswer, StoreError>;
-    /// What is in force: what was declared, with what operators and dispatchers said of the clusters since.
+    /// What is in force: what was declared, with what operators and dispatchers said of the clusters since. What was
+    /// taken out is not part of it, even while it has open attempts (see [`Store::clusters`]).
     async fn catalog(&self) -> Result<Catalog, StoreError>;
     /// The number of the version in force; 0 if there is none yet. Cheap: asked often.
     async fn catalog_version(&self) -> Result<u64, StoreError>;
@@ -581,6 +620,8 @@ pub trait Store: Send + Sync {
     ) -> Result<u32, StoreError>;
     /// Keeps, for people, why groups wait. Replaces the notes of these groups.
     async fn note_waits(&self, lease: &Lease, notes: &[WaitNote]) -> Result<(), StoreError>;
+    /// Counts how far off expected starts were.
+    async fn add_forecast_errors(&self, lease: &Lease, errors: &[ForecastError]) -> Result<(), StoreError>;
     /// Moves up to `limit` jobs whose clocks have run out, or whose claim's lease has ended.
     async fn sweep_clocks(
         &self,
@@ -591,7 +632,8 @@ pub trait Store: Send + Sync {
 
     // --- dispatcher (the lease's scope is the cluster) ---
 
-    /// Begins the launch of up to `max` of the cluster's placed jobs, longest placed first.
+    /// Begins the launch of up to `max` of the cluster's placed jobs, longest placed first. Those that are to be stopped
+    /// or to make room are not launched: their attempt ends here.
     async fn begin_launches(&self, lease: &Lease, max: u32) -> Result<LaunchBatch, StoreError>;
     /// A page of the cluster's open attempts in state `Launching` or `Running`, by job id: those after `after`.
     async fn active_attempts(
@@ -629,6 +671,8 @@ pub trait Store: Send + Sync {
 
     /// One job, whole.
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError>;
+    /// A job's place in its team's queue, exactly, in one consistent read; `None` if it is not queued.
+    async fn queue_place(&self, id: JobId) -> Result<Option<QueuePlace>, StoreError>;
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError>;
     /// A job's history from `after_seq` on, in order.
@@ -648,13 +692,17 @@ pub trait Store: Send + Sync {
     async fn teams(&self) -> Result<Vec<Team>, StoreError>;
     /// Every account.
     async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
-    /// Up to `limit` jobs accepted after the cursor and before `until`, in the order of their acceptance.
+    /// Up to `limit` jobs accepted from the cursor on and before `until`, in the order of their ids, which is nearly that
+    /// of their acceptance (ids are made moments before). The first page's cursor is a time with the nil id; from then
+    /// on it is the last job of the page before, and only the job counts.
     async fn arrivals(
         &self,
         after: TimeCursor,
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<PastArrival>, StoreError>;
+    /// How far off expected starts have been lately, by how far ahead they were expected.
+    async fn forecast_errors(&self) -> Result<Vec<ForecastBucket>, StoreError>;
     /// Counts for metrics.
     async fn stats(&self) -> Result<QueueStats, StoreError>;
 

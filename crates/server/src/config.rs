@@ -13,7 +13,7 @@ pub struct ServerConfig {
     /// Most requests answered at once; beyond it they are told to come back. Health checks and metrics are
     /// not counted. Default 512.
     pub concurrency_max: usize,
-    /// Most log streams open at once. Default 256.
+    /// Most streams (logs, workloads) open at once. Default 256.
     pub log_streams_max: usize,
     /// Most entries on one page of a list. Default 500.
     pub page_max: u32,

@@ -15,15 +15,21 @@ use crate::routes;
         routes::submit::submit,
         routes::jobs::list,
         routes::job::get,
+        routes::explain::job,
         routes::history::history,
         routes::logs::logs,
         routes::stop::stop,
         routes::receipt::receipt,
         routes::teams::list,
+        routes::explain::team,
         routes::clusters::list,
         routes::clusters::drain,
         routes::clusters::resume,
+        routes::catalog::put,
+        routes::catalog::get,
+        routes::catalog::versions,
         routes::audit::audit,
+        routes::workload::workload,
         routes::health::healthz,
         routes::health::readyz,
         routes::metrics::metrics,
@@ -63,7 +69,7 @@ mod tests {
     #[tokio::test]
     async fn every_described_operation_is_there_and_others_are_problems() {
         let world = World::new().await;
-        assert_eq!(operations().len(), 15);
+        assert_eq!(operations().len(), 21);
         for (path, method) in operations() {
             let real = path.replace("{id}", "no-such").replace("{team}", "a").replace("{key}", "b");
             let request = Request::builder().method(method.as_str()).uri(&real).body(Body::empty()).unwrap();

@@ -10,16 +10,17 @@ use yard_wire::DocumentError;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode};
 
 /// How long a client is asked to wait before it tries again, in seconds.
-const RETRY_AFTER_S: &str = "1";
+const RETRY_AFTER_S: u64 = 1;
 
 /// Why a request could not be answered as asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiError(Box<Problem>, ProblemCode);
+pub struct ApiError(Box<Problem>, ProblemCode, Option<u64>);
 
 impl ApiError {
     /// An error with its detail.
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem::new(code, detail)), code)
+        let wait = (code.parts().1 == StatusCode::SERVICE_UNAVAILABLE.as_u16()).then_some(RETRY_AFTER_S);
+        Self(Box::new(Problem::new(code, detail)), code, wait)
     }
 
     /// There is no such thing.
@@ -41,6 +42,13 @@ impl ApiError {
         self
     }
 
+    /// The same, to be tried again after so many seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.2 = Some(seconds);
+        self
+    }
+
     /// The document that is sent.
     pub fn problem(&self) -> &Problem {
         &self.0
@@ -53,8 +61,8 @@ impl IntoResponse for ApiError {
         let mut response = (status, Json(*self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        if let Some(seconds) = self.2 {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -9,6 +9,9 @@ use yard_wire::views::{FieldProblem, ProblemCode};
 
 use crate::problem::ApiError;
 
+/// How much of a wrong value or name is shown, in characters.
+const SHOWN_CHARS: usize = 100;
+
 /// The query parameters of a request; reading takes them out, and [`Params::finish`] reports what is left.
 #[derive(Debug, Default)]
 pub struct Params {
@@ -42,9 +45,29 @@ impl Params {
         self.keep(name, read)
     }
 
+    /// A parameter that may be given once and whose type can't say what is wrong with a text: `what` it must be.
+    pub fn one_as<T: FromStr>(&mut self, name: &'static str, what: &str) -> Option<T> {
+        let text = self.one::<String>(name)?;
+        let shown: String = text.chars().take(SHOWN_CHARS).collect();
+        let read = text.parse::<T>().map_err(|_| format!("is {shown:?}; must be {what}"));
+        self.keep(name, read)
+    }
+
+    /// Notes that a parameter must be given, unless it was (or was wrong, which is noted already).
+    pub fn required(&mut self, name: &'static str, given: bool, what: &str) {
+        if !given && !self.errors.iter().any(|e| e.field == name) {
+            self.errors.push(FieldProblem {
+                field: name.to_owned(),
+                code: "missing".to_owned(),
+                message: format!("is missing: {what}"),
+                line: None,
+            });
+        }
+    }
+
     /// A number within bounds.
     pub fn number(&mut self, name: &'static str, min: u32, max: u32) -> Option<u32> {
-        let number = self.one::<u32>(name)?;
+        let number = self.one_as::<u32>(name, &format!("a whole number, {min} to {max}"))?;
         if (min..=max).contains(&number) {
             return Some(number);
         }
@@ -73,8 +96,8 @@ impl Params {
             } else {
                 format!("there is no such parameter; known are {}", self.known.join(", "))
             };
-            let field: String = name.chars().take(100).collect();
-            self.errors.push(FieldProblem { field, code: "unknown_field".to_owned(), message });
+            let field: String = name.chars().take(SHOWN_CHARS).collect();
+            self.errors.push(FieldProblem { field, code: "unknown_field".to_owned(), message, line: None });
         }
         if self.errors.is_empty() {
             return Ok(());
@@ -95,7 +118,12 @@ impl Params {
     }
 
     fn error(&mut self, name: &'static str, message: String) {
-        self.errors.push(FieldProblem { field: name.to_owned(), code: "invalid".to_owned(), message });
+        self.errors.push(FieldProblem {
+            field: name.to_owned(),
+            code: "invalid".to_owned(),
+            message,
+            line: None,
+        });
     }
 }
 
@@ -130,16 +158,24 @@ mod tests {
             ("follow", "maybe"),
             ("n", "1"),
             ("n", "2"),
+            ("offset", "-1"),
+            ("after", "x"),
         ]);
+        assert_eq!(p.one_as::<u64>("offset", "a whole number"), None);
+        assert_eq!(p.number("after", 1, 9), None);
         assert_eq!(p.number("limit", 1, 500), None);
         assert_eq!(p.one::<yard_domain::TeamId>("team"), None);
         assert!(!p.switch("follow"));
         assert_eq!(p.one::<u64>("n"), None);
         let problem = p.finish().unwrap_err().problem().clone();
         let fields: Vec<_> = problem.errors.iter().map(|e| (e.field.as_str(), e.code.as_str())).collect();
+        assert_eq!(problem.errors[0].message, r#"is "-1"; must be a whole number"#);
+        assert_eq!(problem.errors[1].message, r#"is "x"; must be a whole number, 1 to 9"#);
         assert_eq!(
             fields,
             [
+                ("offset", "invalid"),
+                ("after", "invalid"),
                 ("limit", "invalid"),
                 ("team", "invalid"),
                 ("follow", "invalid"),

@@ -1,24 +1,34 @@
 //! What the handlers work with.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use yard_domain::{ClusterId, JobId};
+use yard_domain::{ClusterId, JobId, TeamId};
 use yard_ports::{Driver, Store};
-use yard_wire::{Admission, Defaults, Limits};
+use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
 use crate::config::ServerConfig;
+
+/// Finds the driver of a cluster.
+pub type FindDriver = dyn Fn(&ClusterId) -> Option<Arc<dyn Driver>> + Send + Sync;
+
+/// Counts a submission of a team, or says how long it has to wait.
+pub type CountSubmission = dyn Fn(&TeamId) -> Result<(), Duration> + Send + Sync;
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
     /// The truth.
     pub store: Arc<dyn Store>,
-    /// How to read logs, by cluster.
-    pub drivers: Arc<HashMap<ClusterId, Arc<dyn Driver>>>,
+    /// How to read logs from a cluster; `None` if this process can't talk to it.
+    pub driver: Arc<FindDriver>,
+    /// Reads catalog documents.
+    pub read_catalog: Arc<CatalogReader>,
+    /// Counts a submission of a team against its rate; an error says how long it has to wait.
+    pub submit_rate: Arc<CountSubmission>,
     /// The installation that submissions are checked against; refreshed by the engine.
     pub admission: watch::Receiver<Arc<Admission>>,
     /// Bounds on a submission.
@@ -28,6 +38,8 @@ pub struct AppState {
     /// Called after a commit that scheduler or dispatchers of this process should see at once: a new job, a
     /// wish to stop, a cluster that was opened. Must return at once.
     pub nudge: Arc<dyn Fn() + Send + Sync>,
+    /// Finds out why jobs wait.
+    pub explainer: Arc<dyn Explain>,
     /// Makes the ids of new jobs.
     pub new_id: Arc<dyn Fn() -> JobId + Send + Sync>,
     /// This process's metrics.

@@ -24,7 +24,8 @@ use yard_domain::{
 use yard_ports::store::{AttemptRef, ClaimRequest, EndOrder, PlacementOrder, Store, StoreLimits};
 use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream};
 use yard_store_sqlite::SqliteOptions;
-use yard_wire::Admission;
+use yard_wire::views::FieldProblem;
+use yard_wire::{Admission, CatalogDraft};
 
 use crate::{AppState, ServerConfig, router};
 
@@ -141,6 +142,33 @@ fn cluster(id: &str, cpu: u64, gpu: u64) -> Cluster {
     }
 }
 
+/// Reads the documents of these tests: `team ID CPUS` and `cluster ID CPUS ADDRESS`, a line each.
+fn read_catalog(text: &str) -> Result<CatalogDraft, Vec<FieldProblem>> {
+    let (mut draft, mut errors) = (CatalogDraft::default(), Vec::new());
+    for (line, content) in text.lines().enumerate() {
+        let words: Vec<&str> = content.split_whitespace().collect();
+        let amount = words.get(2).and_then(|n| n.parse::<u64>().ok()).map(|n| n * 1_000);
+        match (words.as_slice(), amount) {
+            (["team", id, _], Some(cpu)) => {
+                let quota = Limits { cpu_milli: Some(cpu), ..Limits::default() };
+                draft.catalog.teams.push(Team { quota, ..Team::new(id.parse().unwrap()) });
+            }
+            (["cluster", id, _, address], Some(cpu)) => {
+                draft.catalog.clusters.push(cluster(id, cpu, 0));
+                let settings = [("address".to_owned(), (*address).to_owned())].into();
+                draft.settings.insert(id.parse().unwrap(), settings);
+            }
+            _ => errors.push(FieldProblem {
+                field: "line".to_owned(),
+                code: "invalid".to_owned(),
+                message: "can't be read: mend it".to_owned(),
+                line: Some(line as u64 + 1),
+            }),
+        }
+    }
+    if errors.is_empty() { Ok(draft) } else { Err(errors) }
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with(ServerConfig::default()).await
@@ -167,11 +195,24 @@ impl World {
             .unwrap();
         let (driver, nudges) = (Arc::new(LogDriver::default()), Arc::new(AtomicUsize::new(0)));
         let (counted, ids) = (nudges.clone(), AtomicU64::new(1));
-        let drivers = HashMap::from([("east".parse().unwrap(), driver.clone() as Arc<dyn Driver>)]);
+        let drivers: HashMap<yard_domain::ClusterId, _> =
+            HashMap::from([("east".parse().unwrap(), driver.clone() as Arc<dyn Driver>)]);
+        let explainer = yard_engine::Explainer::new(
+            store.clone(),
+            yard_engine::settings::SchedulerSettings::default(),
+            yard_engine::settings::ExplainSettings::default(),
+        );
         let state = AppState {
             store,
-            drivers: Arc::new(drivers),
-            admission: watch::channel(Arc::new(Admission::new(teams, clusters, [].into()))).1,
+            explainer: Arc::new(explainer),
+            driver: Arc::new(move |id| drivers.get(id).cloned()),
+            read_catalog: Arc::new(crate::testing::read_catalog),
+            submit_rate: Arc::new(|_| Ok(())),
+            admission: watch::channel(Arc::new(Admission::new(
+                yard_domain::Catalog::of(teams, clusters),
+                [].into(),
+            )))
+            .1,
             limits: Arc::default(),
             defaults: Arc::default(),
             nudge: Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)),
@@ -192,6 +233,14 @@ impl World {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// Sends a catalog document.
+    pub(crate) async fn put_catalog(&self, query: &str, if_match: Option<&str>, text: &str) -> Answer {
+        let request = Request::put(format!("/v1/catalog{query}"))
+            .header(header::CONTENT_TYPE, "application/toml; charset=utf-8");
+        let request = if_match.into_iter().fold(request, |r, tag| r.header(header::IF_MATCH, tag));
+        self.send(request.body(Body::from(text.to_owned())).unwrap()).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {

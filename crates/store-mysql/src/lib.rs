@@ -1,8 +1,8 @@
 //! The store on MySQL 8.0+, Aurora (MySQL 8) and MariaDB 10.6+.
 //!
 //! Sessions run READ COMMITTED in UTC: no gap locks, and a statement sees what is committed when it begins. Rows are
-//! locked in one order everywhere (lease, accounts, jobs by id); what deadlocks remain are redone. The verbs
-//! themselves are in the store-sql crate.
+//! locked in one order everywhere (lease, catalog in force, cohorts, accounts, jobs by id); what deadlocks remain are
+//! redone. The verbs themselves are in the store-sql crate.
 //!
 //! [`migrate`] makes or updates the schema; [`connect`] opens a database whose schema fits.
 

@@ -13,8 +13,11 @@ use std::time::Duration;
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use sqlx::{AssertSqlSafe, Row};
 use yard_domain::lifecycle::AttemptEnd;
-use yard_domain::{Outcome, RetryRules, SubmissionKey};
-use yard_ports::store::{EndOrder, Recorded, StopAnswer, StoreError};
+use yard_domain::{Cohort, Lease, LeaseScope, Limits, Outcome, RetryRules, SubmissionKey, Team};
+use yard_ports::store::{
+    CatalogDocument, ClaimRequest, ClaimedJob, EndOrder, PlacementOrder, PlacementReport, QueueHead,
+    QueueView, Recorded, StopAnswer, Store, StoreError,
+};
 use yard_store_mysql::{MySqlOptions, connect, migrate};
 use yard_testkit::store_suite::{Database, World};
 
@@ -117,6 +120,106 @@ async fn deadlocks_are_redone(variable: &str) {
     rival.rollback().await.unwrap();
     assert_eq!(ends.await.unwrap(), [Recorded::Ended(Outcome::Succeeded)]);
     assert_eq!(count(what), before + 1);
+    world.check_sound().await;
+    pool.close().await;
+    schema.remove().await;
+}
+
+/// A cohort of `ads` and `ml`, one job each, and `alone` beside it; a queued job of each, claimed by a scheduler that
+/// knows the catalog already.
+struct Waiting {
+    store: Arc<dyn Store>,
+    lease: Lease,
+    claimed: BTreeMap<String, ClaimedJob>,
+}
+
+impl Waiting {
+    async fn new(schema: &Schema, world: &World) -> Self {
+        let hasty = MySqlOptions { lock_wait_timeout: Duration::from_secs(1), ..options(calm()) };
+        let store = connect(&schema.url, &hasty).await.unwrap();
+        let mut catalog = store.catalog().await.unwrap();
+        let one = Limits { jobs: Some(1), ..Limits::default() };
+        let team = |id: &str, cohort: Option<&str>| Team {
+            cohort: cohort.map(|c| c.parse().unwrap()),
+            quota: one.clone(),
+            ..Team::new(id.parse().unwrap())
+        };
+        catalog.teams = vec![team("ads", Some("all")), team("alone", None), team("ml", Some("all"))];
+        catalog.cohorts = vec![Cohort::new("all".parse().unwrap())];
+        store.apply_catalog(&catalog, CatalogDocument::configuration("cohort", "test")).await.unwrap();
+        for team in ["ads", "alone", "ml"] {
+            world.accept(team, 1).await;
+        }
+        let scope = LeaseScope::Scheduler("s".to_owned());
+        let lease = store.acquire_lease(&scope, "s", Duration::from_mins(5)).await.unwrap().unwrap();
+        let heads = store.load_placement_input(QueueView { groups: 9, depth: 1 }).await.unwrap().heads;
+        let request = |h: QueueHead| ClaimRequest { team: h.team, shape: h.shape, max: 1 };
+        let requests: Vec<_> = heads.into_iter().map(request).collect();
+        let claimed = store.claim(&lease, &requests).await.unwrap();
+        let claimed = claimed.into_iter().map(|c| (c.team.to_string(), c)).collect();
+        Self { store, lease, claimed }
+    }
+
+    /// Places one team's job on a cluster.
+    fn place(&self, team: &str, cluster: &str) -> tokio::task::JoinHandle<PlacementReport> {
+        let job = self.claimed[team].clone();
+        let order = PlacementOrder { job: job.id, team: job.team, cluster: cluster.parse().unwrap() };
+        let (store, lease) = (Arc::clone(&self.store), self.lease.clone());
+        tokio::spawn(async move { store.commit_placements(&lease, &[order]).await.unwrap() })
+    }
+}
+
+/// Until a placement has waited in vain for a lock, once more than `before`.
+async fn a_placement_waited(before: u64) {
+    eventually(|| async { (count(PLACEMENT_TIMEOUTS) > before).then_some(()) }).await;
+}
+
+const PLACEMENT_TIMEOUTS: &str = "yard_store_tx_retries_total name=commit_placements code=lock_timeout";
+
+/// While somebody else charges a tree, a placement of any of its teams waits, and then sees what was charged. Teams
+/// in no cohort don't wait, nor do ends of the tree's teams.
+async fn placements_of_one_tree_follow_one_another(variable: &str) {
+    let Some(schema) = Schema::fresh(variable).await.map(Arc::new) else { return };
+    let world = World::new(schema.clone()).await;
+    world.accept("ml", 1).await;
+    let (east, running) = world.run_all("east").await;
+    let waiting = Waiting::new(&schema, &world).await;
+    let (pool, before) = (schema.pool().await, count(PLACEMENT_TIMEOUTS));
+    let mut rival = pool.begin().await.unwrap();
+    sqlx::raw_sql("SELECT id FROM cohorts WHERE id = 'all' FOR UPDATE").fetch_all(&mut *rival).await.unwrap();
+    let ads = waiting.place("ads", "west");
+    assert_eq!(waiting.place("alone", "east").await.unwrap().placed.len(), 1);
+    let end = EndOrder { attempt: running[0], end: AttemptEnd::Succeeded, jitter: 0.5 };
+    let ended = waiting.store.record_ends(&east, &RetryRules::default(), &[end]).await.unwrap();
+    assert_eq!(ended, [Recorded::Ended(Outcome::Succeeded)]);
+    a_placement_waited(before).await;
+    let charge = "UPDATE accounts a JOIN accounts b SET a.used = REPLACE(b.used, '\"jobs\":1', '\"jobs\":2') \
+                  WHERE a.owner = 'team:ml' AND b.owner = 'team:alone'";
+    assert_eq!(sqlx::raw_sql(charge).execute(&mut *rival).await.unwrap().rows_affected(), 1);
+    rival.commit().await.unwrap();
+    assert_eq!(ads.await.unwrap().dropped.len(), 1, "all that the cohort has is in use");
+    pool.close().await;
+    schema.remove().await;
+}
+
+/// While somebody applies a catalog, placements wait, and then go by that catalog.
+async fn placements_go_by_the_catalog_they_waited_for(variable: &str) {
+    let Some(schema) = Schema::fresh(variable).await.map(Arc::new) else { return };
+    let world = World::new(schema.clone()).await;
+    let waiting = Waiting::new(&schema, &world).await;
+    let (pool, before) = (schema.pool().await, count(PLACEMENT_TIMEOUTS));
+    let mut rival = pool.begin().await.unwrap();
+    for sql in [
+        "UPDATE catalog_in_force SET generation = generation + 1",
+        "UPDATE teams SET quota = REPLACE(quota, '\"jobs\":1', '\"jobs\":0') WHERE id = 'alone'",
+    ] {
+        assert_eq!(sqlx::raw_sql(sql).execute(&mut *rival).await.unwrap().rows_affected(), 1, "{sql}");
+    }
+    let alone = waiting.place("alone", "east");
+    a_placement_waited(before).await;
+    rival.commit().await.unwrap();
+    assert_eq!(alone.await.unwrap().dropped.len(), 1, "it has no quota any more");
+    assert_eq!(waiting.place("ads", "east").await.unwrap().placed.len(), 1);
     world.check_sound().await;
     pool.close().await;
     schema.remove().await;
@@ -236,6 +339,8 @@ macro_rules! on_both {
 on_both!(
     lock_timeouts_are_redone,
     deadlocks_are_redone,
+    placements_of_one_tree_follow_one_another,
+    placements_go_by_the_catalog_they_waited_for,
     cut_connections_are_replaced,
     schemas_that_do_not_fit_are_refused
 );

@@ -1,11 +1,13 @@
-//! The ledger's rows: locked in one order, checked and summed here in exact integers, written back.
+//! The ledger's rows: locked in one order, checked and summed here in exact integers, written back. With what is in
+//! use, past use is counted up to the same moment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use yard_domain::{Account, AccountOwner, ClusterId, Request, TeamId};
+use yard_domain::{Account, AccountOwner, ClusterId, PastUse, Request, TeamId, Timestamp};
 
-use crate::backend::{Row, Value};
-use crate::codec::{read_request, write_request};
+use crate::backend::Value;
+use crate::codec::{read_past, read_request, write_past, write_request};
 use crate::fault::Fault;
 use crate::reader::Reader;
 use crate::sql::{self, BATCH, Set};
@@ -24,54 +26,100 @@ fn read_owner(key: &str) -> Option<AccountOwner> {
     }
 }
 
-/// Reads an account from (owner, used).
-pub(crate) fn read_account(row: Row) -> Result<Account, Fault> {
-    let mut r = Reader::new("accounts", row);
-    Ok(Account { owner: r.coded("owner", read_owner)?, used: r.coded("used", read_request)?, past: None })
+/// The columns of an account, in the order in which [`read_account`] takes them.
+pub(crate) const ACCOUNT_COLUMNS: &str = "owner, used, past";
+
+/// Reads the [`ACCOUNT_COLUMNS`] of a row.
+pub(crate) fn read_account(r: &mut Reader) -> Result<Account, Fault> {
+    Ok(Account {
+        owner: r.coded("owner", read_owner)?,
+        used: r.coded("used", read_request)?,
+        past: r.opt_coded("past", read_past)?,
+    })
+}
+
+/// What these owners have in use, read without locks. Those that are not there are left out.
+pub(crate) async fn used_by<'a>(
+    conn: &mut Conn,
+    teams: impl IntoIterator<Item = &'a TeamId>,
+) -> Result<BTreeMap<AccountOwner, Request>, Fault> {
+    let owners = teams.into_iter().cloned().map(AccountOwner::Team).collect();
+    let accounts = select(conn, &owners, "").await?;
+    Ok(accounts.into_iter().map(|account| (account.owner, account.used)).collect())
+}
+
+async fn select(
+    conn: &mut Conn,
+    owners: &BTreeSet<AccountOwner>,
+    lock: &'static str,
+) -> Result<Vec<Account>, Fault> {
+    let keys: Vec<Value> = owners.iter().map(|o| owner_key(o).into()).collect();
+    let index = conn.dialect.index("PRIMARY");
+    let mut accounts = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(BATCH) {
+        let marks = sql::marks(keys.len());
+        let sql = format!(
+            "SELECT {ACCOUNT_COLUMNS} FROM accounts{index} WHERE owner IN ({marks}) ORDER BY owner{lock}"
+        );
+        let mut args = Vec::new();
+        sql::pad(&mut args, keys);
+        for row in conn.rows(sql, args).await? {
+            accounts.push(read_account(&mut Reader::new("accounts", row))?);
+        }
+    }
+    Ok(accounts)
 }
 
 /// Locked accounts.
-#[derive(Default)]
 pub(crate) struct Accounts {
-    used: BTreeMap<AccountOwner, Request>,
-    changed: BTreeSet<AccountOwner>,
+    now: Timestamp,
+    entries: BTreeMap<AccountOwner, Entry>,
+}
+
+struct Entry {
+    used: Request,
+    past: Option<PastUse>,
+    used_changed: bool,
+    past_changed: bool,
 }
 
 impl Accounts {
-    /// Locks these accounts, clusters before teams, each by id. Those that are not there are left out.
-    pub(crate) async fn lock(conn: &mut Conn, owners: BTreeSet<AccountOwner>) -> Result<Self, Fault> {
-        let mut accounts = Self::default();
-        let keys: Vec<Value> = owners.iter().map(|o| owner_key(o).into()).collect();
-        let (index, lock) = (conn.dialect.index("PRIMARY"), conn.dialect.for_update());
-        for keys in keys.chunks(BATCH) {
-            let marks = sql::marks(keys.len());
-            let sql = format!(
-                "SELECT owner, used FROM accounts{index} WHERE owner IN ({marks}) ORDER BY owner{lock}"
-            );
-            let mut args = Vec::new();
-            sql::pad(&mut args, keys);
-            for row in conn.rows(sql, args).await? {
-                let account = read_account(row)?;
-                accounts.used.insert(account.owner, account.used);
-            }
-        }
-        Ok(accounts)
+    /// Nothing locked.
+    pub(crate) fn none(now: Timestamp) -> Self {
+        Self { now, entries: BTreeMap::new() }
+    }
+
+    /// Locks these accounts, clusters before teams, each by id. Those that are not there are left out. `now`: up to
+    /// when past use is counted where what is in use changes.
+    pub(crate) async fn lock(
+        conn: &mut Conn,
+        now: Timestamp,
+        owners: BTreeSet<AccountOwner>,
+    ) -> Result<Self, Fault> {
+        let lock = conn.dialect.for_update();
+        let entry = |account: Account| {
+            let Account { owner, used, past } = account;
+            (owner, Entry { used, past, used_changed: false, past_changed: false })
+        };
+        let entries = select(conn, &owners, lock).await?.into_iter().map(entry).collect();
+        Ok(Self { now, entries })
     }
 
     /// As [`Accounts::lock`], for clusters and teams.
     pub(crate) async fn lock_for<'a>(
         conn: &mut Conn,
+        now: Timestamp,
         clusters: impl IntoIterator<Item = &'a ClusterId>,
         teams: impl IntoIterator<Item = &'a TeamId>,
     ) -> Result<Self, Fault> {
         let clusters = clusters.into_iter().cloned().map(AccountOwner::Cluster);
         let owners = clusters.chain(teams.into_iter().cloned().map(AccountOwner::Team)).collect();
-        Self::lock(conn, owners).await
+        Self::lock(conn, now, owners).await
     }
 
     /// What an owner has in use; `None` if its account is not locked or not there.
     pub(crate) fn used(&self, owner: &AccountOwner) -> Option<&Request> {
-        self.used.get(owner)
+        self.entries.get(owner).map(|entry| &entry.used)
     }
 
     /// Charges both accounts of a placement. They have been checked for room before.
@@ -106,21 +154,42 @@ impl Accounts {
         change: impl Fn(&mut Request) -> Result<(), String>,
     ) -> Result<(), Fault> {
         for owner in [AccountOwner::Cluster(cluster.clone()), AccountOwner::Team(team.clone())] {
-            let key = owner_key(&owner);
-            let used = self.used.get_mut(&owner);
-            let used =
-                used.ok_or_else(|| Fault::inconsistent("accounts", &key, &"there is no such account"))?;
-            change(used).map_err(|problem| Fault::inconsistent("accounts", &key, &problem))?;
-            self.changed.insert(owner);
+            let bad = |problem: &dyn std::fmt::Display| {
+                Fault::inconsistent("accounts", &owner_key(&owner), problem)
+            };
+            let entry = self.entries.get_mut(&owner).ok_or_else(|| bad(&"there is no such account"))?;
+            if let Some(past) = &mut entry.past {
+                past.advance(&entry.used, self.now);
+                entry.past_changed = true;
+            }
+            change(&mut entry.used).map_err(|problem| bad(&problem))?;
+            entry.used_changed = true;
         }
         Ok(())
     }
 
+    /// Makes these accounts remember past use by this half-life from now on, or forget it.
+    pub(crate) fn remember_past(&mut self, half_life: Option<Duration>) {
+        for entry in self.entries.values_mut() {
+            entry.past = half_life.map(|half_life| match entry.past.take() {
+                None => PastUse::new(half_life, self.now),
+                Some(mut past) => {
+                    past.advance(&entry.used, self.now);
+                    PastUse { half_life, ..past }
+                }
+            });
+            entry.past_changed = true;
+        }
+    }
+
     /// Writes back what has changed.
     pub(crate) async fn write(self, conn: &mut Conn) -> Result<(), Fault> {
-        let rows = self.changed.iter().filter_map(|owner| {
-            let used = write_request(self.used.get(owner)?);
-            Some((owner_key(owner).into(), vec![Set::To("used", used.into())]))
+        let rows = self.entries.iter().filter_map(|(owner, entry)| {
+            let used = entry.used_changed.then(|| Set::To("used", write_request(&entry.used).into()));
+            let past =
+                entry.past_changed.then(|| Set::To("past", entry.past.as_ref().map(write_past).into()));
+            let sets: Vec<Set> = used.into_iter().chain(past).collect();
+            (!sets.is_empty()).then(|| (owner_key(owner).into(), sets))
         });
         let rows = rows.collect();
         sql::update(conn, "accounts", "owner", rows).await?;

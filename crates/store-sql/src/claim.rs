@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use yard_domain::event::ReleaseReason;
-use yard_domain::{JobId, Lease, Shape, TeamId};
+use yard_domain::{JobId, Lease, Shape, TeamId, Timestamp};
 use yard_ports::store::{ClaimRequest, ClaimedJob, WaitNote};
 
 use crate::backend::Value;
@@ -106,7 +106,7 @@ impl Work for NoteWaits<'_> {
 
     async fn run(&self, conn: &mut Conn) -> Result<(), Fault> {
         let now = fence_scheduler(conn, self.lease).await?;
-        let columns = ["team", "shape", "at_us", "code", "message", "clusters"];
+        let columns = ["team", "shape", "at_us", "code", "message", "clusters", "expected_us"];
         // In one order, so that two passes wait for one another, not in a ring; of two notes the later counts.
         let notes: BTreeMap<_, _> = self.notes.iter().map(|note| ((&note.team, note.shape), note)).collect();
         let row = |note: &WaitNote| -> Vec<Value> {
@@ -117,6 +117,7 @@ impl Work for NoteWaits<'_> {
                 fit_chars(&note.code, 60).into(),
                 fit_chars(&note.message, 2_000).into(),
                 write_by_cluster(&note.clusters).into(),
+                note.expected_start.map(Timestamp::as_micros).into(),
             ]
         };
         sql::insert(conn, "REPLACE INTO wait_notes", &columns, notes.into_values().map(row).collect()).await

@@ -1,10 +1,11 @@
 //! Domain values that are kept as JSON text, to and fro. Written by hand: the stored form is a contract of its
 //! own, and domain types don't know it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use yard_domain::{Capacity, ClusterId, ClusterSelector, FieldError, Limits, Request};
+use yard_domain::{Capacity, ClusterId, ClusterSelector, FieldError, Limits, PastUse, Request, Timestamp};
 
 pub(crate) fn write_request(request: &Request) -> String {
     json!({
@@ -64,15 +65,44 @@ pub(crate) fn read_limits(text: &str) -> Option<Limits> {
 }
 
 pub(crate) fn write_selector(selector: &ClusterSelector) -> String {
-    let only: Vec<&str> = selector.only.iter().map(ClusterId::as_str).collect();
-    json!({"only": only, "labels": selector.labels}).to_string()
+    let ids = |set: &BTreeSet<ClusterId>| set.iter().map(ClusterId::as_str).collect::<Vec<_>>().into();
+    let mut value = Map::new();
+    value.insert("only".to_owned(), ids(&selector.only));
+    value.insert("labels".to_owned(), json!(selector.labels));
+    // Rare, and every job's row has a selector.
+    if !selector.avoid.is_empty() {
+        value.insert("avoid".to_owned(), ids(&selector.avoid));
+    }
+    if !selector.prefer.is_empty() {
+        value.insert("prefer".to_owned(), json!(selector.prefer));
+    }
+    Value::Object(value).to_string()
 }
 
 pub(crate) fn read_selector(text: &str) -> Option<ClusterSelector> {
     let value: Map<String, Value> = serde_json::from_str(text).ok()?;
-    let only = value.get("only")?.as_array()?;
-    let only = only.iter().map(|id| id.as_str()?.parse().ok()).collect::<Option<_>>()?;
-    Some(ClusterSelector { only, labels: texts(value.get("labels")?)?, ..ClusterSelector::default() })
+    let ids = |list: &Value| list.as_array()?.iter().map(|id| id.as_str()?.parse().ok()).collect();
+    Some(ClusterSelector {
+        only: ids(value.get("only")?)?,
+        avoid: value.get("avoid").map_or(Some(BTreeSet::new()), ids)?,
+        labels: texts(value.get("labels")?)?,
+        prefer: value.get("prefer").map_or(Some(BTreeMap::new()), texts)?,
+    })
+}
+
+pub(crate) fn write_past(past: &PastUse) -> String {
+    let half_life = u64::try_from(past.half_life.as_micros()).unwrap_or(u64::MAX);
+    json!({"half_life_us": half_life, "mean": past.mean, "as_of_us": past.as_of.as_micros()}).to_string()
+}
+
+pub(crate) fn read_past(text: &str) -> Option<PastUse> {
+    let value: Map<String, Value> = serde_json::from_str(text).ok()?;
+    let mean = value.get("mean")?.as_object()?.iter();
+    Some(PastUse {
+        half_life: Duration::from_micros(value.get("half_life_us")?.as_u64()?),
+        mean: mean.map(|(name, amount)| Some((name.clone(), amount.as_f64()?))).collect::<Option<_>>()?,
+        as_of: Timestamp::from_micros(value.get("as_of_us")?.as_i64()?),
+    })
 }
 
 pub(crate) fn write_labels(labels: &BTreeMap<String, String>) -> String {
@@ -156,7 +186,14 @@ mod tests {
             labels: labels.clone(),
             ..ClusterSelector::default()
         };
-        assert_eq!(read_selector(&write_selector(&selector)), Some(selector));
+        assert_eq!(read_selector(&write_selector(&selector)), Some(selector.clone()));
+        let choosy =
+            ClusterSelector { avoid: ["west".parse().unwrap()].into(), prefer: labels.clone(), ..selector };
+        assert_eq!(read_selector(&write_selector(&choosy)), Some(choosy));
+        let mut past = PastUse::new(Duration::from_hours(1), Timestamp::from_micros(5));
+        assert_eq!(read_past(&write_past(&past)), Some(past.clone()));
+        past.advance(&Request { cpu_milli: 1_000, ..Request::default() }, Timestamp::from_micros(60_000_000));
+        assert!((read_past(&write_past(&past)).unwrap().mean["cpu"] - past.mean["cpu"]).abs() < 1e-9);
         assert_eq!(read_labels(&write_labels(&labels)), Some(labels));
         let sentences = BTreeMap::from([(east, "full".to_owned())]);
         assert_eq!(read_by_cluster(&write_by_cluster(&sentences)), Some(sentences));
@@ -171,5 +208,11 @@ mod tests {
             assert_eq!(read_limits(bad), None, "{bad}");
         }
         assert_eq!(read_selector(r#"{"only":["NOT A NAME"],"labels":{}}"#), None);
+        assert_eq!(
+            read_selector(r#"{"only":[],"labels":{}}"#),
+            Some(ClusterSelector::default()),
+            "an old row"
+        );
+        assert_eq!(read_past("{}"), None);
     }
 }

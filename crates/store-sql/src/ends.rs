@@ -32,7 +32,7 @@ impl Work for RecordEnds<'_> {
         let jobs = || self.ends.iter().map(|end| end.attempt.job);
         // A job's team never changes, so it may be read before the locks, of which accounts come first.
         let teams = teams_of(conn, jobs()).await?;
-        let mut accounts = Accounts::lock_for(conn, [&cluster], &teams).await?;
+        let mut accounts = Accounts::lock_for(conn, now, [&cluster], &teams).await?;
         let mut held = lock_jobs(conn, jobs()).await?;
         let mut moves = Moves::new(actor_of(self.lease), now);
         let mut recorded = Vec::with_capacity(self.ends.len());

@@ -2,7 +2,7 @@
 //! plans (an index range in the index's own order, no sort, no scan).
 
 use crate::backend::Dialect;
-use crate::rows::{CLOCK_BACKOFF, CLOCK_ENDED, CLOCK_QUEUE, JOB_COLUMNS};
+use crate::rows::{CLOCK_BACKOFF, CLOCK_ENDED, CLOCK_PLACED, CLOCK_QUEUE, JOB_COLUMNS};
 
 /// The first queued job of the first team after this one: team.
 ///
@@ -43,7 +43,7 @@ pub fn claim(dialect: Dialect) -> String {
 pub fn placed(dialect: Dialect) -> String {
     let index = dialect.index("jobs_cluster");
     format!(
-        "SELECT id, team, stop_us FROM jobs{index} WHERE cluster = ? AND pending_us > 0 ORDER BY pending_us, id LIMIT ?"
+        "SELECT id, team, stop_us, preempt_us, placed_us FROM jobs{index} WHERE cluster = ? AND pending_us > 0 ORDER BY pending_us, id LIMIT ?"
     )
 }
 
@@ -51,7 +51,7 @@ pub fn placed(dialect: Dialect) -> String {
 pub fn active(dialect: Dialect) -> String {
     let index = dialect.index("jobs_cluster");
     format!(
-        "SELECT id, attempts, team, state, deadline_us, stop_us FROM jobs{index} \
+        "SELECT id, attempts, team, state, deadline_us, stop_us, preempt_us, placed_us FROM jobs{index} \
          WHERE cluster = ? AND pending_us IS NULL AND id > ? ORDER BY id LIMIT ?"
     )
 }
@@ -69,6 +69,47 @@ pub fn expiries(dialect: Dialect) -> String {
 /// Jobs that ended long ago: by when, how many.
 pub fn ended(dialect: Dialect) -> String {
     due(dialect, "id", CLOCK_ENDED, "")
+}
+
+/// The open attempts that were placed last: how many.
+pub fn holdings(dialect: Dialect) -> String {
+    let index = dialect.index("jobs_clock");
+    format!(
+        "SELECT id, attempts, team, shape, cluster, request, queue_order, placed_us, started_us, run_timeout_us, \
+         stop_us, preempt_us FROM jobs{index} WHERE clock_kind = {CLOCK_PLACED} ORDER BY clock_us DESC, id DESC LIMIT ?"
+    )
+}
+
+/// Attempts that a binary of before migration 2 has placed, which [`holdings`] does not find: how many.
+pub fn unordered(dialect: Dialect) -> String {
+    let (index, lock) = (dialect.index("jobs_clock"), dialect.skip_locked());
+    format!("SELECT id FROM jobs{index} WHERE clock_kind IS NULL AND cluster IS NOT NULL LIMIT ?{lock}")
+}
+
+/// Jobs that ended, with their last attempt, in the order of their ends: after when, the same, and which job, how
+/// many.
+pub fn ended_runs(dialect: Dialect) -> String {
+    let index = dialect.index("jobs_clock");
+    format!(
+        "SELECT j.id, j.team, j.shape, j.state, j.clock_us, a.started_us, a.ended_us FROM jobs AS j{index} \
+         LEFT JOIN attempts AS a ON a.job_id = j.id AND a.number = j.attempts \
+         WHERE j.clock_kind = {CLOCK_ENDED} AND j.clock_us >= ? AND (j.clock_us > ? OR j.id > ?) \
+         ORDER BY j.clock_us, j.id LIMIT ?"
+    )
+}
+
+/// Jobs in the order of their ids, with their first and last attempt: after which id, before which id, accepted from
+/// when, until when, how many.
+pub fn arrivals(dialect: Dialect) -> String {
+    let index = dialect.index("PRIMARY");
+    format!(
+        "SELECT j.id, j.team, j.created_us, j.queue_order, j.request, j.selector, j.run_timeout_us, \
+         j.queue_timeout_us, COALESCE(f.placed_us, CASE WHEN j.attempts = 1 THEN j.placed_us END), \
+         l.started_us, l.ended_us FROM jobs AS j{index} \
+         LEFT JOIN attempts AS f ON f.job_id = j.id AND f.number = 1 \
+         LEFT JOIN attempts AS l ON l.job_id = j.id AND l.number = j.attempts \
+         WHERE j.id > ? AND j.id < ? AND j.created_us >= ? AND j.created_us < ? ORDER BY j.id LIMIT ?"
+    )
 }
 
 fn due(dialect: Dialect, columns: &str, kind: i64, and: &str) -> String {

@@ -210,7 +210,7 @@ fn fresh(new: &NewJob, now: Timestamp) -> JobRecord {
         attempts: 0,
         counts: RetryCounts::default(),
     };
-    JobRecord { job, since: now, stages: Stages::default(), stop: None }
+    JobRecord { job, since: now, stages: Stages::default(), stop: None, preempt: None }
 }
 
 fn receipt_row(key: &Key, arrival: &Arrival, known: Known, now: Timestamp) -> Vec<Value> {

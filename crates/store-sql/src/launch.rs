@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use yard_domain::event::Event;
-use yard_domain::{ClusterId, JobId, Lease, Lifecycle, StateName, TeamId, Timestamp};
+use yard_domain::lifecycle::AttemptEnd;
+use yard_domain::{
+    AttemptNumber, ClusterId, Failure, FailureClass, JobId, Lease, Lifecycle, RetryRules, StateName, TeamId,
+    Timestamp, TransitionError,
+};
 use yard_ports::store::{
     ActiveAttempt, AttemptRef, LaunchBatch, LaunchOrder, Recorded, StopCause, StoreLimits,
 };
@@ -16,7 +20,7 @@ use crate::fence::{count_stale, fence_cluster};
 use crate::hot;
 use crate::moves::{Held, Moves, actor_of, lock_jobs};
 use crate::reader::{Reader, id_values};
-use crate::rows::{JOB_COLUMNS, JobRecord};
+use crate::rows::{JOB_COLUMNS, JobRecord, current_preemption};
 use crate::sql::{self, BATCH};
 use crate::tx::{Conn, Work};
 
@@ -31,7 +35,8 @@ pub(crate) struct BeginLaunches<'a> {
 struct Candidate {
     id: JobId,
     team: TeamId,
-    stop_requested: bool,
+    /// Whether it is to be stopped or to make room.
+    leaving: bool,
 }
 
 #[async_trait]
@@ -45,13 +50,12 @@ impl Work for BeginLaunches<'_> {
         if candidates.is_empty() {
             return Ok(LaunchBatch::default());
         }
-        // Accounts are locked before jobs, and only jobs that are to be stopped need them. Where the wish comes
-        // between the two reads, the job waits for the next call.
-        let stopping: BTreeSet<&TeamId> =
-            candidates.iter().filter(|c| c.stop_requested).map(|c| &c.team).collect();
-        let mut accounts = Accounts::default();
+        // Accounts are locked before jobs, and only jobs that are not to be launched need them. Where the wish
+        // comes between the two reads, the job waits for the next call.
+        let stopping: BTreeSet<&TeamId> = candidates.iter().filter(|c| c.leaving).map(|c| &c.team).collect();
+        let mut accounts = Accounts::none(now);
         if !stopping.is_empty() {
-            accounts = Accounts::lock_for(conn, [&cluster], stopping).await?;
+            accounts = Accounts::lock_for(conn, now, [&cluster], stopping).await?;
         }
         let (mut held, documents) = lock_with_documents(conn, candidates.iter().map(|c| c.id)).await?;
         let mut moves = Moves::new(actor_of(self.lease), now);
@@ -59,27 +63,46 @@ impl Work for BeginLaunches<'_> {
         for candidate in &candidates {
             let Some(job) = held.get_mut(&candidate.id) else { continue };
             let Some(attempt) = on_cluster(&job.record.job, &cluster) else { continue };
-            if job.record.job.stop_requested && !candidate.stop_requested {
+            let leaving = job.record.job.stop_requested || job.record.job.preempt_requested;
+            if leaving && !candidate.leaving {
                 continue;
             }
-            let deadline = now.plus(self.limits.launch_deadline);
-            let Ok(event) = job.record.job.begin_launch(attempt.attempt, self.lease.token, deadline) else {
-                continue;
-            };
-            if let Event::Ended { .. } = event {
+            let Ok(event) = self.decide(&job.record.job, attempt.attempt, now) else { continue };
+            if leaving {
                 accounts.refund(&cluster, &job.record.job.team, &job.record.job.request)?;
-                batch.stopped.push(candidate.id);
-                moves.apply(job, &event)?;
-            } else {
-                moves.apply(job, &event)?;
-                let document = documents.get(&candidate.id).cloned().unwrap_or_default();
-                let order = LaunchOrder { job: job.record.job.clone(), attempt: attempt.attempt, document };
-                batch.orders.push(order);
+            }
+            moves.apply(job, &event)?;
+            match event {
+                Event::Ended { .. } => batch.stopped.push(candidate.id),
+                Event::Retried { .. } => batch.preempted.push(candidate.id),
+                _ => {
+                    let document = documents.get(&candidate.id).cloned().unwrap_or_default();
+                    let job = job.record.job.clone();
+                    batch.orders.push(LaunchOrder { job, attempt: attempt.attempt, document });
+                }
             }
         }
         accounts.write(conn).await?;
         moves.write(conn, held.values()).await?;
         Ok(batch)
+    }
+}
+
+impl BeginLaunches<'_> {
+    /// The launch; of what is to make room, the end of the attempt: nothing was sent, so nothing needs to be stopped.
+    fn decide(
+        &self,
+        job: &Lifecycle,
+        attempt: AttemptNumber,
+        now: Timestamp,
+    ) -> Result<Event, TransitionError> {
+        if job.preempt_requested && !job.stop_requested {
+            let end = Failure::new(FailureClass::Preempted, None, "made room before its launch began");
+            // No budget pays for being preempted, so the rules don't matter.
+            let rules = RetryRules::default();
+            return job.finish_attempt(attempt, AttemptEnd::Failed(end), &rules, now, 0.0);
+        }
+        job.begin_launch(attempt, self.lease.token, now.plus(self.limits.launch_deadline))
     }
 }
 
@@ -89,7 +112,7 @@ async fn placed(conn: &mut Conn, cluster: &ClusterId, max: u32) -> Result<Vec<Ca
     rows.map(|row| {
         let mut r = Reader::new("jobs", row);
         let (id, team) = (r.job_id("id")?, r.coded("team", |t| t.parse().ok())?);
-        Ok(Candidate { id, team, stop_requested: r.opt_time("stop_us")?.is_some() })
+        Ok(Candidate { id, team, leaving: read_stopping(&mut r)?.is_some() })
     })
     .collect()
 }
@@ -159,6 +182,13 @@ fn start(job: &mut Held, attempt: &AttemptRef, now: Timestamp, moves: &mut Moves
     Ok(job.record.job.state.deadline().map_or(Recorded::Stale, |deadline| Recorded::Started { deadline }))
 }
 
+/// Whether an open attempt is to be stopped, from (`stop_us`, `preempt_us`, `placed_us`). A person's wish outranks.
+fn read_stopping(r: &mut Reader) -> Result<Option<StopCause>, Fault> {
+    let (stop, preempt) = (r.opt_time("stop_us")?, r.opt_time("preempt_us")?);
+    let preempt = current_preemption(preempt, r.opt_time("placed_us")?);
+    Ok(stop.map(|_| StopCause::Requested).or(preempt.map(|_| StopCause::Preempted)))
+}
+
 /// See [`yard_ports::store::Store::active_attempts`].
 pub(crate) struct ActiveAttempts<'a> {
     pub(crate) cluster: &'a ClusterId,
@@ -183,11 +213,11 @@ impl Work for ActiveAttempts<'_> {
                 let mut r = Reader::new("jobs", row);
                 Ok(ActiveAttempt {
                     job: r.job_id("id")?,
-                    attempt: yard_domain::AttemptNumber(r.small("attempts")?),
+                    attempt: AttemptNumber(r.small("attempts")?),
                     team: r.coded("team", |t| t.parse().ok())?,
                     state: r.coded("state", StateName::from_code)?,
                     deadline: r.time("deadline_us")?,
-                    stopping: r.opt_time("stop_us")?.map(|_| StopCause::Requested),
+                    stopping: read_stopping(&mut r)?,
                 })
             })
             .collect()
@@ -206,16 +236,20 @@ impl Work for StopWishes<'_> {
     const KIND: TxKind = TxKind::Read;
 
     async fn run(&self, conn: &mut Conn) -> Result<Vec<(AttemptRef, StopCause)>, Fault> {
-        let sql = "SELECT j.id, j.attempts FROM stop_wishes w JOIN jobs j ON j.id = w.job_id \
-                   WHERE w.cluster = ? AND j.cluster = w.cluster AND j.stop_us IS NOT NULL ORDER BY j.id";
+        let sql = "SELECT j.id, j.attempts, j.stop_us, j.preempt_us, j.placed_us FROM stop_wishes w \
+                   JOIN jobs j ON j.id = w.job_id WHERE w.cluster = ? AND j.cluster = w.cluster ORDER BY j.id";
         let rows = conn.rows(sql, vec![self.cluster.as_str().into()]).await?;
-        rows.into_iter().map(|row| Ok((read_attempt(row)?, StopCause::Requested))).collect()
+        let read = |row| {
+            let mut r = Reader::new("jobs", row);
+            let attempt = read_attempt(&mut r)?;
+            Ok(read_stopping(&mut r)?.map(|cause| (attempt, cause)))
+        };
+        rows.into_iter().filter_map(|row| read(row).transpose()).collect()
     }
 }
 
-fn read_attempt(row: crate::backend::Row) -> Result<AttemptRef, Fault> {
-    let mut r = Reader::new("jobs", row);
-    Ok(AttemptRef { job: r.job_id("id")?, attempt: yard_domain::AttemptNumber(r.small("attempts")?) })
+fn read_attempt(r: &mut Reader) -> Result<AttemptRef, Fault> {
+    Ok(AttemptRef { job: r.job_id("id")?, attempt: AttemptNumber(r.small("attempts")?) })
 }
 
 /// See [`yard_ports::store::Store::are_current`].
@@ -239,7 +273,7 @@ impl Work for AreCurrent<'_> {
             sql::pad(&mut args, ids);
             args.push(self.cluster.as_str().into());
             for row in conn.rows(sql, args).await? {
-                let attempt = read_attempt(row)?;
+                let attempt = read_attempt(&mut Reader::new("jobs", row))?;
                 open.insert((attempt.job, attempt.attempt));
             }
         }

@@ -3,32 +3,43 @@
 //! - `backend`: what a database must offer ([`Backend`], [`Tx`]) and where dialects differ ([`Dialect`]).
 //! - `tx`, `fault`: named transactions, redone after deadlocks and lost races, counted by name.
 //! - `fence`: a scheduler's or dispatcher's transaction begins with its lease's row.
-//! - `moves`, `accounts`: jobs and ledger rows are locked (in one order everywhere: lease, accounts, jobs by id),
+//! - `moves`, `accounts`: jobs and ledger rows are locked (in one order everywhere: lease, catalog in
+//!   force, cohorts, accounts, jobs by id),
 //!   changed by what the domain decides, and written together with history.
-//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `launch`, `ends`, `sweep`, `views`, `audit`, `catalog`: the
-//!   verbs by concern; each is a struct whose `run` is one transaction.
+//! - `in_force`: teams, cohorts and policy, remembered until another catalog is applied.
+//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `place`, `past`,
+//!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`: the verbs by concern; each is a struct whose `run` is one
+//!   transaction.
 //! - `hot`: the statements whose plans are tested.
-//! - `rows`, `reader`, `codec`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
+//! - `rows`, `reader`, `codec`, `policy`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
 //!
 //! Verbs take hundreds of jobs at once and cost a handful of statements, whatever their number.
 
 mod accounts;
+mod apply;
 mod audit;
 mod backend;
 mod catalog;
 mod claim;
+mod clusters;
 mod codec;
 mod ends;
 mod fault;
 mod fence;
+mod forecasts;
 mod groups;
+mod holdings;
 pub mod hot;
+mod in_force;
 mod intake;
 mod launch;
 mod leases;
 mod load;
 mod moves;
+mod past;
+mod place;
 mod placement;
+mod policy;
 mod reader;
 mod rows;
 mod schema;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use yard_domain::job::QueueOrder;
@@ -11,29 +12,41 @@ use yard_ports::store::{PlacementInput, QueueHead, QueueView};
 
 use crate::backend::{TxKind, Value};
 use crate::catalog;
+use crate::clusters;
 use crate::codec::{read_request, read_selector};
 use crate::fault::Fault;
 use crate::groups::{Group, Seen, union};
 use crate::hot;
+use crate::in_force::{InForce, Remembered};
 use crate::reader::Reader;
 use crate::tx::{Conn, Work};
 
 /// Groups read in one statement.
 const ARMS_MAX: usize = 16;
 
-/// Shapes whose request and selector are remembered: a shape is a hash of both, so they never change.
+/// Shapes whose meaning is remembered: a shape is a hash of it, so it never changes. (Shapes of jobs that a binary of
+/// before migration 2 accepted are a hash of request and selector alone; there the run timeout is that of the group's
+/// first job.)
 const SHAPES_MAX: usize = 8_192;
+
+/// What a shape stands for.
+#[derive(Clone)]
+struct Meaning {
+    request: Request,
+    clusters: ClusterSelector,
+    run_timeout: Duration,
+}
 
 /// What shapes stand for, as far as this process has seen them.
 #[derive(Default)]
-pub(crate) struct Shapes(Mutex<HashMap<Shape, (Request, ClusterSelector)>>);
+pub(crate) struct Shapes(Mutex<HashMap<Shape, Meaning>>);
 
 impl Shapes {
-    fn get(&self, shape: Shape) -> Option<(Request, ClusterSelector)> {
+    fn get(&self, shape: Shape) -> Option<Meaning> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&shape).cloned()
     }
 
-    fn put(&self, shape: Shape, meaning: (Request, ClusterSelector)) {
+    fn put(&self, shape: Shape, meaning: Meaning) {
         let mut map = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if map.len() >= SHAPES_MAX {
             map.clear();
@@ -47,6 +60,7 @@ pub(crate) struct LoadInput<'a> {
     pub(crate) view: QueueView,
     pub(crate) shapes: &'a Shapes,
     pub(crate) seen: &'a Seen,
+    pub(crate) remembered: &'a Remembered,
 }
 
 #[async_trait]
@@ -61,23 +75,16 @@ impl Work for LoadInput<'_> {
         self.learn(conn, &groups).await?;
         let head = |(team, shape): Group| {
             let orders = orders.get(&(team.clone(), shape))?.clone();
-            let (request, clusters) = self.shapes.get(shape)?;
-            Some(QueueHead { team, shape, request, clusters, run_timeout: std::time::Duration::ZERO, orders })
+            let Meaning { request, clusters, run_timeout } = self.shapes.get(shape)?;
+            Some(QueueHead { team, shape, request, clusters, run_timeout, orders })
         };
         let heads = groups.into_iter().filter_map(head).collect();
-        let clusters = catalog::clusters(conn).await?;
-        let teams = catalog::teams(conn).await?;
-        let accounts = catalog::accounts(conn).await?;
-        let now = catalog::now(conn).await?;
-        Ok(PlacementInput {
-            now,
-            heads,
-            clusters,
-            teams,
-            cohorts: Vec::new(),
-            policy: yard_domain::Policy::default(),
-            accounts,
-        })
+        let in_force = self.remembered.read(conn).await?;
+        let clusters = clusters::all(conn).await?;
+        let (now, accounts) = catalog::accounts_now(conn).await?;
+        let InForce { teams, cohorts, policy, .. } = &*in_force;
+        let (teams, cohorts, policy) = (teams.clone(), cohorts.clone(), policy.clone());
+        Ok(PlacementInput { now, heads, clusters, teams, cohorts, policy, accounts })
     }
 }
 
@@ -133,14 +140,16 @@ impl LoadInput<'_> {
         let unknown: Vec<Group> =
             groups.iter().filter(|(_, s)| self.shapes.get(*s).is_none()).cloned().collect();
         for groups in unknown.chunks(ARMS_MAX) {
-            let arm = hot::head(conn.dialect, "id, shape, request, selector");
+            let arm = hot::head(conn.dialect, "id, shape, request, selector, run_timeout_us");
             let (sql, args) = union(conn.dialect, &arm, &heads(groups, 1));
             for row in conn.rows(sql, args).await? {
                 let mut r = Reader::new("jobs", row);
                 r.job_id("id")?;
                 let shape = Shape(r.int("shape")?);
-                self.shapes
-                    .put(shape, (r.coded("request", read_request)?, r.coded("selector", read_selector)?));
+                let (request, clusters) =
+                    (r.coded("request", read_request)?, r.coded("selector", read_selector)?);
+                let run_timeout = Duration::from_micros(r.small("run_timeout_us")?);
+                self.shapes.put(shape, Meaning { request, clusters, run_timeout });
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use yard_domain::event::Event;
 use yard_domain::lifecycle::OpenAttempt;
-use yard_domain::{JobId, Lease, LeaseRole, Outcome, Timestamp};
+use yard_domain::{ClusterId, JobId, Lease, LeaseRole, Outcome, Timestamp};
 
 use crate::backend::Value;
 use crate::fault::Fault;
@@ -93,7 +93,8 @@ impl Moves {
         let (from, attempt) = (record.job.state.name(), record.job.state.open_attempt().cloned());
         record.job.apply(event).map_err(|e| Fault::inconsistent("jobs", &record.job.id, &e))?;
         // The transaction's time was read before its locks were had, so a rival may have written a later one.
-        let at = self.now.max(record.since).max(record.stop.unwrap_or(self.now));
+        let wishes = [record.stop, record.preempt].into_iter().flatten().max();
+        let at = self.now.max(record.since).max(wishes.unwrap_or(self.now));
         let to = record.job.state.name();
         if to != from {
             record.since = at;
@@ -103,6 +104,7 @@ impl Moves {
             Event::LaunchBegun { .. } => record.stages.launched = Some(at),
             Event::Started { .. } => record.stages.started = Some(at),
             Event::StopRequested { .. } => record.stop = Some(at),
+            Event::PreemptRequested { .. } => record.preempt = Some(at),
             Event::Retried { .. } | Event::Ended { .. } => {
                 if let Some(attempt) = attempt {
                     self.close(record, &attempt, event, at);
@@ -145,9 +147,21 @@ impl Moves {
             failure.map(|f| f.message.as_str()).into(),
             failure.and_then(|f| f.exit_code).map(i64::from).into(),
         ]);
-        if record.job.stop_requested {
+        let preempted = record.preempt.take();
+        if record.stop.is_some() || preempted.is_some() {
             self.fulfilled.push((attempt.cluster.to_string(), record.job.id));
         }
+    }
+
+    /// Tells the dispatchers of these jobs' clusters that their open attempts are to be stopped.
+    pub(crate) async fn wish(
+        conn: &mut Conn,
+        jobs: impl IntoIterator<Item = (&ClusterId, JobId)>,
+    ) -> Result<(), Fault> {
+        let head = format!("{}stop_wishes", conn.dialect.insert_ignore());
+        let rows =
+            jobs.into_iter().map(|(cluster, id)| vec![cluster.as_str().into(), id_value(id)]).collect();
+        sql::insert(conn, &head, &["cluster", "job_id"], rows).await
     }
 
     /// Writes what has changed.

@@ -45,6 +45,12 @@ impl Reader {
         T::try_from(value).map_err(|_| self.bad(column, &"out of range"))
     }
 
+    /// As [`Reader::small`], or NULL.
+    pub(crate) fn opt_small<T: TryFrom<i64>>(&mut self, column: &str) -> Result<Option<T>, Fault> {
+        let value = self.opt_int(column)?.map(T::try_from).transpose();
+        value.map_err(|_| self.bad(column, &"out of range"))
+    }
+
     pub(crate) fn flag(&mut self, column: &str) -> Result<bool, Fault> {
         Ok(self.int(column)? != 0)
     }

@@ -18,7 +18,8 @@ use crate::sql::Set;
 /// The columns that make up a [`JobRecord`], in the order in which [`JobRecord::read`] takes them.
 pub(crate) const JOB_COLUMNS: &str = "id, team, request, max_retries, queue_timeout_us, run_timeout_us, version, \
      state, stop_us, attempts, retries_own, retries_infra, preemptions, not_before_us, deadline_us, \
-     lease_token, cluster, failure_class, failure_exit, failure_message, since_us, placed_us, launched_us, started_us";
+     lease_token, cluster, failure_class, failure_exit, failure_message, since_us, placed_us, launched_us, started_us, \
+     preempt_us";
 
 /// The clock that `clock_us` shows: the queue deadline.
 pub(crate) const CLOCK_QUEUE: i64 = 1;
@@ -26,6 +27,10 @@ pub(crate) const CLOCK_QUEUE: i64 = 1;
 pub(crate) const CLOCK_BACKOFF: i64 = 2;
 /// The clock that `clock_us` shows: when it ended.
 pub(crate) const CLOCK_ENDED: i64 = 3;
+
+/// The clock that `clock_us` shows: when it was placed, while it is on a cluster. (Not a clock that runs out: a place
+/// in the order in which attempts were placed, in an index that is there anyway.)
+pub(crate) const CLOCK_PLACED: i64 = 4;
 
 /// When the stages of the open attempt were reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub(crate) struct JobRecord {
     pub(crate) stages: Stages,
     /// When somebody asked for it to be stopped.
     pub(crate) stop: Option<Timestamp>,
+    /// When its open attempt was asked to make room.
+    pub(crate) preempt: Option<Timestamp>,
 }
 
 /// The columns of a row that tell its state.
@@ -96,6 +103,7 @@ impl JobRecord {
             launched: r.opt_time("launched_us")?,
             started: r.opt_time("started_us")?,
         };
+        let preempt = current_preemption(r.opt_time("preempt_us")?, stages.placed);
         let job = Lifecycle {
             id,
             team,
@@ -106,11 +114,11 @@ impl JobRecord {
             version,
             state,
             stop_requested: stop.is_some(),
-            preempt_requested: false,
+            preempt_requested: preempt.is_some(),
             attempts,
             counts,
         };
-        Ok(Self { job, since, stages, stop })
+        Ok(Self { job, since, stages, stop, preempt })
     }
 
     /// What has to be written so that the row `before` says what this record says. `now` tells whether a
@@ -146,7 +154,7 @@ impl JobRecord {
                 (Some(CLOCK_QUEUE), state.deadline())
             }
             (JobState::Ended(_), None) => (Some(CLOCK_ENDED), Some(self.since)),
-            _ => (None, None),
+            _ => (Some(CLOCK_PLACED), self.stages.placed),
         };
         let not_before = if let JobState::Queued { not_before, .. } = state { *not_before } else { None };
         let lease = if let JobState::Claimed { lease, .. } = state { Some(lease.0) } else { None };
@@ -167,6 +175,7 @@ impl JobRecord {
             ("not_before_us", time(not_before)),
             ("lease_token", lease.into()),
             ("stop_us", time(self.stop)),
+            ("preempt_us", time(self.preempt)),
             ("attempts", job.attempts.into()),
             ("placed_us", time(self.stages.placed)),
             ("launched_us", time(self.stages.launched)),
@@ -185,6 +194,12 @@ impl JobRecord {
     pub(crate) fn id(&self) -> JobId {
         self.job.id
     }
+}
+
+/// A wish to make room is about the attempt that was open then. A binary that does not know the column leaves it
+/// behind when it ends that attempt.
+pub(crate) fn current_preemption(preempt: Option<Timestamp>, placed: Option<Timestamp>) -> Option<Timestamp> {
+    preempt.filter(|at| placed.is_some_and(|placed| *at >= placed))
 }
 
 fn read_failure(r: &mut Reader) -> Result<Option<Failure>, Fault> {
@@ -251,7 +266,7 @@ mod tests {
             attempts: 0,
             counts: RetryCounts::default(),
         };
-        JobRecord { job, since: at, stages: Stages::default(), stop: None }
+        JobRecord { job, since: at, stages: Stages::default(), stop: None, preempt: None }
     }
 
     #[test]

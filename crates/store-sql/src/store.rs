@@ -13,16 +13,20 @@ use yard_domain::{
 };
 use yard_ports::store::{
     ActiveAttempt, ApplyAnswer, AttemptRef, CatalogDocument, ClaimRequest, ClaimedJob, EndOrder, EndedRun,
-    JobFilter, JobRow, JobView, LaunchBatch, OpenHolding, PastArrival, PlacementInput, PlacementOrder,
-    PlacementReport, PreemptOrder, QueueStats, QueueView, Recorded, StopAnswer, StopCause, Store, StoreError,
-    StoreLimits, SweepReport, TimeCursor, WaitNote,
+    ForecastBucket, ForecastError, JobFilter, JobRow, JobView, LaunchBatch, OpenHolding, PastArrival,
+    PlacementInput, PlacementOrder, PlacementReport, PreemptOrder, QueuePlace, QueueStats, QueueView,
+    Recorded, StopAnswer, StopCause, Store, StoreError, StoreLimits, SweepReport, TimeCursor, WaitNote,
 };
 
 use crate::backend::Backend;
 use crate::groups::Seen;
+use crate::in_force::Remembered;
 use crate::load::Shapes;
 use crate::tx::{RetryOptions, Runner, Work};
-use crate::{audit, catalog, claim, ends, intake, launch, leases, load, placement, sweep, views};
+use crate::{
+    apply, audit, catalog, claim, clusters, ends, forecasts, holdings, intake, launch, leases, load, past,
+    place, placement, sweep, views,
+};
 
 /// How the store behaves, whatever the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +49,20 @@ pub struct SqlStore {
     limits: StoreLimits,
     shapes: Shapes,
     seen: Seen,
+    remembered: Remembered,
 }
 
 impl SqlStore {
     /// The store on `backend`, whose schema must have been checked.
     pub fn new(backend: Arc<dyn Backend>, options: StoreOptions) -> Self {
         let runner = Runner { backend, retry: options.retry };
-        Self { runner, limits: options.limits, shapes: Shapes::default(), seen: Seen::default() }
+        Self {
+            runner,
+            limits: options.limits,
+            shapes: Shapes::default(),
+            seen: Seen::default(),
+            remembered: Remembered::default(),
+        }
     }
 
     /// Writes the rows that every installation has, unless they are there. Adapters call it after migrating.
@@ -62,10 +73,6 @@ impl SqlStore {
     async fn run<W: Work>(&self, work: W) -> Result<W::Out, StoreError> {
         self.runner.run(&work).await
     }
-}
-
-fn not_yet(context: &'static str) -> StoreError {
-    StoreError::Rejected { context, reason: "not written yet".to_owned() }
 }
 
 #[async_trait]
@@ -81,48 +88,25 @@ impl Store for SqlStore {
     async fn apply_catalog(
         &self,
         catalog: &Catalog,
-        _document: CatalogDocument<'_>,
+        document: CatalogDocument<'_>,
     ) -> Result<ApplyAnswer, StoreError> {
-        let Catalog { teams, clusters, .. } = catalog;
-        self.run(catalog::SyncCatalog { teams, clusters }).await?;
-        Ok(ApplyAnswer::Applied(1))
+        self.run(apply::ApplyCatalog { catalog, document }).await
     }
 
     async fn catalog(&self) -> Result<Catalog, StoreError> {
-        Err(not_yet("catalog"))
+        self.run(catalog::CatalogInForce).await
     }
 
     async fn catalog_version(&self) -> Result<u64, StoreError> {
-        Err(not_yet("catalog_version"))
+        self.run(catalog::Version).await
     }
 
     async fn catalog_versions(
         &self,
-        _before: Option<u64>,
-        _limit: u32,
+        before: Option<u64>,
+        limit: u32,
     ) -> Result<Vec<CatalogVersion>, StoreError> {
-        Err(not_yet("catalog_versions"))
-    }
-
-    async fn open_holdings(&self, _limit: u32) -> Result<Vec<OpenHolding>, StoreError> {
-        Err(not_yet("open_holdings"))
-    }
-
-    async fn ended_runs(&self, _after: TimeCursor, _limit: u32) -> Result<Vec<EndedRun>, StoreError> {
-        Err(not_yet("ended_runs"))
-    }
-
-    async fn request_preemptions(&self, _lease: &Lease, _orders: &[PreemptOrder]) -> Result<u32, StoreError> {
-        Err(not_yet("request_preemptions"))
-    }
-
-    async fn arrivals(
-        &self,
-        _after: TimeCursor,
-        _until: Timestamp,
-        _limit: u32,
-    ) -> Result<Vec<PastArrival>, StoreError> {
-        Err(not_yet("arrivals"))
+        self.run(catalog::Versions { before, limit }).await
     }
 
     async fn accept(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError> {
@@ -155,7 +139,20 @@ impl Store for SqlStore {
     }
 
     async fn load_placement_input(&self, view: QueueView) -> Result<PlacementInput, StoreError> {
-        self.run(load::LoadInput { view, shapes: &self.shapes, seen: &self.seen }).await
+        let Self { shapes, seen, remembered, .. } = self;
+        self.run(load::LoadInput { view, shapes, seen, remembered }).await
+    }
+
+    async fn open_holdings(&self, limit: u32) -> Result<Vec<OpenHolding>, StoreError> {
+        self.run(holdings::OpenHoldings { limit }).await
+    }
+
+    async fn ended_runs(&self, after: TimeCursor, limit: u32) -> Result<Vec<EndedRun>, StoreError> {
+        self.run(past::EndedRuns { after, limit }).await
+    }
+
+    async fn request_preemptions(&self, lease: &Lease, orders: &[PreemptOrder]) -> Result<u32, StoreError> {
+        self.run(holdings::RequestPreemptions { lease, orders }).await
     }
 
     async fn claim(&self, lease: &Lease, requests: &[ClaimRequest]) -> Result<Vec<ClaimedJob>, StoreError> {
@@ -167,7 +164,8 @@ impl Store for SqlStore {
         lease: &Lease,
         orders: &[PlacementOrder],
     ) -> Result<PlacementReport, StoreError> {
-        self.run(placement::CommitPlacements { lease, orders, limits: self.limits }).await
+        let Self { limits, ref remembered, .. } = *self;
+        self.run(placement::CommitPlacements { lease, orders, limits, remembered }).await
     }
 
     async fn release_claims(
@@ -181,6 +179,10 @@ impl Store for SqlStore {
 
     async fn note_waits(&self, lease: &Lease, notes: &[WaitNote]) -> Result<(), StoreError> {
         self.run(claim::NoteWaits { lease, notes }).await
+    }
+
+    async fn add_forecast_errors(&self, lease: &Lease, errors: &[ForecastError]) -> Result<(), StoreError> {
+        self.run(forecasts::AddErrors { lease, errors }).await
     }
 
     async fn sweep_clocks(
@@ -237,7 +239,7 @@ impl Store for SqlStore {
     }
 
     async fn report_cluster(&self, lease: &Lease, report: &ClusterReport) -> Result<(), StoreError> {
-        self.run(catalog::ReportCluster { lease, report }).await
+        self.run(clusters::ReportCluster { lease, report }).await
     }
 
     async fn are_current(
@@ -250,6 +252,10 @@ impl Store for SqlStore {
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.run(views::FindJob { id }).await
+    }
+
+    async fn queue_place(&self, id: JobId) -> Result<Option<QueuePlace>, StoreError> {
+        self.run(place::FindPlace { id }).await
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError> {
@@ -270,7 +276,7 @@ impl Store for SqlStore {
         switch: ClusterSwitch,
         by: &str,
     ) -> Result<bool, StoreError> {
-        self.run(catalog::SwitchCluster { id, switch, by }).await
+        self.run(clusters::SwitchCluster { id, switch, by }).await
     }
 
     async fn clusters(&self) -> Result<Vec<Cluster>, StoreError> {
@@ -283,6 +289,19 @@ impl Store for SqlStore {
 
     async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
         self.run(catalog::Accounts).await
+    }
+
+    async fn arrivals(
+        &self,
+        after: TimeCursor,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PastArrival>, StoreError> {
+        self.run(past::Arrivals { after, until, limit }).await
+    }
+
+    async fn forecast_errors(&self) -> Result<Vec<ForecastBucket>, StoreError> {
+        self.run(forecasts::Errors).await
     }
 
     async fn stats(&self) -> Result<QueueStats, StoreError> {

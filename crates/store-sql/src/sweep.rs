@@ -19,7 +19,7 @@ use crate::hot;
 use crate::leases;
 use crate::moves::{Held, Moves, actor_of, lock_jobs};
 use crate::reader::{Reader, id_values};
-use crate::rows::{CLOCK_QUEUE, JOB_COLUMNS, JobRecord};
+use crate::rows::{CLOCK_PLACED, CLOCK_QUEUE, JOB_COLUMNS, JobRecord};
 use crate::sql::{self, BATCH};
 use crate::tx::{Conn, Work};
 
@@ -53,8 +53,29 @@ impl Work for Wake<'_> {
             sql::pad(&mut args, ids);
             conn.run(sql, args).await?;
         }
+        order_placed(conn, self.limit).await?;
         Ok(count(ids.len()))
     }
+}
+
+/// Attempts placed by a binary of before migration 2 get their place in the order of placements. Not needed any more
+/// once no such binary can run beside this one.
+async fn order_placed(conn: &mut Conn, limit: u32) -> Result<(), Fault> {
+    let rows = conn.rows(hot::unordered(conn.dialect), vec![limit.into()]).await?;
+    let ids: Vec<JobId> =
+        rows.into_iter().map(|row| Reader::new("jobs", row).job_id("id")).collect::<Result<_, _>>()?;
+    let index = conn.dialect.index("PRIMARY");
+    for ids in id_values(ids).chunks(BATCH) {
+        let sql = format!(
+            "UPDATE jobs{index} SET clock_kind = {CLOCK_PLACED}, clock_us = placed_us \
+             WHERE cluster IS NOT NULL AND id IN ({})",
+            sql::marks(ids.len())
+        );
+        let mut args = Vec::new();
+        sql::pad(&mut args, ids);
+        conn.run(sql, args).await?;
+    }
+    Ok(())
 }
 
 /// Queue timeouts: ended as expired.
@@ -170,7 +191,7 @@ impl Work for Unplace<'_> {
             return Ok(0);
         }
         let clusters: BTreeSet<&ClusterId> = overdue.iter().map(|o| &o.cluster).collect();
-        let mut accounts = Accounts::lock_for(conn, clusters, overdue.iter().map(|o| &o.team)).await?;
+        let mut accounts = Accounts::lock_for(conn, now, clusters, overdue.iter().map(|o| &o.team)).await?;
         let mut held = lock_jobs(conn, overdue.iter().map(|o| o.id)).await?;
         let mut moves = Moves::new(actor_of(self.lease), now);
         let mut moved = 0;
@@ -183,7 +204,9 @@ impl Work for Unplace<'_> {
                 continue;
             }
             let message = format!("{} did not begin the launch in time", o.cluster);
-            let end = AttemptEnd::Failed(Failure::new(FailureClass::Launch, None, message));
+            let wished = job.record.job.preempt_requested;
+            let class = if wished { FailureClass::Preempted } else { FailureClass::Launch };
+            let end = AttemptEnd::Failed(Failure::new(class, None, message));
             let event = job.record.job.finish_attempt(o.attempt, end, self.rules, now, jitter(o.id));
             let event = event.map_err(|e| Fault::inconsistent("jobs", &o.id, &e))?;
             accounts.refund(&o.cluster, &o.team, &job.record.job.request)?;

@@ -95,7 +95,8 @@ fn read_attempt(row: Row) -> Result<AttemptView, Fault> {
 }
 
 async fn wait_note(conn: &mut Conn, team: &TeamId, shape: Shape) -> Result<Option<WaitNote>, Fault> {
-    let sql = "SELECT team, code, message, clusters FROM wait_notes WHERE team = ? AND shape = ?";
+    let sql =
+        "SELECT team, code, message, clusters, expected_us FROM wait_notes WHERE team = ? AND shape = ?";
     let Some(row) = conn.rows(sql, vec![team.as_str().into(), shape.0.into()]).await?.pop() else {
         return Ok(None);
     };
@@ -107,7 +108,7 @@ async fn wait_note(conn: &mut Conn, team: &TeamId, shape: Shape) -> Result<Optio
         code: r.text("code")?,
         message: r.text("message")?,
         clusters: r.coded("clusters", read_by_cluster)?,
-        expected_start: None,
+        expected_start: r.opt_time("expected_us")?,
     }))
 }
 
@@ -257,8 +258,7 @@ impl Work for RequestStop<'_> {
             answer = StopAnswer::Stopped;
         }
         if let Some(open) = job.record.job.state.open_attempt() {
-            let sql = format!("{}stop_wishes (cluster, job_id) VALUES (?, ?)", conn.dialect.insert_ignore());
-            conn.run(sql, vec![open.cluster.as_str().into(), id_value(self.id)]).await?;
+            Moves::wish(conn, [(&open.cluster, self.id)]).await?;
         }
         moves.write(conn, held.values()).await?;
         Ok(answer)

@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use yard_domain::resources::{Shortage, show_quantity};
-use yard_domain::{Cluster, ClusterSelector, Request, Team, TeamId};
+use yard_domain::{
+    Catalog, Cluster, ClusterSelector, Priority, PriorityClass, QuotaShortage, QuotaTree, Request, Team,
+    TeamId,
+};
 
 use crate::submission::{Draft, Faults};
 
@@ -13,21 +16,30 @@ use crate::submission::{Draft, Faults};
 pub struct Admission {
     /// The configured teams.
     pub teams: BTreeMap<TeamId, Team>,
+    /// What teams may use with what their cohorts lend them.
+    pub quota: QuotaTree,
+    /// The priority classes, highest first.
+    pub classes: Vec<PriorityClass>,
     /// The teams that a door (`sqs:<queue>`, `http`) may submit for. A door that is not named may submit for all.
     pub doors: BTreeMap<String, BTreeSet<TeamId>>,
     /// Every cluster. One whose capacity is not known yet counts as large enough; one that is drained or
-    /// doesn't answer counts too, since it may come back.
+    /// doesn't answer counts too, since it may come back; one that grows counts as large as it may become.
     pub clusters: Vec<Cluster>,
 }
 
 impl Admission {
-    /// From the store's catalog and the configuration's doors.
-    pub fn new(teams: Vec<Team>, clusters: Vec<Cluster>, doors: BTreeMap<String, BTreeSet<TeamId>>) -> Self {
-        Self { teams: teams.into_iter().map(|t| (t.id.clone(), t)).collect(), doors, clusters }
+    /// From the catalog in force, with every cluster there is, and the configuration's doors.
+    pub fn new(catalog: Catalog, doors: BTreeMap<String, BTreeSet<TeamId>>) -> Self {
+        let quota = QuotaTree::new(&catalog.teams, &catalog.cohorts);
+        let teams = catalog.teams.into_iter().map(|t| (t.id.clone(), t)).collect();
+        Self { teams, quota, classes: catalog.policy.classes, doors, clusters: catalog.clusters }
     }
 
     /// Adds everything that stands against the sound parts of `draft`.
-    pub(crate) fn check(&self, door: &str, draft: &Draft, faults: &mut Faults) {
+    pub(crate) fn check(&self, door: &str, draft: &mut Draft, faults: &mut Faults) {
+        if let Some(class) = &draft.priority_class {
+            draft.priority = self.class_priority(class, faults).unwrap_or_default();
+        }
         if let Some(team) = &draft.team {
             self.check_team(door, team, draft.request.as_ref(), faults);
         }
@@ -36,8 +48,22 @@ impl Admission {
         }
     }
 
+    /// The priority of a job that names its class.
+    fn class_priority(&self, name: &str, faults: &mut Faults) -> Option<Priority> {
+        let class = self.classes.iter().find(|class| class.id.as_str() == name);
+        if class.is_none() {
+            let near = crate::submission::nearest(name, self.classes.iter().map(|c| c.id.as_str()));
+            let hint = near.map_or_else(String::new, |n| format!(", did you mean {n:?}?"));
+            let known = join_some(self.classes.iter().map(|c| c.id.to_string()));
+            let message =
+                format!("there is no class {}{hint}; there are: {known}", crate::submission::quote(name));
+            faults.push("priority_class", "unknown_class", message);
+        }
+        class.map(|class| class.priority)
+    }
+
     fn check_team(&self, door: &str, team: &TeamId, request: Option<&Request>, faults: &mut Faults) {
-        let Some(known) = self.teams.get(team) else {
+        let Some(node) = self.quota.node_of(team) else {
             let near = crate::submission::nearest(team.as_str(), self.teams.keys().map(TeamId::as_str));
             let hint = near
                 .map_or_else(|| "ask an operator to add it".to_owned(), |n| format!("did you mean {n:?}?"));
@@ -54,11 +80,14 @@ impl Admission {
                 format!("{door} may not submit for team {:?}", team.as_str()),
             );
         }
-        let short = request.and_then(|r| known.quota.allows(&Request::default(), r).err());
-        if let Some(short) = short {
+        let Some(request) = request else { return };
+        let nothing = vec![Request::default(); self.quota.nodes().len()];
+        if let Err(QuotaShortage { owner, short }) = self.quota.allows(&nothing, node, request) {
             let (asked, have) = amounts(&short);
-            let message =
-                format!("asks {asked}, more than team {team}'s whole quota of {have}: it could never run");
+            // A team by itself has a quota; one in a cohort may borrow up to a ceiling, its own or one above it.
+            let alone = self.quota.nodes().get(node).is_none_or(|node| node.parent.is_none());
+            let bound = if alone { "whole quota of" } else { "ceiling, all that it may borrow included, of" };
+            let message = format!("asks {asked}, more than {owner}'s {bound} {have}: it could never run");
             faults.push(field_of(&short), "never_fits", message);
         }
     }
@@ -102,6 +131,9 @@ impl Admission {
             let near = crate::submission::nearest(id.as_str(), configured.iter().map(|c| c.id.as_str()));
             let hint = near.map_or_else(String::new, |n| format!(", did you mean {n:?}?"));
             return format!("there is no cluster {:?}{hint}; there are: {known}", id.as_str());
+        }
+        if !selector.avoid.is_empty() {
+            return format!("every cluster that it may run on is to be avoided; there are: {known}");
         }
         format!("no cluster has all these labels; there are: {known}")
     }

@@ -68,8 +68,8 @@ impl Intake<'_> {
         id: JobId,
         mut faults: Faults,
     ) -> Arrival {
-        let draft = document.and_then(|v| submission::read(v, self.limits, self.defaults, &mut faults));
-        if let Some(draft) = &draft {
+        let mut draft = document.and_then(|v| submission::read(v, self.limits, self.defaults, &mut faults));
+        if let Some(draft) = &mut draft {
             self.admission.check(&source.door, draft, &mut faults);
         }
         let given = self.given_key(draft.as_ref(), document, source, &mut faults);

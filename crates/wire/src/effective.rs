@@ -4,10 +4,10 @@
 //! It is written straight from the job's parts, once per job on the way in. Fields are in the order of their names,
 //! as the canonical form wants it; a test holds both together, and to the schema.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use yard_domain::{JobSpec, Request};
+use yard_domain::{ClusterId, JobSpec, Request};
 
 use crate::canonical::{CanonicalMap, CanonicalNumber};
 use crate::quantity::{exact_memory_text, milli_number};
@@ -17,9 +17,10 @@ use crate::submission::{Memory, Retry, Timeouts, VERSION};
 pub(crate) fn effective_document(team: &str, key: &str, spec: &JobSpec) -> String {
     let full = Effective {
         clusters: Clusters {
+            avoid: names(&spec.clusters.avoid),
             labels: Some(&spec.clusters.labels).filter(|labels| !labels.is_empty()),
-            only: (!spec.clusters.only.is_empty())
-                .then(|| spec.clusters.only.iter().map(ToString::to_string).collect()),
+            only: names(&spec.clusters.only),
+            prefer: Some(&spec.clusters.prefer).filter(|labels| !labels.is_empty()),
         },
         entrypoint: &spec.entrypoint,
         key,
@@ -38,6 +39,10 @@ pub(crate) fn effective_document(team: &str, key: &str, spec: &JobSpec) -> Strin
     };
     // Maps with text keys and finite numbers only: this always has a JSON form.
     serde_json::to_string(&full).unwrap_or_default()
+}
+
+fn names(clusters: &BTreeSet<ClusterId>) -> Option<Vec<String>> {
+    (!clusters.is_empty()).then(|| clusters.iter().map(ToString::to_string).collect())
 }
 
 fn resources(request: &Request) -> Resources<'_> {
@@ -83,7 +88,11 @@ struct Resources<'a> {
 #[derive(Serialize)]
 struct Clusters<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
+    avoid: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<&'a BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     only: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefer: Option<&'a BTreeMap<String, String>>,
 }

@@ -5,14 +5,18 @@
 //! - [`admission`]: what the installation says to it: known teams, doors, what could ever fit.
 //! - [`arrival`]: both together, from raw bytes to what the store commits. The same for every door.
 //! - `effective`: the document as it is stored, with every default filled in.
+//! - [`catalog`]: catalog documents, and what changes from one to the next.
 //! - [`launch`]: from a stored document back to what a driver needs.
+//! - [`mod@explain`]: who is asked why a job waits.
 //! - [`views`]: the JSON that the HTTP API answers with and the CLI reads.
 //! - [`canonical`], [`quantity`], [`limits`]: the parts they share.
 
 pub mod admission;
 pub mod arrival;
 pub mod canonical;
+pub mod catalog;
 mod effective;
+pub mod explain;
 pub mod launch;
 pub mod limits;
 pub mod quantity;
@@ -21,6 +25,8 @@ pub mod views;
 
 pub use admission::Admission;
 pub use arrival::{Intake, Source};
+pub use catalog::{CatalogDraft, CatalogReader};
+pub use explain::Explain;
 pub use launch::{DocumentError, launch_request};
 pub use limits::{Defaults, Limits};
 pub use submission::Submission;

@@ -3,7 +3,9 @@
 pub mod compose;
 pub mod config;
 pub mod dev;
+pub mod drivers;
 pub mod run;
 pub mod serve;
+pub mod simulate;
 pub mod telemetry;
 mod wall_clock;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use yard::compose::{self, SHIM_COMMAND, Schema};
+use yard::compose::{self, Schema};
 use yard::config::{Config, Environment, Summary};
+use yard::drivers::SHIM_COMMAND;
 use yard::serve::Role;
-use yard::{dev, run, telemetry};
+use yard::{dev, run, simulate, telemetry};
 
 /// Reading, checking and storing submissions is many small allocations: this one costs half of what the C library's does.
 #[global_allocator]
@@ -16,7 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One queue in, many Ray clusters out.
 #[derive(Debug, Parser)]
-#[command(name = "yard", version, about, long_about = None, after_help = yard_cli::EXIT_CODES_HELP)]
+#[command(name = "yard", version, after_help = yard_cli::EXIT_CODES_HELP)]
 struct Cli {
     #[command(flatten)]
     global: yard_cli::Global,
@@ -49,6 +50,8 @@ enum Command {
     },
     /// Run the whole product on this machine, with nothing to install but Python 3.
     Dev(dev::Args),
+    /// Say what a policy would do to a workload, in virtual time.
+    Simulate(simulate::Args),
     #[command(name = SHIM_COMMAND, hide = true)]
     ProcessShim {
         /// The attempt's folder.
@@ -100,6 +103,7 @@ async fn dispatch(cli: Cli) -> ExitCode {
             Err(code) => code,
         },
         Command::Dev(args) => dev::run(args).await,
+        Command::Simulate(args) => ExitCode::from(simulate::run(args, &cli.global).await),
         Command::ProcessShim { .. } => ExitCode::FAILURE,
         Command::Client(command) => {
             ExitCode::from(u8::try_from(yard_cli::run(command, &cli.global).await).unwrap_or(1))

@@ -1,23 +1,25 @@
 //! `yard serve`: starts the loops of the chosen roles over one store and stops them in order.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use yard_domain::{Cluster, ClusterId, Team};
-use yard_engine::catalog::Doors;
-use yard_engine::dispatch::{ClusterRuntime, Dispatchers, Shared};
+use yard_engine::catalog::{Doors, RuntimeBuilder};
+use yard_engine::dispatch::{Dispatchers, Shared};
 use yard_engine::intake::{IdSource, Intake};
 use yard_engine::keeper::Keeper;
 use yard_engine::placement::Scheduler;
-use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
+use yard_engine::settings::{DispatcherSettings, ExplainSettings, IntakeSettings, SchedulerSettings};
 use yard_engine::sweep::Sweeper;
-use yard_engine::{Catalog, Ending, Nudges, Process, catalog};
+use yard_engine::{Catalog, Ending, Explainer, Nudges, Process, catalog};
+use yard_ports::store::{ApplyAnswer, CatalogDocument};
 use yard_ports::{Inbox, Store, StoreError};
-use yard_wire::{Defaults, Limits};
+use yard_wire::{CatalogReader, Defaults, Limits};
+
+use crate::config::Declared;
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -51,12 +53,12 @@ pub struct Queue {
 pub struct Installation {
     /// The truth.
     pub store: Arc<dyn Store>,
-    /// The configured teams.
-    pub teams: Vec<Team>,
-    /// The configured clusters.
-    pub clusters: Vec<Cluster>,
-    /// How to drive them.
-    pub runtimes: HashMap<ClusterId, ClusterRuntime>,
+    /// What the configuration declares of teams, clusters and policy, if it does.
+    pub catalog: Option<Declared>,
+    /// Makes drivers of the clusters in force.
+    pub builder: Arc<dyn RuntimeBuilder>,
+    /// Reads catalog documents for the API.
+    pub read_catalog: Arc<CatalogReader>,
     /// Where submissions come from.
     pub queues: Vec<Queue>,
     /// Which teams each queue may submit for.
@@ -69,6 +71,8 @@ pub struct Installation {
     pub defaults: Defaults,
     /// The scheduler's limits and times.
     pub scheduler: SchedulerSettings,
+    /// Bounds on explanations of why jobs wait.
+    pub explain: ExplainSettings,
     /// The dispatchers' limits and times.
     pub dispatcher: DispatcherSettings,
     /// The API's limits and times.
@@ -116,15 +120,17 @@ pub async fn start(
     holder: &str,
     seed: u64,
 ) -> Result<Running, StoreError> {
-    plan.store
-        .apply_catalog(
-            &yard_domain::Catalog::of(plan.teams.clone(), plan.clusters.clone()),
-            yard_ports::store::CatalogDocument::configuration("", "test"),
-        )
-        .await?;
+    if let Some(declared) = &plan.catalog {
+        apply(plan.store.as_ref(), declared, holder).await?;
+    } else if plan.store.catalog_version().await? == 0 {
+        warn!(
+            "there is no catalog yet, so no submission can be accepted: put one in force with `yard apply`"
+        );
+    }
     let instance = plan.store.instance().await?;
     let (catalog, catalog_loop) =
-        catalog::load(plan.store.clone(), plan.doors.clone(), plan.catalog_refresh).await?;
+        catalog::load(plan.store.clone(), plan.doors.clone(), plan.catalog_refresh, plan.builder.clone())
+            .await?;
     let mut process = Process::new();
     let soft = process.soft();
     let nudges = Nudges::default();
@@ -149,7 +155,7 @@ pub async fn start(
             settings: plan.dispatcher,
             instance,
         };
-        process.spawn("dispatchers", Dispatchers::new(shared, plan.runtimes, seed).run(soft.clone()));
+        process.spawn("dispatchers", Dispatchers::new(shared, catalog.runtimes(), seed).run(soft.clone()));
     }
     if roles.contains(&Role::Intake) {
         for (i, queue) in plan.queues.into_iter().enumerate() {
@@ -167,6 +173,22 @@ pub async fn start(
         }
     }
     Ok(Running { process, drain: plan.drain, store: plan.store })
+}
+
+/// Puts the configuration's catalog in force, unless somebody has applied another.
+async fn apply(store: &dyn Store, declared: &Declared, holder: &str) -> Result<(), StoreError> {
+    let by = format!("process:{holder}");
+    let document = CatalogDocument::configuration(&declared.text, &by);
+    match store.apply_catalog(&declared.catalog, document).await? {
+        ApplyAnswer::Applied(version) => info!(version, "the configuration's catalog is in force"),
+        ApplyAnswer::Unchanged(version) => info!(version, "the catalog in force is the configuration's"),
+        ApplyAnswer::Conflict(version) => warn!(
+            version,
+            "the teams, clusters and policy of the configuration file are passed over: a catalog that was applied \
+             stands (`yard export` shows it); take them out of the file, or change it with `yard apply`"
+        ),
+    }
+    Ok(())
 }
 
 /// Renews leases while the process runs, and on while it drains: a dispatcher that commits its last ends
@@ -207,14 +229,17 @@ fn api_state(
     nudges: &Nudges,
     ids: IdSource,
 ) -> yard_server::AppState {
-    let drivers = plan.runtimes.iter().map(|(id, runtime)| (id.clone(), runtime.driver.clone()));
+    let (runtimes, rates) = (catalog.runtimes(), catalog.rates());
     let (nudges, ids) = (nudges.clone(), Mutex::new(ids));
     yard_server::AppState {
         store: plan.store.clone(),
-        drivers: Arc::new(drivers.collect()),
+        driver: Arc::new(move |id| runtimes.borrow().get(id).map(|runtime| runtime.driver.clone())),
+        read_catalog: plan.read_catalog.clone(),
+        submit_rate: Arc::new(move |team| rates.take(team)),
         admission: catalog.receiver(),
         limits: Arc::new(plan.limits.clone()),
         defaults: Arc::new(plan.defaults.clone()),
+        explainer: Arc::new(Explainer::new(plan.store.clone(), plan.scheduler, plan.explain)),
         nudge: Arc::new(move || {
             nudges.scheduler();
             nudges.all_dispatchers();

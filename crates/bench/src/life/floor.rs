@@ -59,7 +59,7 @@ fn steps() -> [Step; 5] {
         },
         Step {
             code: "placed",
-            set: "state = 'placed', since_us = ?, ready = NULL, clock_kind = NULL, clock_us = NULL, cluster = @cluster, \
+            set: "state = 'placed', since_us = ?, ready = NULL, clock_kind = 4, clock_us = since_us, cluster = @cluster, \
                   pending_us = ?, deadline_us = ?, lease_token = NULL, attempts = 1, placed_us = ?",
             batch: scheduler.commit_batch,
             accounts: true,

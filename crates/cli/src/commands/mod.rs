@@ -1,12 +1,15 @@
 //! The commands. Each takes the client and whether JSON is wanted, and returns an exit code.
 
+mod catalog;
 mod clusters;
+mod explain;
 mod jobs;
 mod logs;
 mod submit;
 mod wait;
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,6 +28,10 @@ pub async fn run(command: Command, client: &Client, json: bool) -> Done {
         Command::Submit(args) => submit::submit(*args, client, json).await,
         Command::List(args) => jobs::list(&args, client, json).await,
         Command::Get { job } => jobs::get(&job, client, json).await,
+        Command::Explain { job: _, team: Some(team) } => explain::team(&team, client, json).await,
+        Command::Explain { job, team: None } => {
+            explain::job(job.as_deref().unwrap_or_default(), client, json).await
+        }
         Command::History { job } => jobs::history(&job, client, json).await,
         Command::Logs { job, follow, attempt } => {
             logs::logs(&job, follow, attempt, client, &mut std::io::stdout()).await
@@ -36,6 +43,9 @@ pub async fn run(command: Command, client: &Client, json: bool) -> Done {
         Command::Clusters => clusters::clusters(client, json).await,
         Command::Drain { cluster } => clusters::switch(&cluster, "drain", client, json).await,
         Command::Resume { cluster } => clusters::switch(&cluster, "resume", client, json).await,
+        Command::Apply(args) => catalog::apply(&args, client, json).await,
+        Command::Export { version } => catalog::export(version, client, json).await,
+        Command::Catalog(args) => catalog::versions(&args, client, json).await,
         Command::Audit => clusters::audit(client, json).await,
     }
 }
@@ -45,6 +55,17 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(|e| {
         Failure::new(exit::UNAVAILABLE, format!("the server's answer is of another version: {e}"))
     })
+}
+
+/// The content of a file; `-` is standard input.
+fn read_file(file: &Path) -> Result<String, Failure> {
+    let failed = |e: std::io::Error| Failure::new(exit::USAGE, format!("can't read {}: {e}", file.display()));
+    if file.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).map_err(failed)
 }
 
 /// Prints a text and a line's end. Whoever reads our output may go when they have enough (`yard list | head`): that is

@@ -1,13 +1,10 @@
 //! `yard submit`.
 
-use std::io::Read;
-use std::path::Path;
-
 use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 use yard_wire::views::Submitted;
 
-use super::{Done, print, print_json, typed, wait};
+use super::{Done, print, print_json, read_file, typed, wait};
 use crate::args::Submit;
 use crate::client::Client;
 use crate::exit::{self, Failure};
@@ -15,7 +12,7 @@ use crate::exit::{self, Failure};
 /// Hands over one job.
 pub async fn submit(args: Submit, client: &Client, as_json: bool) -> Done {
     let body = match &args.file {
-        Some(file) => read(file)?,
+        Some(file) => read_file(file)?,
         None => document(&args)?.to_string(),
     };
     let (status, answer) = client.post(&["v1", "jobs"], body).await?;
@@ -37,16 +34,6 @@ pub async fn submit(args: Submit, client: &Client, as_json: bool) -> Done {
         print(&submitted.id);
     }
     Ok(exit::OK)
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    let failed = |e: std::io::Error| Failure::new(exit::USAGE, format!("can't read {}: {e}", file.display()));
-    if file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(file).map_err(failed)
 }
 
 /// The document that the options say. What they leave out is left out: the server's defaults hold.
@@ -74,7 +61,12 @@ fn document(args: &Submit) -> Result<Value, Failure> {
     if !args.cluster.is_empty() {
         clusters.insert("only".to_owned(), json!(args.cluster));
     }
+    if !args.avoid.is_empty() {
+        clusters.insert("avoid".to_owned(), json!(args.avoid));
+    }
     clusters.extend(object(texts(&args.label)).map(|labels| ("labels".to_owned(), labels)));
+    clusters.extend(object(texts(&args.prefer)).map(|labels| ("prefer".to_owned(), labels)));
+    put("priority_class", args.class.clone().map(Value::from));
     put("clusters", object(clusters));
     put("resources", object(resources(args)?));
     Ok(Value::Object(doc))

@@ -1,5 +1,6 @@
-//! The driver of a cluster that was taken out of the configuration while it still had jobs: it can't be
-//! reached, so its jobs stay as they are until the cluster-lost grace ends.
+//! The driver of a cluster that still has jobs and that nobody can drive: its secret is nowhere, or it was taken out and
+//! no version of the catalog that can be read knows it. It can't be reached, so its jobs stay as they are until the
+//! cluster-lost grace ends.
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -12,7 +13,10 @@ use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, O
 pub struct AbsentDriver;
 
 fn absent() -> DriverError {
-    DriverError::Unreachable("the cluster is not in the configuration".to_owned())
+    DriverError::Unreachable(
+        "no process can drive the cluster: it is not in the catalog, or its secret is not to be had"
+            .to_owned(),
+    )
 }
 
 #[async_trait]

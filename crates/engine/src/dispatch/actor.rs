@@ -28,7 +28,7 @@ use yard_ports::store::{ActiveAttempt, AttemptRef, Recorded};
 use yard_ports::{DriverError, RemoteJob, StoreError};
 
 use super::board::{Action, Board};
-use super::breaker::Breaker;
+use super::breaker::{Breaker, RecentFailures};
 use super::clock::DbClock;
 use super::gauges::Gauges;
 use super::launcher::{Answer, Launcher};
@@ -64,6 +64,9 @@ pub struct Actor {
     board: Board,
     recorder: Recorder,
     breaker: Breaker,
+    failures: RecentFailures,
+    /// What the last report said of the breaker.
+    told_holding: bool,
     launcher: Launcher,
     launches: JoinSet<(AttemptRef, Answer)>,
     launch_cancels: HashMap<AttemptRef, CancellationToken>,
@@ -89,6 +92,8 @@ impl Actor {
             board: Board::default(),
             recorder,
             breaker: Breaker::new(s.breaker_threshold, s.breaker_pause),
+            failures: RecentFailures::new(s.failures_half_life, Instant::now()),
+            told_holding: false,
             launcher: Launcher::new(runtime.driver.clone(), held.clone(), &runtime.launches, s),
             launches: JoinSet::new(),
             launch_cancels: HashMap::new(),
@@ -339,7 +344,8 @@ impl Actor {
         }
         self.forget_old();
         self.gauges.show(self.board.len(), self.breaker.is_open());
-        self.act(actions).await
+        self.act(actions).await?;
+        self.tell_breaker().await
     }
 
     fn forget_old(&mut self) {
@@ -372,10 +378,21 @@ impl Actor {
         self.send_report().await
     }
 
-    async fn send_report(&self) -> Result<(), StoreError> {
+    /// Placement is to know at once whether launches are held back.
+    async fn tell_breaker(&mut self) -> Result<(), StoreError> {
+        if self.breaker.is_holding(Instant::now()) == self.told_holding {
+            Ok(())
+        } else {
+            self.send_report().await
+        }
+    }
+
+    async fn send_report(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        self.told_holding = self.breaker.is_holding(now);
         let report = ClusterReport {
-            breaker_open: false,
-            recent_failures: 0,
+            breaker_open: self.told_holding,
+            recent_failures: self.failures.count(now),
             cluster: self.cluster.clone(),
             health: self.health,
             capacity: self.capacity.clone(),

@@ -132,6 +132,30 @@ fn wishes_end_what_was_not_sent_and_stop_what_was() {
 }
 
 #[test]
+fn who_makes_room_ends_as_preempted_and_a_persons_wish_outranks_it() {
+    let mut board = Board::default();
+    let placed = board.stop_wish(r(9), StopCause::Preempted);
+    assert_eq!(class(&placed), FailureClass::Preempted, "placed, not launched");
+    board.adopt(&found(r(1), StateName::Running, false));
+    assert_eq!(board.stop_wish(r(1), StopCause::Preempted), [Action::Stop(r(1))]);
+    assert!(board.stop_answered(r(1), &Ok(()), T0).is_empty());
+    assert!(board.stop_wish(r(1), StopCause::Preempted).is_empty(), "asked once");
+    let end = board.observe(remote(r(1), RemoteStatus::Stopped));
+    assert_eq!(class(&end), FailureClass::Preempted);
+    board.launch_begun(r(2), LATER);
+    assert_eq!(board.stop_wish(r(2), StopCause::Preempted), [Action::CancelLaunch(r(2))]);
+    assert_eq!(class(&board.launch_answered(r(2), None)), FailureClass::Preempted);
+    board.adopt(&ActiveAttempt {
+        stopping: Some(StopCause::Preempted),
+        ..found(r(3), StateName::Running, false)
+    });
+    board.stop_wish(r(3), StopCause::Requested);
+    assert!(board.stop_wish(r(3), StopCause::Preempted).is_empty());
+    let end = board.observe(remote(r(3), RemoteStatus::Stopped));
+    assert_eq!(end, [Action::RecordEnd(r(3), AttemptEnd::Stopped)], "somebody wants it stopped for good");
+}
+
+#[test]
 fn clocks_stop_the_attempt_before_it_counts_as_failed() {
     let mut board = Board::default();
     board.adopt(&found(r(1), StateName::Running, false));

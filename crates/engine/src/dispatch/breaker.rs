@@ -43,9 +43,53 @@ impl Breaker {
         }
     }
 
-    /// Whether launches are held back.
+    /// Whether launches are held back now. Once its pause is over it lets one try, so that from then on jobs may be
+    /// placed there again: with none there would be nothing to try with.
+    pub fn is_holding(&self, now: Instant) -> bool {
+        self.open_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether the last calls failed and none has come through since.
     pub fn is_open(&self) -> bool {
         self.open_until.is_some()
+    }
+}
+
+/// Launches that failed lately: a count that halves with each half-life.
+#[derive(Debug)]
+pub struct RecentFailures {
+    half_life: Duration,
+    count: f64,
+    as_of: Instant,
+}
+
+impl RecentFailures {
+    /// None yet.
+    pub fn new(half_life: Duration, now: Instant) -> Self {
+        Self { half_life, count: 0.0, as_of: now }
+    }
+
+    /// One more.
+    pub fn add(&mut self, now: Instant) {
+        self.count = self.decayed(now) + 1.0;
+        self.as_of = now;
+    }
+
+    /// How many, rounded.
+    pub fn count(&self, now: Instant) -> u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "bounded, and not negative"
+        )]
+        let count = self.decayed(now).round().clamp(0.0, f64::from(u32::MAX)) as u32;
+        count
+    }
+
+    fn decayed(&self, now: Instant) -> f64 {
+        let half_lives =
+            now.saturating_duration_since(self.as_of).as_secs_f64() / self.half_life.as_secs_f64().max(0.001);
+        self.count * (-half_lives).exp2()
     }
 }
 
@@ -61,12 +105,23 @@ mod tests {
         assert_eq!(breaker.allowed(9, now), 9);
         breaker.failed(now);
         assert_eq!(breaker.allowed(9, now), 0);
+        assert!(breaker.is_holding(now));
         let later = now + Duration::from_secs(5);
         assert_eq!(breaker.allowed(9, later), 1);
+        assert!(breaker.is_open() && !breaker.is_holding(later), "there must be something to try with");
         breaker.failed(later);
         assert_eq!(breaker.allowed(9, later), 0);
         breaker.succeeded();
         assert!(!breaker.is_open());
         assert_eq!(breaker.allowed(9, later), 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_fade() {
+        let now = Instant::now();
+        let mut failures = RecentFailures::new(Duration::from_mins(1), now);
+        (0..8).for_each(|_| failures.add(now));
+        let after = |minutes| failures.count(now + Duration::from_mins(minutes));
+        assert_eq!([after(0), after(1), after(2), after(3), after(10)], [8, 4, 2, 1, 0]);
     }
 }

@@ -201,7 +201,7 @@ fn is_owed(world: &World, b: &Beneficiary, victim: &Running, load: &Load) -> Opt
     over.map(|node| violation("preempt.borrower", format!("{} would borrow", world.nodes[node].owner)))
 }
 
-fn would_be_over(world: &World, load: &Load, node: usize, request: &Amounts) -> bool {
+pub fn would_be_over(world: &World, load: &Load, node: usize, request: &Amounts) -> bool {
     request.iter().any(|(name, amount)| {
         let nominal = world.nominal(node, name);
         nominal.is_some_and(|nominal| world.used(load, node, name) + amount > nominal)

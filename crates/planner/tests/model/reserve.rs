@@ -6,6 +6,7 @@ use std::time::Duration;
 use yard_domain::{JobId, Timestamp};
 use yard_planner::{Plan, Reservation, Running};
 
+use super::preempt::would_be_over;
 use super::world::{Amounts, Load, World, amounts};
 
 /// What was asked to stop has stopped by then.
@@ -159,7 +160,7 @@ pub fn kept(world: &World, r: &Reservation) -> Option<Kept> {
 }
 
 /// The groups whose first job is the first of its team and passes the hard rules somewhere, but fits nowhere now, or has
-/// been promised room before; the longest waiting first. With each, whether it fits nowhere.
+/// been promised room before; owners before borrowers, and of each the longest waiting first. With each, whether it fits nowhere.
 pub fn waiting_heads(world: &World) -> Vec<(usize, bool)> {
     let load = world.load();
     let heads = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t));
@@ -172,8 +173,17 @@ pub fn waiting_heads(world: &World) -> Vec<(usize, bool)> {
             (!clusters.is_empty() && (blocked || world.promised.contains(&head))).then_some((head, blocked))
         })
         .collect();
-    waiting.sort_by_key(|(head, _)| world.snapshot.groups[*head].orders[0].accepted_at_micros());
+    waiting.sort_by_key(|(head, _)| place_of(world, &load, *head));
     waiting
+}
+
+/// Heads are given room in this order: those that need not borrow first, and of each the longest waiting.
+pub fn place_of(world: &World, load: &Load, head: usize) -> (bool, i64) {
+    let group = &world.snapshot.groups[head];
+    let path = world.path(world.team(&group.team).unwrap());
+    let below_top = &path[..path.len() - 1];
+    let over = |node: &usize| would_be_over(world, load, *node, &amounts(&group.request));
+    (below_top.iter().any(over), group.orders[0].accepted_at_micros())
 }
 
 /// The heads among those that an earlier plan kept room for.

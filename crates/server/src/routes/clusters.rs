@@ -55,8 +55,12 @@ async fn switch(
     path: Result<Path<String>, PathRejection>,
     to: ClusterSwitch,
 ) -> Result<Json<SwitchAnswer>, ApiError> {
-    let unknown = || ApiError::not_found("there is no such cluster; GET /v1/clusters lists them");
-    let id: ClusterId = path.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(unknown)?;
+    let name = path.map(|Path(text)| text).unwrap_or_default();
+    let unknown = || {
+        let shown: String = name.chars().take(64).collect();
+        ApiError::not_found(format!("there is no cluster {shown:?}; GET /v1/clusters lists them"))
+    };
+    let id: ClusterId = name.parse().map_err(|_| unknown())?;
     if !state.store.switch_cluster(&id, to, CALLER).await? {
         return Err(unknown());
     }
@@ -92,7 +96,8 @@ mod tests {
         world.post("/v1/clusters/east/resume", &json!({})).await;
         assert_eq!(east().await["switch"], "open");
         assert_eq!(world.nudged(), nudged + 1);
-        world.post("/v1/clusters/nowhere/drain", &json!({})).await.problem(404, "not_found");
+        let unknown = world.post("/v1/clusters/nowhere/drain", &json!({})).await.problem(404, "not_found");
+        assert_eq!(unknown["detail"], r#"there is no cluster "nowhere"; GET /v1/clusters lists them"#);
         world.post("/v1/clusters/NO%20NAME/resume", &json!({})).await.problem(404, "not_found");
     }
 }

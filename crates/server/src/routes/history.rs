@@ -26,7 +26,7 @@ pub(crate) async fn history(
     JobPath(id): JobPath,
     mut params: Params,
 ) -> Result<Json<HistoryView>, ApiError> {
-    let after = params.one::<u32>("after").unwrap_or(0);
+    let after = params.one_as::<u32>("after", "a whole number: the `seq` of a line").unwrap_or(0);
     let limit = params.number("limit", 1, state.config.page_max).unwrap_or(PAGE.min(state.config.page_max));
     params.finish()?;
     let mut lines = state.store.history(id, after, limit.saturating_add(1)).await?;

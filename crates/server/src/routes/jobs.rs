@@ -38,7 +38,7 @@ pub(crate) async fn list(
         team: params.one("team"),
         states: params.list::<KnownState>("state").into_iter().map(|s| s.0).collect(),
         cluster: params.one("cluster"),
-        before: params.one("cursor"),
+        before: params.one_as("cursor", "the `next` of the page before"),
         limit: limit.saturating_add(1),
     };
     params.finish()?;
@@ -62,7 +62,8 @@ impl FromStr for KnownState {
     fn from_str(text: &str) -> Result<Self, String> {
         StateName::from_code(text).map(Self).ok_or_else(|| {
             let known: Vec<_> = StateName::ALL.into_iter().map(StateName::code).collect();
-            format!("there is no such state; known are {}", known.join(", "))
+            let shown: String = text.chars().take(60).collect();
+            format!("there is no state {shown:?}; known are {}", known.join(", "))
         })
     }
 }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use yard_domain::{JobId, RemoteName};
@@ -22,13 +22,19 @@ use crate::problem::ApiError;
 use crate::query::Params;
 use crate::state::AppState;
 
-/// How many log streams may be open at once.
+/// How many streams (logs, workloads) may be open at once.
 #[derive(Clone)]
 pub(crate) struct Streams(Arc<Semaphore>);
 
 impl Streams {
     pub(crate) fn new(max: usize) -> Self {
         Self(Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS))))
+    }
+
+    /// A place for one more, as long as it is kept.
+    pub(crate) fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let busy = |_| ApiError::new(ProblemCode::Busy, "too many streams are open: try again in a moment");
+        self.0.clone().try_acquire_owned().map_err(busy)
     }
 }
 
@@ -56,11 +62,10 @@ pub(crate) async fn logs(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let follow = params.switch("follow");
-    let wanted = params.one::<u32>("attempt");
-    let offset = params.one::<u64>("offset").unwrap_or(0);
+    let wanted = params.one_as::<u32>("attempt", "a whole number, 1 for the first");
+    let offset = params.one_as::<u64>("offset", "a whole number of bytes").unwrap_or(0);
     params.finish()?;
-    let busy = |_| ApiError::new(ProblemCode::Busy, "too many logs are being read: try again in a moment");
-    let slot = streams.0.clone().try_acquire_owned().map_err(busy)?;
+    let slot = streams.take()?;
     let job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
     let attempt = choose(&job, wanted)?;
     let driver = driver(&state, id, attempt)?;
@@ -92,15 +97,11 @@ fn choose(job: &JobView, wanted: Option<u32>) -> Result<&AttemptView, ApiError> 
     })
 }
 
-fn driver<'s>(
-    state: &'s AppState,
-    id: JobId,
-    attempt: &AttemptView,
-) -> Result<&'s Arc<dyn Driver>, ApiError> {
+fn driver(state: &AppState, id: JobId, attempt: &AttemptView) -> Result<Arc<dyn Driver>, ApiError> {
     let cluster = &attempt.cluster;
-    state.drivers.get(cluster).ok_or_else(|| {
+    (state.driver)(cluster).ok_or_else(|| {
         let detail = format!(
-            "attempt {} ran on {cluster}, which is not in this server's configuration",
+            "attempt {} ran on {cluster}, which this server can't talk to: it is not in the catalog any more, or its secret is not here",
             attempt.number
         );
         ApiError::new(ProblemCode::ClusterUnreachable, detail).about(id)

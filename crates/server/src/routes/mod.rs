@@ -1,7 +1,9 @@
 //! A file per endpoint: handler, errors, tests.
 
 pub(crate) mod audit;
+pub(crate) mod catalog;
 pub(crate) mod clusters;
+pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod job;
@@ -13,6 +15,7 @@ pub(crate) mod receipt;
 pub(crate) mod stop;
 pub(crate) mod submit;
 pub(crate) mod teams;
+pub(crate) mod workload;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
@@ -33,14 +36,19 @@ pub fn router(state: AppState) -> Router {
     let api = Router::new()
         .route("/v1/jobs", get(jobs::list).post(submit::submit))
         .route("/v1/jobs/{id}", get(job::get))
+        .route("/v1/jobs/{id}/explain", get(explain::job))
         .route("/v1/jobs/{id}/history", get(history::history))
-        .route("/v1/jobs/{id}/logs", get(logs::logs).layer(axum::Extension(streams)))
+        .route("/v1/jobs/{id}/logs", get(logs::logs).layer(axum::Extension(streams.clone())))
         .route("/v1/jobs/{id}/stop", post(stop::stop))
         .route("/v1/receipts/{team}/{*key}", get(receipt::receipt))
         .route("/v1/teams", get(teams::list))
+        .route("/v1/teams/{team}/explain", get(explain::team))
         .route("/v1/clusters", get(clusters::list))
         .route("/v1/clusters/{id}/drain", post(clusters::drain))
         .route("/v1/clusters/{id}/resume", post(clusters::resume))
+        .route("/v1/catalog", get(catalog::get).put(catalog::put))
+        .route("/v1/catalog/versions", get(catalog::versions))
+        .route("/v1/workload", get(workload::workload).layer(axum::Extension(streams)))
         .route("/v1/audit", get(audit::audit))
         .with_state(state.clone());
     let outside = Router::new()

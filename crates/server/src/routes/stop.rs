@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
+use serde_json::Value;
 use yard_ports::store::StopAnswer;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode, StopAnswerView, StopRequest};
 
@@ -52,19 +53,37 @@ fn reason(headers: &HeaderMap, body: Result<Bytes, BytesRejection>, max: usize) 
         return Ok(String::new());
     }
     let body = json_body(headers, body, max)?;
-    let request: StopRequest = serde_json::from_slice(&body).map_err(|e| {
-        ApiError::new(
+    let document: Value = serde_json::from_slice(&body)
+        .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
+    let Value::Object(fields) = &document else {
+        return Err(ApiError::new(
             ProblemCode::BadRequest,
-            format!("the body must be {{\"reason\": \"…\"}}, or nothing: {e}"),
-        )
-    })?;
-    let chars = request.reason.chars().count();
-    if chars > REASON_CHARS_MAX {
-        let message = format!("has {chars} characters; at most {REASON_CHARS_MAX} are allowed");
-        let error = FieldProblem { field: "reason".to_owned(), code: "too_large".to_owned(), message };
-        return Err(ApiError::fields(ProblemCode::Rejected, "the reason is too long", vec![error]));
+            "the body must be {\"reason\": \"…\"}, or nothing",
+        ));
+    };
+    let errors: Vec<FieldProblem> = fields.iter().filter_map(|(name, value)| wrong(name, value)).collect();
+    if !errors.is_empty() {
+        return Err(ApiError::fields(
+            ProblemCode::BadRequest,
+            "the body has wrong fields: see errors",
+            errors,
+        ));
     }
-    Ok(request.reason)
+    Ok(fields.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
+/// What is wrong with a field of a [`StopRequest`], if anything is.
+fn wrong(name: &str, value: &Value) -> Option<FieldProblem> {
+    let (code, message) = match value {
+        _ if name != "reason" => ("unknown_field", "there is no such field; known is reason".to_owned()),
+        Value::Null => return None,
+        Value::String(reason) => match reason.chars().count() {
+            0..=REASON_CHARS_MAX => return None,
+            n => ("too_large", format!("has {n} characters; at most {REASON_CHARS_MAX} are allowed")),
+        },
+        _ => ("invalid", "must be a text in quotes".to_owned()),
+    };
+    Some(FieldProblem { field: name.chars().take(100).collect(), code: code.to_owned(), message, line: None })
 }
 
 #[cfg(test)]
@@ -105,8 +124,12 @@ mod tests {
         let world = World::new().await;
         let id = world.job("a").await;
         let path = format!("/v1/jobs/{id}/stop");
-        world.post(&path, &json!({"why": "x"})).await.problem(400, "bad_request");
-        world.post(&path, &json!({"reason": "x".repeat(501)})).await.problem(422, "rejected");
+        let wrong = world.post(&path, &json!({"reason": 5, "why": "x"})).await.problem(400, "bad_request");
+        let fields: Vec<_> = wrong["errors"].as_array().unwrap().iter().map(|e| e["field"].clone()).collect();
+        assert_eq!(fields, [json!("reason"), json!("why")]);
+        let long = world.post(&path, &json!({"reason": "x".repeat(501)})).await.problem(400, "bad_request");
+        assert_eq!(long["errors"][0]["code"], "too_large");
+        world.post(&path, &json!(["reason"])).await.problem(400, "bad_request");
         world
             .post("/v1/jobs/00000000-0000-0000-0000-000000000000/stop", &json!({}))
             .await

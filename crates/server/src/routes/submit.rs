@@ -6,7 +6,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use yard_domain::{Arrival, JobId, Verdict};
+use yard_domain::{Arrival, JobId, TeamId, Verdict};
 use yard_wire::canonical::parse_strict;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode, Submitted};
 use yard_wire::{Intake, Source, Submission};
@@ -30,6 +30,7 @@ const DOOR: &str = "http";
         (status = 409, description = "The key belongs to a job with another body", body = Problem),
         (status = 413, description = "The body is too large", body = Problem),
         (status = 415, description = "The body is not declared to be JSON", body = Problem),
+        (status = 429, description = "The team submits faster than it may: see Retry-After", body = Problem),
         (status = 422, description = "Rejected, with every error; kept as a receipt", body = Problem),
         (status = 503, description = "Nothing was committed, or it is not known: send it again", body = Problem),
     )
@@ -42,6 +43,7 @@ pub(crate) async fn submit(
 ) -> Result<Response, ApiError> {
     let body = json_body(&headers, body, state.config.body_max_bytes)?;
     let arrival = read(&state, &headers, &body, request.0)?;
+    keep_to_rate(&state, &arrival)?;
     let verdicts = state.store.accept(std::slice::from_ref(&arrival)).await?;
     let Some(verdict) = verdicts.into_iter().next() else {
         return Err(ApiError::new(ProblemCode::Internal, "the store gave no verdict"));
@@ -55,6 +57,16 @@ pub(super) fn json_body(
     body: Result<Bytes, BytesRejection>,
     max: usize,
 ) -> Result<Bytes, ApiError> {
+    body_of_kind(headers, body, max, &["application/json"])
+}
+
+/// The body of a request that must be declared to be of one of these kinds.
+pub(super) fn body_of_kind(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+    max: usize,
+    kinds: &[&str],
+) -> Result<Bytes, ApiError> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             ApiError::new(ProblemCode::BodyTooLarge, format!("at most {max} bytes are allowed"))
@@ -63,11 +75,14 @@ pub(super) fn json_body(
     })?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+    // RFC 6839: application/problem+json is JSON too.
+    let base = kind.rsplit_once('+').map_or(kind.clone(), |(_, suffix)| format!("application/{suffix}"));
+    if kinds.contains(&kind.as_str()) || kinds.contains(&base.as_str()) {
         return Ok(body);
     }
     let given = if kind.is_empty() { "none".to_owned() } else { format!("{kind:?}") };
-    let detail = format!("the Content-Type is {given}; send the header Content-Type: application/json");
+    let wanted = kinds.first().copied().unwrap_or_default();
+    let detail = format!("the Content-Type is {given}; send the header Content-Type: {wanted}");
     Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail))
 }
 
@@ -79,6 +94,17 @@ fn read(state: &AppState, headers: &HeaderMap, body: &Bytes, request: String) ->
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     Ok(intake.arrival_of(&document, &source, (state.new_id)()))
+}
+
+/// Turns a submission away if its team submits faster than it may: nothing is kept of it.
+fn keep_to_rate(state: &AppState, arrival: &Arrival) -> Result<(), ApiError> {
+    let Ok(team) = arrival.key.team.parse::<TeamId>() else { return Ok(()) };
+    (state.submit_rate)(&team).map_err(|wait| {
+        metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => "rate_limited").increment(1);
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!("nothing was kept of it: send the same again in {seconds} s");
+        ApiError::new(ProblemCode::RateLimited, detail).retry_after(seconds.max(1))
+    })
 }
 
 fn answer(state: &AppState, arrival: &Arrival, verdict: Verdict) -> Result<Response, ApiError> {
@@ -124,9 +150,13 @@ fn accepted(arrival: &Arrival, job: JobId, created: bool) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use axum::body::Body;
     use axum::http::{Request, StatusCode, header};
     use serde_json::{Value, json};
+    use yard_domain::TeamId;
 
     use crate::ServerConfig;
     use crate::testing::{Answer, World};
@@ -219,5 +249,20 @@ mod tests {
         raw(&world, None, document().to_string()).await.problem(415, "unsupported_media_type");
         raw(&world, json, "x".repeat(201)).await.problem(413, "body_too_large");
         assert_eq!(world.get("/v1/jobs").await.json()["jobs"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn a_team_over_its_rate_is_told_when_to_come_again_and_nothing_is_kept() {
+        let mut world = World::new().await;
+        let wait = |team: &TeamId| {
+            if team.as_str() == "ads" { Err(Duration::from_millis(1_200)) } else { Ok(()) }
+        };
+        world.state.submit_rate = Arc::new(wait);
+        let answer = world.post("/v1/jobs", &document()).await;
+        answer.problem(429, "rate_limited");
+        assert_eq!(answer.headers[header::RETRY_AFTER], "2", "rounded up");
+        world.get("/v1/receipts/ads/nightly").await.problem(404, "not_found");
+        assert_eq!(world.nudged(), 0);
+        world.job("another-team").await;
     }
 }

@@ -14,10 +14,10 @@ use crate::state::AppState;
 )]
 pub(crate) async fn list(State(state): State<AppState>, params: Params) -> Result<Json<TeamList>, ApiError> {
     params.finish()?;
-    let teams = state.store.teams().await?;
+    let catalog = state.store.catalog().await?;
     let accounts = state.store.accounts().await?;
     let stats = state.store.stats().await?;
-    Ok(Json(TeamList::new(&teams, &accounts, &stats)))
+    Ok(Json(TeamList::new(&catalog, &accounts, &stats)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 "use strict";
 
 const PERIOD_MS = 2000;
+const EXPLAIN_PERIOD_MS = 10000;
 const byId = (id) => document.getElementById(id);
 let chosen = null; // the job whose details are shown
 
@@ -94,13 +95,16 @@ function facts(pairs) {
   return list;
 }
 
-function detail(job, history) {
+function detail(job, history, explained) {
   const why = job.waiting ? `${job.waiting.message} [${job.waiting.code}]` : null;
   const failure = job.failure ? `${job.failure.class}: ${job.failure.message}` : null;
   const parts = [
     el("h2", {}, `${job.name} `, tag(job.state)),
     facts([["id", el("span", { cls: "mono" }, job.id)], ["key", `${job.team}/${job.key}`], ["entrypoint", job.spec.entrypoint],
-      ["waits because", why], ["failed because", failure],
+      ["waits because", why], ["it would start", explained && explained.changes ? explained.changes.map((c) => c.message).join("; or ") : null],
+      ["expected start", explained && explained.expected_start ? explained.expected_start.message : null],
+      ["how good that is", explained && explained.expected_start && explained.expected_start.past_error
+        ? explained.expected_start.past_error.message : null], ["failed because", failure],
       ["until", job.clock ? `${job.clock.at} (${job.clock.kind})` : null], ["accepted", job.created_at], ["ended", job.ended_at]]),
   ];
   for (const [cluster, reason] of Object.entries((job.waiting || {}).clusters || {})) {
@@ -116,6 +120,17 @@ function detail(job, history) {
     el("td", {}, l.message), el("td", {}, l.actor)));
   parts.push(el("h2", {}, "History"), el("table", {}, el("tbody", {}, ...rows)));
   return parts;
+}
+
+// Finding out is work for the server: asked for one waiting job, and not each time the page looks.
+let explained = { id: null, at: 0, answer: null };
+async function explanation(job) {
+  if (job.state !== "queued") return null;
+  if (explained.id !== job.id || Date.now() - explained.at > EXPLAIN_PERIOD_MS) {
+    const answer = await ask(`/v1/jobs/${encodeURIComponent(job.id)}/explain`).catch(() => null);
+    explained = { id: job.id, at: Date.now(), answer };
+  }
+  return explained.answer;
 }
 
 function teamOptions(teams) {
@@ -140,7 +155,7 @@ async function show() {
   if (chosen) {
     const id = encodeURIComponent(chosen);
     const [job, history] = await Promise.all([ask(`/v1/jobs/${id}`), ask(`/v1/jobs/${id}/history`)]);
-    byId("detail").replaceChildren(...detail(job, history));
+    byId("detail").replaceChildren(...detail(job, history, await explanation(job)));
     byId("detail").hidden = false;
   }
   return jobs.now;

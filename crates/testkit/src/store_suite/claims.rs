@@ -25,6 +25,7 @@ pub async fn priority_then_age(w: &World) {
     assert!(input.heads[0].orders.is_sorted());
     assert_eq!(input.heads[0].orders[0], w.view(jobs[5]).await.order);
     assert_eq!(input.heads[0].request, w.view(jobs[5]).await.lifecycle.request);
+    assert_eq!(input.heads[0].run_timeout, LONG);
     let lease = w.scheduler().await;
     let claimed: Vec<_> = w.claim(&lease, 10).await.iter().map(|c| c.id).collect();
     assert_eq!(claimed, wanted);
@@ -135,17 +136,22 @@ pub async fn notes_tell_why_a_job_waits(w: &World) {
     assert_eq!(w.view(jobs[0]).await.waiting, None);
     let lease = w.scheduler().await;
     let view = w.view(jobs[0]).await;
+    let expected_start = Some(w.now().await.plus(LONG));
     let note = |code: &str| WaitNote {
         team: view.lifecycle.team.clone(),
         shape: view.shape,
         code: code.to_owned(),
         message: "the team's quota is used up".to_owned(),
         clusters: BTreeMap::from([(cluster_id("east"), "full".to_owned())]),
-        expected_start: None,
+        expected_start,
     };
     w.store.note_waits(&lease, &[note("capacity")]).await.unwrap();
     w.store.note_waits(&lease, &[note("quota")]).await.unwrap();
     assert_eq!(w.view(jobs[0]).await.waiting, Some(note("quota")));
+    let unknown = WaitNote { expected_start: None, ..note("quota") };
+    w.store.note_waits(&lease, std::slice::from_ref(&unknown)).await.unwrap();
+    assert_eq!(w.view(jobs[0]).await.waiting, Some(unknown));
+    w.store.note_waits(&lease, &[note("quota")]).await.unwrap();
     w.claim(&lease, 1).await;
     assert_eq!(w.view(jobs[0]).await.waiting, None, "it does not wait now");
     assert_eq!(w.view(jobs[1]).await.waiting, Some(note("quota")));

@@ -5,7 +5,9 @@ use std::future::Future;
 use yard_domain::event::ReleaseReason;
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{ClusterHealth, ClusterReport, Lease, LeaseScope};
-use yard_ports::store::{AttemptRef, ClaimRequest, ClaimedJob, PlacementOrder, StoreError, WaitNote};
+use yard_ports::store::{
+    AttemptRef, ClaimRequest, ClaimedJob, ForecastError, PlacementOrder, PreemptOrder, StoreError, WaitNote,
+};
 
 use super::World;
 use super::world::{LONG, SHORT, cluster_id, ends, eventually, rules};
@@ -45,7 +47,8 @@ async fn snapshot(w: &World) -> String {
         jobs.push((w.view(job.id).await, w.history(job.id).await));
     }
     let accounts = w.store.accounts().await.unwrap();
-    format!("{jobs:?} {accounts:?} {:?}", w.store.clusters().await.unwrap())
+    let (clusters, errors) = (w.store.clusters().await.unwrap(), w.store.forecast_errors().await.unwrap());
+    format!("{jobs:?} {accounts:?} {clusters:?} {errors:?}")
 }
 
 async fn refuse<T: std::fmt::Debug>(
@@ -90,6 +93,14 @@ async fn all_verbs_are_refused(w: &World, stage: &Stage, scheduler: &Lease, disp
     refuse("commit_placements", s, w.store.commit_placements(s, &orders)).await;
     refuse("release_claims", s, w.store.release_claims(s, &ids, ReleaseReason::Shutdown)).await;
     refuse("note_waits", s, w.store.note_waits(s, &[note])).await;
+    let preempt = PreemptOrder {
+        attempt: stage.running[0],
+        for_team: stage.request.team.clone(),
+        reason: "stale".to_owned(),
+    };
+    let late = ForecastError { horizon: LONG, late_us: 0 };
+    refuse("request_preemptions", s, w.store.request_preemptions(s, &[preempt])).await;
+    refuse("add_forecast_errors", s, w.store.add_forecast_errors(s, &[late])).await;
     refuse("sweep_clocks", s, w.store.sweep_clocks(s, &rules(), 10)).await;
     refuse("begin_launches", d, w.store.begin_launches(d, 10)).await;
     refuse("record_started", d, w.store.record_started(d, &stage.launching)).await;

@@ -19,13 +19,17 @@
 pub mod catalog;
 pub mod claims;
 pub mod clocks;
+pub mod cohorts;
 pub mod ends;
 pub mod fencing;
 pub mod intake;
 pub mod launches;
 pub mod leases;
+pub mod past;
 pub mod placements;
+pub mod preemptions;
 pub mod stops;
+pub mod versions;
 pub mod views;
 pub mod walk;
 mod world;
@@ -113,6 +117,29 @@ macro_rules! store_suite {
                 claims_of_others_are_stale,
                 concurrent_schedulers_never_exceed_limits,
             ],
+            cohorts: [
+                a_team_borrows_what_others_leave,
+                a_batch_counts_its_own_placements,
+                a_team_moves_with_what_it_uses,
+                concurrent_schedulers_never_exceed_a_cohort,
+                placements_and_catalogs_at_once,
+                cohorts_of_many_teams,
+            ],
+            preemptions: [
+                an_attempt_is_asked_to_make_room_once,
+                a_persons_wish_outranks,
+                only_open_attempts_are_asked,
+                a_placed_attempt_makes_room_before_its_launch,
+                racing_wishes_and_ends,
+                attempts_of_older_binaries_are_found,
+            ],
+            past: [
+                holdings_are_the_last_placed_first,
+                runs_that_ended_by_pages,
+                arrivals_by_pages,
+                past_use_is_counted_and_fades,
+                forecasts_are_held_to_what_came,
+            ],
             launches: [
                 longest_placed_first,
                 attempts_of_a_cluster_by_pages,
@@ -151,9 +178,17 @@ macro_rules! store_suite {
                 concurrent_syncs,
                 the_instance_stays,
             ],
+            versions: [
+                each_document_is_a_version,
+                the_whole_catalog_reads_back,
+                rows_follow_an_unchanged_document,
+                concurrent_catalogs_make_versions_in_a_row,
+                elastic_clusters_keep_their_ceiling,
+            ],
             views: [
                 lists_by_pages_and_filters,
                 counts_by_team_and_state,
+                a_job_knows_its_place,
                 receipts_and_keys_outlive_a_purge,
                 an_unknown_state_is_an_error_that_names_the_row,
                 the_audit_finds_drift,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use yard_domain::lifecycle::AttemptEnd;
-use yard_domain::{AccountOwner, StateName, SubmissionKey, Verdict};
-use yard_ports::store::{JobFilter, StoreError};
+use yard_domain::{AccountOwner, Priority, StateName, SubmissionKey, Verdict};
+use yard_ports::store::{ClaimRequest, JobFilter, StoreError};
 
 use super::World;
 use super::world::{LONG, accepted, arrival, cluster_id, new_job};
@@ -47,6 +47,36 @@ pub async fn lists_by_pages_and_filters(w: &World) {
         (row.name, row.created_at, row.since),
         (format!("job {}", view.key), view.created_at, view.since)
     );
+}
+
+/// How many go before a job: by priority, then age, of its own team, and only those that may be placed now.
+pub async fn a_job_knows_its_place(w: &World) {
+    let older = w.accept("ads", 3).await;
+    let mut job = new_job("ads", "urgent");
+    job.spec.priority = Priority::new(5).unwrap();
+    let urgent = accepted(&w.store.accept(&[arrival(job)]).await.unwrap()[0]);
+    let later = w.accept("ads", 2).await;
+    w.accept("ml", 4).await;
+    let place = async |id| {
+        let place = w.store.queue_place(id).await.unwrap();
+        place.map(|p| (p.ahead_of_team, p.ahead_of_group))
+    };
+    assert_eq!(place(urgent).await, Some((0, 0)));
+    assert_eq!(place(older[0]).await, Some((1, 1)));
+    assert_eq!(place(older[2]).await, Some((3, 3)));
+    assert_eq!(place(later[1]).await, Some((5, 5)));
+    let scheduler = w.scheduler().await;
+    let view = w.view(urgent).await;
+    let claim = ClaimRequest { team: view.lifecycle.team.clone(), shape: view.shape, max: 2 };
+    w.store.claim(&scheduler, &[claim]).await.unwrap();
+    assert_eq!(place(urgent).await, None, "it is not queued any more");
+    assert_eq!(place(later[1]).await, Some((3, 3)), "two are in a scheduler's hands");
+    let whole = w.store.queue_place(later[1]).await.unwrap().unwrap();
+    let view = w.view(later[1]).await;
+    assert_eq!((&whole.head.team, whole.head.shape), (&view.lifecycle.team, view.shape));
+    assert_eq!((&whole.head.orders[..], &whole.head.request), (&[view.order][..], &view.lifecycle.request));
+    assert_eq!(whole.head.run_timeout, view.lifecycle.run_timeout);
+    assert_eq!(place(super::world::fresh_id()).await, None);
 }
 
 /// Open jobs by team and state; what has ended is not counted.

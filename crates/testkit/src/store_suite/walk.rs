@@ -1,7 +1,7 @@
 //! A random walk: schedulers, dispatchers, producers and people at once, with leases that end under them. The
 //! checks that follow every test (exact ledger, histories that replay) are the point.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +9,16 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use yard_domain::event::ReleaseReason;
 use yard_domain::lifecycle::AttemptEnd;
-use yard_domain::{Failure, FailureClass, JobId, Lease, LeaseScope, RetryPolicy, RetryRules};
+use yard_domain::{
+    Catalog, Cohort, Failure, FailureClass, JobId, Lease, LeaseScope, Policy, RetryPolicy, RetryRules, Team,
+};
 use yard_ports::store::{
-    AttemptRef, ClaimRequest, EndOrder, JobFilter, PlacementOrder, QueueView, Store, StoreError, StoreLimits,
+    AttemptRef, CatalogDocument, ClaimRequest, EndOrder, JobFilter, OpenHolding, PlacementOrder,
+    PreemptOrder, QueueView, StopCause, Store, StoreError, StoreLimits,
 };
 
 use super::World;
-use super::world::{arrival, cluster, cluster_id, new_job, team};
+use super::world::{apply, arrival, cluster, cluster_id, new_job, team};
 
 const STEPS: usize = 60;
 
@@ -37,13 +40,18 @@ fn tolerate<T: Default>(result: Result<T, StoreError>) -> T {
     }
 }
 
-async fn lease(store: &dyn Store, scope: LeaseScope, holder: &str) -> Option<Lease> {
-    store.acquire_lease(&scope, holder, Duration::from_millis(30)).await.expect("acquire")
+/// How long leases last: they end under those who hold them.
+const TTL: Duration = Duration::from_millis(30);
+
+async fn lease(store: &dyn Store, scope: LeaseScope, holder: &str, ttl: Duration) -> Option<Lease> {
+    store.acquire_lease(&scope, holder, ttl).await.expect("acquire")
 }
 
-async fn schedule(store: Arc<dyn Store>, name: String, mut rng: StdRng) {
+async fn schedule(store: Arc<dyn Store>, name: String, ttl: Duration, mut rng: StdRng) {
     for _ in 0..STEPS {
-        let Some(lease) = lease(&*store, LeaseScope::Scheduler(name.clone()), &name).await else { continue };
+        let Some(lease) = lease(&*store, LeaseScope::Scheduler(name.clone()), &name, ttl).await else {
+            continue;
+        };
         tolerate(store.sweep_clocks(&lease, &rules(), rng.random_range(1..20)).await);
         let input = store.load_placement_input(QueueView { groups: 10, depth: 2 }).await.expect("load");
         let max = rng.random_range(1..8);
@@ -67,10 +75,27 @@ async fn schedule(store: Arc<dyn Store>, name: String, mut rng: StdRng) {
     }
 }
 
-async fn dispatch(store: Arc<dyn Store>, cluster: &str, name: String, mut rng: StdRng) {
+async fn preempt(store: Arc<dyn Store>, ttl: Duration, mut rng: StdRng) {
+    for _ in 0..STEPS {
+        let scope = LeaseScope::Scheduler("preempts".to_owned());
+        let Some(lease) = lease(&*store, scope, "preempts", ttl).await else { continue };
+        let holdings = store.open_holdings(10).await.expect("holdings");
+        let mut ask = |h: OpenHolding| {
+            let for_team = if h.team.as_str() == "ads" { "ml" } else { "ads" };
+            let for_team = for_team.parse().expect("a name");
+            let order = PreemptOrder { attempt: h.attempt, for_team, reason: "walk".to_owned() };
+            rng.random_bool(0.1).then_some(order)
+        };
+        let victims: Vec<_> = holdings.into_iter().filter_map(&mut ask).collect();
+        tolerate(store.request_preemptions(&lease, &victims).await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn dispatch(store: Arc<dyn Store>, cluster: &str, name: String, ttl: Duration, mut rng: StdRng) {
     let id = cluster_id(cluster);
     for _ in 0..STEPS {
-        let Some(lease) = lease(&*store, LeaseScope::Dispatch(id.clone()), &name).await else {
+        let Some(lease) = lease(&*store, LeaseScope::Dispatch(id.clone()), &name, ttl).await else {
             tokio::time::sleep(Duration::from_millis(2)).await;
             continue;
         };
@@ -79,14 +104,15 @@ async fn dispatch(store: Arc<dyn Store>, cluster: &str, name: String, mut rng: S
         let refs: Vec<_> = active.iter().map(|a| AttemptRef { job: a.job, attempt: a.attempt }).collect();
         let started: Vec<_> = refs.iter().filter(|_| rng.random_bool(0.5)).copied().collect();
         tolerate(store.record_started(&lease, &started).await);
-        let wishes: BTreeSet<_> =
-            store.stop_wishes(&id).await.expect("wishes").iter().map(|(a, _)| a.job).collect();
+        let wishes: HashMap<_, _> = store.stop_wishes(&id).await.expect("wishes").into_iter().collect();
         let mut ends = Vec::new();
         for attempt in refs {
             let failure = |class| AttemptEnd::Failed(Failure::new(class, Some(1), "walk"));
             let end = match rng.random_range(0..8) {
-                _ if wishes.contains(&attempt.job) => AttemptEnd::Stopped,
-                0 | 1 => AttemptEnd::Succeeded,
+                0 => AttemptEnd::Succeeded,
+                _ if wishes.get(&attempt) == Some(&StopCause::Requested) => AttemptEnd::Stopped,
+                _ if wishes.contains_key(&attempt) => failure(FailureClass::Preempted),
+                1 => AttemptEnd::Succeeded,
                 2 => failure(FailureClass::User),
                 3 => failure(FailureClass::Lost),
                 4 => failure(FailureClass::Preempted),
@@ -132,43 +158,70 @@ async fn stop(store: Arc<dyn Store>, mut rng: StdRng) {
     }
 }
 
+/// Somebody changes the catalog again and again: who lends to whom, and what of the past is remembered.
+async fn declare(store: Arc<dyn Store>, mut rng: StdRng) {
+    for step in 0..STEPS / 4 {
+        let (text, half_life_ms) = (format!("walk {step}"), rng.random_range(0..100));
+        let catalog = catalog(rng.random_bool(0.7), half_life_ms);
+        let document = CatalogDocument::configuration(&text, "walk");
+        store.apply_catalog(&catalog, document).await.expect("apply");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn catalog(together: bool, half_life_ms: u64) -> Catalog {
+    let cohort = |id: &str, parent: Option<&str>| Cohort {
+        parent: parent.and_then(|p| p.parse().ok()),
+        ..Cohort::new(id.parse().expect("a name"))
+    };
+    let lends = |team: Team, to: &str| Team { cohort: to.parse().ok().filter(|_| together), ..team };
+    let half_life = (half_life_ms > 20).then(|| Duration::from_millis(half_life_ms));
+    Catalog {
+        cohorts: vec![cohort("all", None), cohort("some", Some("all"))],
+        policy: Policy { half_life, ..Policy::default() },
+        ..Catalog::of(
+            [lends(team("ads", 11), "some"), lends(team("ml", 8), "all")],
+            [cluster("east", 12), cluster("west", 9)],
+        )
+    }
+}
+
 /// Everybody at once, a few hundred jobs, short clocks.
 pub async fn actors_at_random(w: &World) {
-    let clusters = [cluster("east", 12), cluster("west", 9)];
-    w.store
-        .apply_catalog(
-            &yard_domain::Catalog::of([team("ads", 11), team("ml", 8)], clusters.clone()),
-            yard_ports::store::CatalogDocument::configuration("", "test"),
-        )
-        .await
-        .unwrap();
+    apply(w, &catalog(true, 50)).await;
     let rng = |i: u64| StdRng::seed_from_u64(0x5eed + i);
     let mut tasks = Vec::new();
     for i in 0..3 {
         let store = w.database.open(limits()).await;
-        tasks.push(tokio::spawn(schedule(Arc::clone(&store), format!("s{i}"), rng(i))));
-        tasks.push(tokio::spawn(dispatch(Arc::clone(&store), "east", format!("d{i}"), rng(10 + i))));
-        tasks.push(tokio::spawn(dispatch(Arc::clone(&store), "west", format!("d{i}"), rng(20 + i))));
+        tasks.push(tokio::spawn(schedule(Arc::clone(&store), format!("s{i}"), TTL, rng(i))));
+        tasks.push(tokio::spawn(dispatch(Arc::clone(&store), "east", format!("d{i}"), TTL, rng(10 + i))));
+        tasks.push(tokio::spawn(dispatch(Arc::clone(&store), "west", format!("d{i}"), TTL, rng(20 + i))));
     }
     for i in 0..2 {
         tasks.push(tokio::spawn(produce(w.store.clone(), i, rng(30 + i))));
     }
     tasks.push(tokio::spawn(stop(w.store.clone(), rng(40))));
+    tasks.push(tokio::spawn(preempt(w.store.clone(), TTL, rng(42))));
+    tasks.push(tokio::spawn(declare(w.store.clone(), rng(45))));
     for task in tasks {
         task.await.unwrap();
     }
-    // On a busy machine leases run out between steps and little gets done: then there are further rounds.
+    // On a busy machine leases run out between steps and little gets done: then there are further rounds, with longer
+    // ones.
     for round in 0..20 {
+        let ttl = TTL * u32::try_from(2 + 2 * round).unwrap();
         let jobs = w.all_jobs().await;
         assert_eq!(jobs.len(), 2 * (STEPS / 3) * 8);
         let ended = jobs.iter().filter(|job| job.state.name().is_end()).count();
-        if ended > jobs.len() / 10 {
+        let preempted = jobs.iter().filter(|job| job.counts.preempted > 0).count();
+        if ended > jobs.len() / 10 && preempted > 0 {
             return;
         }
         let store = w.database.open(limits()).await;
-        schedule(Arc::clone(&store), format!("s-more{round}"), rng(50 + round)).await;
-        dispatch(Arc::clone(&store), "east", format!("d-more{round}"), rng(80 + round)).await;
-        dispatch(store, "west", format!("d-more{round}"), rng(110 + round)).await;
+        schedule(Arc::clone(&store), format!("s-more{round}"), ttl, rng(50 + round)).await;
+        preempt(Arc::clone(&store), ttl, rng(140 + round)).await;
+        dispatch(Arc::clone(&store), "east", format!("d-more{round}"), ttl, rng(80 + round)).await;
+        dispatch(store, "west", format!("d-more{round}"), ttl, rng(110 + round)).await;
     }
     panic!("the walk went nowhere");
 }

@@ -9,13 +9,13 @@ use uuid::Uuid;
 use yard_domain::event::Event;
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{
-    AccountOwner, Arrival, Capacity, Cluster, ClusterHealth, ClusterId, ClusterSelector, ClusterSwitch,
-    HistoryLine, JobId, JobSpec, JobState, Lease, LeaseScope, Lifecycle, Limits, NewJob, Priority, Request,
-    RetryPolicy, RetryRules, StateName, SubmissionKey, Team, Timeouts, Timestamp, Verdict,
+    AccountOwner, Arrival, Capacity, Catalog, Cluster, ClusterHealth, ClusterId, ClusterSelector,
+    ClusterSwitch, HistoryLine, JobId, JobSpec, JobState, Lease, LeaseScope, Lifecycle, Limits, NewJob,
+    Priority, Request, RetryPolicy, RetryRules, StateName, SubmissionKey, Team, Timeouts, Timestamp, Verdict,
 };
 use yard_ports::store::{
-    AttemptRef, ClaimRequest, ClaimedJob, EndOrder, JobFilter, JobView, PlacementOrder, PlacementReport,
-    QueueView, Recorded, Store, StoreLimits,
+    ApplyAnswer, AttemptRef, CatalogDocument, ClaimRequest, ClaimedJob, EndOrder, JobFilter, JobView,
+    PlacementOrder, PlacementReport, QueueView, Recorded, Store, StoreLimits,
 };
 
 use super::Database;
@@ -74,6 +74,14 @@ pub(super) fn cluster_id(id: &str) -> ClusterId {
 
 pub(super) fn fresh_id() -> JobId {
     JobId(Uuid::now_v7())
+}
+
+/// Puts a catalog in force, whatever was before.
+pub(super) async fn apply(w: &World, catalog: &Catalog) {
+    let text = Uuid::new_v4().to_string();
+    let document = CatalogDocument::configuration(&text, "test");
+    let answer = w.store.apply_catalog(catalog, document).await.expect("apply");
+    assert!(matches!(answer, ApplyAnswer::Applied(_)), "{answer:?}");
 }
 
 /// A job of 1 cpu that may run anywhere, without own retries.
@@ -136,13 +144,10 @@ impl World {
     pub async fn new(database: Arc<dyn Database>) -> Self {
         let store = database.open(calm()).await;
         let teams = [team("ads", 1_000), team("ml", 1_000)];
-        store
-            .apply_catalog(
-                &yard_domain::Catalog::of(teams.clone(), [cluster("east", 1_000), cluster("west", 1_000)]),
-                yard_ports::store::CatalogDocument::configuration("", "test"),
-            )
-            .await
-            .expect("sync");
+        let catalog = Catalog::of(teams, [cluster("east", 1_000), cluster("west", 1_000)]);
+        let document = CatalogDocument::configuration("", "test");
+        let answer = store.apply_catalog(&catalog, document).await.expect("apply");
+        assert_eq!(answer, ApplyAnswer::Applied(1));
         Self { database, store, tampered: AtomicBool::new(false) }
     }
 

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use proptest::prelude::*;
 use serde_json::json;
 use uuid::Uuid;
-use yard_domain::{Capacity, Cluster, ClusterHealth, ClusterSwitch, Request, Team};
+use yard_domain::{
+    Capacity, Catalog, Cluster, ClusterHealth, ClusterSwitch, Priority, PriorityClass, Request, Team,
+};
 
 use super::*;
 use crate::canonical::canonical_text;
@@ -43,14 +45,21 @@ fn installation() -> Admission {
         quota: yard_domain::Limits { gpu_milli: gpu.map(|g| g * 1_000), ..yard_domain::Limits::default() },
         ..Team::new(id.parse().unwrap())
     };
-    Admission::new(
+    let mut catalog = Catalog::of(
         vec![team("ads", Some(4)), team("search", None)],
         vec![
             cluster("east", "us-east-1", Some(capacity(16, 8, 64, 2))),
             cluster("west", "us-west-2", Some(capacity(32, 0, 128, 0))),
         ],
-        [("sqs:search-jobs".to_owned(), ["search".parse().unwrap()].into())].into(),
-    )
+    );
+    let class = |id: &str, priority| PriorityClass {
+        id: id.parse().unwrap(),
+        priority: Priority::new(priority).unwrap(),
+        preempts: false,
+        preemptible: false,
+    };
+    catalog.policy.classes = vec![class("urgent", 500), class("normal", 0)];
+    Admission::new(catalog, [("sqs:search-jobs".to_owned(), ["search".parse().unwrap()].into())].into())
 }
 
 fn source(door: &str) -> Source {
@@ -141,6 +150,21 @@ fn everything_wrong_is_said_at_once() {
         "retry":{"max_retries":-1,"backoff":3},"timeouts":{"queue_s":0,"run_s":"6h"},
         "metadata":{"k":1,"yard.x":"y"},"max_retries":3,"memory":"8GiB","zzz":true});
     insta::assert_snapshot!(errors(&judge(&document)));
+}
+
+#[test]
+fn a_document_without_a_version_is_read_on_and_one_of_another_is_not() {
+    let rest = json!({"team":"ads","key":"k","colour":"red"});
+    let fields = |document: &Value| {
+        let arrival = judge(document);
+        assert_eq!((arrival.key.team.as_str(), arrival.key.key.as_str()), ("ads", "k"));
+        let errors = arrival.content.unwrap_err();
+        errors.into_iter().map(|e| format!("{} {}", e.field, e.code)).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(fields(&rest), "v missing, entrypoint missing, colour unknown_field");
+    let mut other = rest;
+    other["v"] = json!(2);
+    assert_eq!(fields(&other), "v invalid");
 }
 
 #[test]
@@ -298,4 +322,89 @@ proptest! {
         changed["priority"] = json!((priority + 1).rem_euclid(1000) - 2000);
         prop_assert_ne!(judge(&changed).body_hash, judge_from(spelt.as_bytes(), &source("http")).body_hash);
     }
+}
+
+/// What a document is compared by must stay the same for ever, whatever fields are added: this is the hash that the first
+/// version gave.
+#[test]
+fn the_hash_of_a_document_without_newer_fields_is_what_it_was() {
+    let document = json!({"v": 1, "team": "search", "key": "nightly", "entrypoint": "python x.py", "priority": 5,
+        "resources": {"cpu": 2, "memory": "8GiB"}, "clusters": {"only": ["east"], "labels": {"region": "us-east-1"}}});
+    let mut hash = String::new();
+    judge(&document).body_hash.iter().for_each(|b| _ = write!(hash, "{b:02x}"));
+    assert_eq!(hash, "2f5ae5135458014d6505bcdf8093249c307494ab1913f81cc8672341f9228e62");
+}
+
+fn job(document: &Value) -> yard_domain::NewJob {
+    *judge(document).content.unwrap_or_else(|e| panic!("{e:?}"))
+}
+
+#[test]
+fn a_class_is_a_priority_by_name() {
+    let base = json!({"v": 1, "team": "search", "key": "k", "entrypoint": "x"});
+    let with = |fields: Value| {
+        let mut document = base.clone();
+        document.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        document
+    };
+    let urgent = job(&with(json!({"priority_class": "urgent"})));
+    assert_eq!(urgent.spec.priority.get(), 500);
+    // What is stored is the priority that it was: classes may change.
+    let stored: Value = serde_json::from_str(&urgent.document).unwrap();
+    assert_eq!((&stored["priority"], stored.get("priority_class")), (&json!(500), None));
+    let wrong = errors(&judge(&with(json!({"priority_class": "urgnt"}))));
+    assert!(wrong.contains("unknown_class") && wrong.contains("did you mean \"urgent\"?"), "{wrong}");
+    assert!(wrong.contains("there are: urgent; normal"), "{wrong}");
+    let both = errors(&judge(&with(json!({"priority_class": "urgent", "priority": 3}))));
+    assert!(both.contains("keep one of the two"), "{both}");
+    assert!(errors(&judge(&with(json!({"priority_class": 7})))).contains("must be a text"));
+}
+
+#[test]
+fn clusters_are_avoided_and_preferred() {
+    let with = |clusters: Value| json!({"v": 1, "team": "search", "key": "k", "entrypoint": "x", "clusters": clusters});
+    let found = job(&with(json!({"avoid": ["west"], "prefer": {"region": "eu"}})));
+    assert_eq!(found.spec.clusters.avoid, ["west".parse().unwrap()].into());
+    assert_eq!(found.spec.clusters.prefer, [("region".to_owned(), "eu".to_owned())].into());
+    let stored: Value = serde_json::from_str(&found.document).unwrap();
+    assert_eq!(stored["clusters"], json!({"avoid": ["west"], "prefer": {"region": "eu"}}));
+    let nowhere = errors(&judge(&with(json!({"avoid": ["west", "east"]}))));
+    assert!(nowhere.contains("never_fits") && nowhere.contains("to be avoided"), "{nowhere}");
+    let both = errors(&judge(&with(json!({"only": ["west"], "avoid": ["west"]}))));
+    assert!(both.contains("clusters.avoid") && both.contains("keep it in one"), "{both}");
+    assert!(errors(&judge(&with(json!({"avoid": "west"})))).contains("list of cluster names"));
+}
+
+#[test]
+fn what_no_quota_and_no_autoscaler_could_ever_allow_is_refused() {
+    let gpus =
+        |gpu: u64| yard_domain::Limits { gpu_milli: Some(gpu * 1_000), ..yard_domain::Limits::default() };
+    let member = |id: &str, quota: u64, max: Option<u64>| Team {
+        cohort: Some("all".parse().unwrap()),
+        quota: gpus(quota),
+        max: max.map(gpus).unwrap_or_default(),
+        ..Team::new(id.parse().unwrap())
+    };
+    let mut grows = cluster("grows", "us", Some(capacity(64, 40, 64, 0)));
+    grows.elastic =
+        Some(yard_domain::Elastic { present: Some(capacity(0, 0, 0, 0)), delay: std::time::Duration::ZERO });
+    let mut catalog = Catalog::of([member("a", 4, None), member("b", 4, Some(6))], [grows]);
+    catalog.cohorts = vec![yard_domain::Cohort::new("all".parse().unwrap())];
+    let admission = Admission::new(catalog, [].into());
+    let (limits, defaults) = (Limits::default(), Defaults::default());
+    let verdict = |team: &str, gpu: u64| {
+        let document =
+            json!({"v": 1, "team": team, "key": "k", "entrypoint": "x", "resources": {"gpu": gpu}});
+        let intake = Intake { admission: &admission, limits: &limits, defaults: &defaults };
+        errors(&intake.arrival(document.to_string().as_bytes(), &source("http"), JobId(Uuid::nil())))
+    };
+    // More than its own quota, but it may borrow; and the cluster has nothing now, but grows.
+    assert!(judge_is_job(&verdict("a", 8)), "{}", verdict("a", 8));
+    assert!(verdict("a", 9).contains("cohort all"), "{}", verdict("a", 9));
+    assert!(judge_is_job(&verdict("b", 6)));
+    assert!(verdict("b", 7).contains("team b"), "{}", verdict("b", 7));
+}
+
+fn judge_is_job(told: &str) -> bool {
+    !told.contains("never_fits")
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-pub(crate) use faults::{Faults, nearest};
+pub(crate) use faults::{Faults, nearest, quote};
 pub(crate) use reader::{Draft, is_key, read};
 
 /// The only version of the document there is.
@@ -56,6 +56,10 @@ pub struct Submission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: Option<i64>,
+    /// The name of one of the installation's priority classes: its priority is the job's. Not together with `priority`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
+    pub priority_class: Option<String>,
     /// Where it may run. Default: anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<Clusters>,
@@ -107,9 +111,15 @@ pub struct Clusters {
     /// Only on these clusters; empty is any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<String>>,
+    /// Not on these clusters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avoid: Option<Vec<String>>,
     /// Only on clusters that have every one of these labels with this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
+    /// Rather on clusters that have these labels with this value: it counts in the choice, and keeps none out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefer: Option<BTreeMap<String, String>>,
 }
 
 /// What happens when a job fails.
@@ -148,6 +158,7 @@ impl Submission {
             runtime_env: None,
             resources: None,
             priority: None,
+            priority_class: None,
             clusters: None,
             retry: None,
             timeouts: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use yard_domain::{ClusterSelector, Priority, Request, TeamId};
+use yard_domain::{ClassId, ClusterSelector, Priority, Request, TeamId};
 
 use super::VERSION;
 use super::faults::{Faults, describe, join, nearest, quote};
@@ -24,6 +24,7 @@ pub(crate) const FIELDS: &[(&str, &[&str])] = &[
             "runtime_env",
             "resources",
             "priority",
+            "priority_class",
             "clusters",
             "retry",
             "timeouts",
@@ -31,7 +32,7 @@ pub(crate) const FIELDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("resources", &["cpu", "gpu", "memory", "custom"]),
-    ("clusters", &["only", "labels"]),
+    ("clusters", &["only", "avoid", "labels", "prefer"]),
     ("retry", &["max_retries"]),
     ("timeouts", &["queue_s", "run_s"]),
 ];
@@ -46,7 +47,9 @@ pub(crate) struct Draft {
     pub(crate) entrypoint: String,
     pub(crate) runtime_env: Map<String, Value>,
     pub(crate) request: Option<Request>,
+    /// As given, or (with a class) as admission finds out.
     pub(crate) priority: Priority,
+    pub(crate) priority_class: Option<String>,
     pub(crate) clusters: Option<ClusterSelector>,
     pub(crate) max_retries: u32,
     pub(crate) queue_timeout: Duration,
@@ -77,6 +80,7 @@ pub(crate) fn read(
         runtime_env: reader.runtime_env(present(map, "runtime_env")),
         request: reader.request(present(map, "resources")),
         priority: reader.priority(present(map, "priority")),
+        priority_class: reader.priority_class(map),
         clusters: reader.clusters(present(map, "clusters")),
         max_retries: reader.max_retries(present(map, "retry")),
         queue_timeout: defaults.queue_timeout,
@@ -106,20 +110,24 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Whether to read on: what names no version was most likely meant to be of the only one.
     fn version(&mut self, value: Option<&Value>) -> bool {
         let known = format!("the only version is {VERSION}: write \"v\": {VERSION}");
         match value {
-            Some(v) if whole(v) == Some(i128::from(VERSION)) => return true,
-            None | Some(Value::Null) => self.faults.push("v", "missing", format!("must be there; {known}")),
+            Some(v) if whole(v) == Some(i128::from(VERSION)) => true,
+            None | Some(Value::Null) => {
+                self.faults.push("v", "missing", format!("must be there; {known}"));
+                true
+            }
             Some(other) => {
                 self.faults.push(
                     "v",
                     "invalid",
                     format!("is {}, which is not supported; {known}", describe(other)),
                 );
+                false
             }
         }
-        false
     }
 
     fn team(&mut self, value: Option<&Value>) -> Option<TeamId> {
@@ -205,6 +213,17 @@ impl Reader<'_> {
             return Priority::default();
         };
         Priority::new(number).unwrap_or_default()
+    }
+
+    fn priority_class(&mut self, map: &Map<String, Value>) -> Option<String> {
+        let text = self.text("priority_class", present(map, "priority_class")?)?;
+        if present(map, "priority").is_some() {
+            let message = "stands beside \"priority\", which the class sets: keep one of the two";
+            self.faults.push("priority_class", "invalid", message);
+            return None;
+        }
+        text.parse::<ClassId>().map_err(|e| self.faults.push("priority_class", "invalid", e)).ok()?;
+        Some(text.to_owned())
     }
 
     fn metadata(&mut self, value: Option<&Value>) -> BTreeMap<String, String> {

@@ -1,11 +1,11 @@
 //! Reads the sections of a document: resources, clusters, retry, timeouts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
 use yard_domain::resources::show_quantity;
-use yard_domain::{ClusterSelector, Request};
+use yard_domain::{ClusterId, ClusterSelector, Request};
 
 use super::faults::{describe, join, quote};
 use super::reader::{Reader, present};
@@ -116,39 +116,54 @@ impl Reader<'_> {
         let Some(value) = value else { return Some(selector) };
         let map = self.object("clusters", value)?;
         if let Some(only) = present(map, "only") {
-            self.only(only, &mut selector);
+            selector.only = self.cluster_names("clusters.only", only);
         }
-        if let Some(labels) = present(map, "labels").and_then(|v| self.object("clusters.labels", v)) {
-            self.at_most("clusters.labels", labels.len(), self.limits.list_entries_max, "entries");
-            for (label, value) in labels {
-                let path = join("clusters.labels", label);
-                self.short_text(&path, label, "the label");
-                let Some(text) = self.text(&path, value) else { continue };
-                self.short_text(&path, text, "the value");
-                selector.labels.insert(label.clone(), text.to_owned());
-            }
+        if let Some(avoid) = present(map, "avoid") {
+            selector.avoid = self.cluster_names("clusters.avoid", avoid);
+        }
+        selector.labels = self.labels("clusters.labels", present(map, "labels"));
+        selector.prefer = self.labels("clusters.prefer", present(map, "prefer"));
+        if let Some(both) = selector.only.intersection(&selector.avoid).next() {
+            let message =
+                format!("has {:?}, which is in clusters.only too: keep it in one of the two", both.as_str());
+            self.faults.push("clusters.avoid", "invalid", message);
         }
         self.unknown_fields("clusters", map);
         (self.faults.count() == before).then_some(selector)
     }
 
-    fn only(&mut self, value: &Value, selector: &mut ClusterSelector) {
+    fn labels(&mut self, section: &str, value: Option<&Value>) -> BTreeMap<String, String> {
+        let mut read = BTreeMap::new();
+        let Some(labels) = value.and_then(|v| self.object(section, v)) else { return read };
+        self.at_most(section, labels.len(), self.limits.list_entries_max, "entries");
+        for (label, value) in labels {
+            let path = join(section, label);
+            self.short_text(&path, label, "the label");
+            let Some(text) = self.text(&path, value) else { continue };
+            self.short_text(&path, text, "the value");
+            read.insert(label.clone(), text.to_owned());
+        }
+        read
+    }
+
+    fn cluster_names(&mut self, section: &str, value: &Value) -> BTreeSet<ClusterId> {
+        let mut names = BTreeSet::new();
         let Value::Array(items) = value else {
             let message =
                 format!("must be a list of cluster names, like [\"east\"], but is {}", describe(value));
-            return self.faults.push("clusters.only", "invalid", message);
+            self.faults.push(section, "invalid", message);
+            return names;
         };
-        self.at_most("clusters.only", items.len(), self.limits.list_entries_max, "entries");
+        self.at_most(section, items.len(), self.limits.list_entries_max, "entries");
         for (i, item) in items.iter().enumerate() {
-            let path = format!("clusters.only[{i}]");
+            let path = format!("{section}[{i}]");
             let Some(name) = self.text(&path, item) else { continue };
             match name.parse() {
-                Ok(id) => {
-                    selector.only.insert(id);
-                }
+                Ok(id) => _ = names.insert(id),
                 Err(e) => self.faults.push(path, "invalid", e),
             }
         }
+        names
     }
 
     fn short_text(&mut self, path: &str, text: &str, what: &str) {

@@ -1,11 +1,13 @@
 //! Teams, clusters and the audit of their accounts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use yard_domain::ledger::Drift;
-use yard_domain::{Account, AccountOwner, Cluster, Request, Team};
+use yard_domain::{
+    Account, AccountOwner, Catalog, Cluster, Elastic, Limits, QuotaOwner, QuotaTree, Request, Team, TeamId,
+};
 use yard_ports::store::QueueStats;
 
 use super::amounts::{Amounts, Quota};
@@ -23,12 +25,25 @@ pub struct TeamList {
 pub struct TeamView {
     /// Its id.
     pub id: String,
-    /// Its weight in the order between teams.
+    /// The cohort in which it lends and borrows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohort: Option<String>,
+    /// The share that it is owed beside its siblings.
     pub weight: u32,
-    /// What its open attempts may use together.
+    /// Nominal: what its open attempts may always use together.
     pub quota: Quota,
+    /// What they may use at most when it borrows, as declared.
+    #[serde(default)]
+    pub max: Quota,
     /// What they use.
     pub used: Amounts,
+    /// What of that is borrowed: beyond its quota, in resources that its tree of cohorts governs.
+    #[serde(default)]
+    pub borrowed: Amounts,
+    /// What of its quota others have borrowed: their loans, shared out over all that have quota to spare in proportion to
+    /// it.
+    #[serde(default)]
+    pub lent: Amounts,
     /// Its jobs that have not ended, by state.
     pub open: BTreeMap<String, u64>,
 }
@@ -63,6 +78,18 @@ pub struct ClusterView {
     /// What it has; left out until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Amounts>,
+    /// Set if an autoscaler changes what there is, up to `capacity`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elastic: Option<ElasticView>,
+    /// What it costs per hour when used whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_per_hour: Option<f64>,
+    /// Whether launches are held back because calls keep failing.
+    #[serde(default)]
+    pub breaker_open: bool,
+    /// Launches that failed lately; fades.
+    #[serde(default)]
+    pub recent_failures: u32,
     /// What its open attempts are charged.
     pub used: Amounts,
     /// What is left; left out until the capacity is known.
@@ -71,6 +98,23 @@ pub struct ClusterView {
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// What an autoscaler makes of a cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ElasticView {
+    /// What is there now; left out until it has been read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<Amounts>,
+    /// How long it usually takes to add what is missing, in seconds.
+    pub delay_s: u64,
+}
+
+impl From<&Elastic> for ElasticView {
+    fn from(elastic: &Elastic) -> Self {
+        let present = elastic.present.as_ref().map(|c| Amounts::from(&c.0));
+        Self { present, delay_s: elastic.delay.as_secs() }
+    }
 }
 
 /// The answer to drain and resume.
@@ -106,12 +150,17 @@ pub struct DriftView {
 
 impl TeamList {
     /// From the store's answers.
-    pub fn new(teams: &[Team], accounts: &[Account], stats: &QueueStats) -> Self {
-        let view = |team: &Team| TeamView {
+    pub fn new(catalog: &Catalog, accounts: &[Account], stats: &QueueStats) -> Self {
+        let loans = loans(catalog, accounts);
+        let view = |(team, (borrowed, lent)): (&Team, &(Request, Request))| TeamView {
             id: team.id.to_string(),
+            cohort: team.cohort.as_ref().map(ToString::to_string),
             weight: team.weight,
             quota: Quota::from(&team.quota),
+            max: Quota::from(&team.max),
             used: Amounts::from(&used_by(accounts, &AccountOwner::Team(team.id.clone()))),
+            borrowed: Amounts::from(borrowed),
+            lent: Amounts::from(lent),
             open: stats
                 .open
                 .iter()
@@ -119,8 +168,45 @@ impl TeamList {
                 .map(|((_, state), count)| (state.code().to_owned(), *count))
                 .collect(),
         };
-        Self { teams: teams.iter().map(view).collect() }
+        Self { teams: catalog.teams.iter().zip(&loans).map(view).collect() }
     }
+}
+
+/// What each team, in order, has borrowed and lent.
+fn loans(catalog: &Catalog, accounts: &[Account]) -> Vec<(Request, Request)> {
+    let tree = QuotaTree::new(&catalog.teams, &catalog.cohorts);
+    let used: HashMap<&TeamId, &Request> = accounts
+        .iter()
+        .filter_map(|a| if let AccountOwner::Team(team) = &a.owner { Some((team, &a.used)) } else { None })
+        .collect();
+    let usage = tree.usage(|team| used.get(team).copied());
+    let mut loans = vec![(Request::default(), Request::default()); catalog.teams.len()];
+    // By tree and resource: what is borrowed in it, and what all its members could spare.
+    let mut sums: BTreeMap<(usize, String), (u64, u64)> = BTreeMap::new();
+    // What a node has beside its members. Nodes are in the order of the declaration, teams first.
+    let declared: Vec<&Limits> =
+        catalog.teams.iter().map(|t| &t.quota).chain(catalog.cohorts.iter().map(|c| &c.quota)).collect();
+    let own = |i: usize, name: &str| declared[i].limit(name).unwrap_or(0);
+    for (i, node) in tree.nodes().iter().enumerate() {
+        let is_team = matches!(node.owner, QuotaOwner::Team(_));
+        for (name, _) in node.nominal.bounds() {
+            let used = if is_team { usage[i].amount(name) } else { 0 };
+            let sum = sums.entry((tree.root_of(i), name.to_owned())).or_default();
+            sum.0 = sum.0.saturating_add(used.saturating_sub(own(i, name)));
+            sum.1 = sum.1.saturating_add(own(i, name).saturating_sub(used));
+        }
+    }
+    for (i, (borrowed, lent)) in loans.iter_mut().enumerate() {
+        for (name, nominal) in tree.nodes()[i].nominal.bounds() {
+            let used = usage[i].amount(name);
+            borrowed.set(name, used.saturating_sub(nominal));
+            let spare = u128::from(nominal.saturating_sub(used));
+            let Some((all, spared)) = sums.get(&(tree.root_of(i), name.to_owned())) else { continue };
+            let share = u128::from(*all) * spare / u128::from(*spared).max(1);
+            lent.set(name, u64::try_from(share.min(spare)).unwrap_or(u64::MAX));
+        }
+    }
+    loans
 }
 
 impl ClusterList {
@@ -138,6 +224,10 @@ impl ClusterList {
                 configured: cluster.configured,
                 last_seen: cluster.last_seen.map(time_text),
                 capacity: cluster.capacity.as_ref().map(|c| Amounts::from(&c.0)),
+                elastic: cluster.elastic.as_ref().map(ElasticView::from),
+                cost_per_hour: cluster.cost_per_hour_micro.map(|micro| micro as f64 / 1e6),
+                breaker_open: cluster.breaker_open,
+                recent_failures: cluster.recent_failures,
                 used: Amounts::from(&used),
                 free: cluster.capacity.as_ref().map(|c| Amounts::from(&free(&c.0, &used))),
                 message: cluster.message.clone(),

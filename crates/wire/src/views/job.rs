@@ -93,6 +93,9 @@ pub struct Waiting {
     /// A sentence per cluster.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub clusters: BTreeMap<String, String>,
+    /// When the first job of its team and shape will probably start, if room is kept for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_start: Option<String>,
 }
 
 /// A clock that runs.
@@ -282,8 +285,12 @@ impl StopAnswerView {
 
 fn waiting(life: &Lifecycle, note: Option<&WaitNote>, now: Timestamp) -> Option<Waiting> {
     let JobState::Queued { not_before, .. } = life.state else { return None };
-    let plain =
-        |code: &str, message: String| Waiting { code: code.to_owned(), message, clusters: BTreeMap::new() };
+    let plain = |code: &str, message: String| Waiting {
+        code: code.to_owned(),
+        message,
+        clusters: BTreeMap::new(),
+        expected_start: None,
+    };
     Some(match (not_before, note) {
         (Some(at), _) if !at.is_due(now) => {
             let failed = life.attempts;
@@ -293,6 +300,7 @@ fn waiting(life: &Lifecycle, note: Option<&WaitNote>, now: Timestamp) -> Option<
             code: note.code.clone(),
             message: note.message.clone(),
             clusters: note.clusters.iter().map(|(id, why)| (id.to_string(), why.clone())).collect(),
+            expected_start: note.expected_start.map(time_text),
         },
         (_, None) => plain("not_looked_at", "no placement pass has come to it yet".to_owned()),
     })

@@ -5,14 +5,24 @@
 
 mod amounts;
 mod catalog;
+mod explain;
 mod history;
 mod job;
 mod problem;
 mod receipt;
 mod time;
+mod versions;
+mod workload;
 
 pub use amounts::{Amounts, Quota};
-pub use catalog::{AuditView, ClusterList, ClusterView, DriftView, SwitchAnswer, TeamList, TeamView};
+pub use catalog::{
+    AuditView, ClusterList, ClusterView, DriftView, ElasticView, SwitchAnswer, TeamList, TeamView,
+};
+pub use explain::{
+    AheadView, AmountView, ChangeView, ClusterAnswerView, EndingView, ExpectedStartView, ExplanationView,
+    MakingRoomView, PastErrorView, PositionView, ReservationView, SearchView, TeamExplanationView,
+    TeamHoldView,
+};
 pub use history::{HistoryView, LineView};
 pub use job::{
     AttemptView, Clock, FailureView, JobList, JobSummary, JobView, RetriesView, StopAnswerView, StopRequest,
@@ -21,6 +31,8 @@ pub use job::{
 pub use problem::{FieldProblem, Problem, ProblemCode};
 pub use receipt::{ConflictView, ReceiptView, Submitted};
 pub use time::{parse_time, time_text};
+pub use versions::{CatalogAnswer, CatalogChange, CatalogVersionList, CatalogVersionView};
+pub use workload::{SelectorView, WorkloadLine};
 
 #[cfg(test)]
 mod tests;

@@ -17,13 +17,21 @@ pub enum ProblemCode {
     MethodNotAllowed,
     /// The key belongs to a job with another body.
     Conflict,
+    /// Another version of the catalog is in force than the one named by `expected`.
+    VersionConflict,
+    /// The catalog can't be put in force: see `errors`.
+    InvalidCatalog,
+    /// Another version is in force than the one named by `If-Match`.
+    PreconditionFailed,
+    /// The team submits faster than it may: wait as long as `Retry-After` says.
+    RateLimited,
     /// The job has no attempt yet, so it has no log.
     NoAttempt,
     /// The cluster has no log of the attempt: it has not started there yet, or is forgotten.
     NoLog,
     /// The body is larger than allowed.
     BodyTooLarge,
-    /// The body is not declared to be JSON.
+    /// The body is not declared to be what it must be.
     UnsupportedMediaType,
     /// The submission can't be a job: see `errors`.
     Rejected,
@@ -41,12 +49,16 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every code.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::CrossSite,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::VersionConflict,
+        Self::InvalidCatalog,
+        Self::PreconditionFailed,
+        Self::RateLimited,
         Self::NoAttempt,
         Self::NoLog,
         Self::BodyTooLarge,
@@ -67,12 +79,16 @@ impl ProblemCode {
             Self::NotFound => ("not_found", 404, "Not found"),
             Self::MethodNotAllowed => ("method_not_allowed", 405, "Not for this method"),
             Self::Conflict => ("conflict", 409, "The key belongs to a job with another body"),
+            Self::VersionConflict => ("version_conflict", 409, "Another version of the catalog is in force"),
+            Self::InvalidCatalog => ("invalid_catalog", 422, "The catalog can't be put in force"),
+            Self::PreconditionFailed => {
+                ("precondition_failed", 412, "Another version of the catalog is in force")
+            }
+            Self::RateLimited => ("rate_limited", 429, "The team submits faster than it may"),
             Self::NoAttempt => ("no_attempt", 409, "The job has not been launched yet"),
             Self::NoLog => ("no_log", 404, "There is no log"),
             Self::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
-            Self::UnsupportedMediaType => {
-                ("unsupported_media_type", 415, "The body must be application/json")
-            }
+            Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is of another kind"),
             Self::Rejected => ("rejected", 422, "The submission was rejected"),
             Self::Busy => ("busy", 503, "Too many requests at once"),
             Self::Internal => ("internal", 500, "Internal error"),
@@ -115,11 +131,14 @@ pub struct Problem {
 pub struct FieldProblem {
     /// Where, as a path: `resources.memory`; empty for the document as a whole.
     pub field: String,
-    /// `unknown_field`, `missing`, `invalid`, `out_of_range`, `too_large`, `unknown_team`, `team_not_allowed`
-    /// or `never_fits`.
+    /// `unknown_field`, `missing`, `invalid`, `out_of_range`, `too_large`, `unknown_team`, `unknown_class`,
+    /// `team_not_allowed` or `never_fits`.
     pub code: String,
     /// What is wrong with which value, and how to mend it.
     pub message: String,
+    /// In a text of lines: on which, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
 }
 
 impl Problem {
@@ -140,6 +159,11 @@ impl Problem {
 
 impl From<&FieldError> for FieldProblem {
     fn from(error: &FieldError) -> Self {
-        Self { field: error.field.clone(), code: error.code.to_owned(), message: error.message.clone() }
+        Self {
+            field: error.field.clone(),
+            code: error.code.to_owned(),
+            message: error.message.clone(),
+            line: None,
+        }
     }
 }

@@ -9,9 +9,9 @@ use yard_domain::ledger::Drift;
 use yard_domain::lifecycle::OpenAttempt;
 use yard_domain::retry::{Budget, RetryCounts};
 use yard_domain::{
-    Account, AccountOwner, AttemptNumber, Capacity, Cluster, ClusterHealth, ClusterSwitch, Event, Failure,
-    FailureClass, FieldError, HistoryLine, JobId, JobState, LeaseToken, Lifecycle, Limits, Outcome, Priority,
-    Receipt, Request, RetryPolicy, Shape, StateName, SubmissionKey, Team, Timestamp, Verdict,
+    Account, AccountOwner, AttemptNumber, Capacity, Catalog, Cluster, ClusterHealth, ClusterSwitch, Event,
+    Failure, FailureClass, FieldError, HistoryLine, JobId, JobState, LeaseToken, Lifecycle, Limits, Outcome,
+    Priority, Receipt, Request, RetryPolicy, Shape, StateName, SubmissionKey, Team, Timestamp, Verdict,
 };
 use yard_ports::store::{self, QueueStats, WaitNote};
 
@@ -154,10 +154,13 @@ fn teams_and_clusters_show_what_is_used_and_free() {
     let idle = Team::new("idle".parse().unwrap());
     let stats = QueueStats { open: [(("ads".parse().unwrap(), StateName::Queued), 5)].into() };
     let cluster = Cluster {
-        elastic: None,
-        cost_per_hour_micro: None,
-        breaker_open: false,
-        recent_failures: 0,
+        elastic: Some(yard_domain::Elastic {
+            present: Some(Capacity(Request { cpu_milli: 500, jobs: 10, ..Request::default() })),
+            delay: std::time::Duration::from_mins(2),
+        }),
+        cost_per_hour_micro: Some(1_250_000),
+        breaker_open: true,
+        recent_failures: 3,
         id: "east".parse().unwrap(),
         driver: "ray".to_owned(),
         labels: [].into(),
@@ -175,12 +178,37 @@ fn teams_and_clusters_show_what_is_used_and_free() {
     };
     let drift = [Drift { owner: east, stored: used, recomputed: Request::default() }];
     let all = json!([
-        TeamList::new(&[team, idle], &accounts, &stats),
+        TeamList::new(&Catalog::of([team, idle], []), &accounts, &stats),
         ClusterList::new(&[cluster], &accounts),
         AuditView::from(&drift[..]),
         AuditView::from(&[][..]),
     ]);
     insta::assert_snapshot!(serde_json::to_string_pretty(&all).unwrap());
+}
+
+#[test]
+fn what_is_borrowed_is_lent_by_those_who_have_it_to_spare() {
+    let gpus = |gpu: u64| Limits { gpu_milli: Some(gpu * 1_000), ..Limits::default() };
+    let team = |id: &str, quota: u64| Team {
+        cohort: Some("all".parse().unwrap()),
+        quota: gpus(quota),
+        ..Team::new(id.parse().unwrap())
+    };
+    let mut catalog =
+        Catalog::of([team("a", 4), team("b", 6), team("c", 2), Team::new("alone".parse().unwrap())], []);
+    let all = yard_domain::Cohort::new("all".parse().unwrap());
+    catalog.cohorts = vec![yard_domain::Cohort { quota: gpus(4), ..all }];
+    let account = |id: &str, gpu: u64| Account {
+        owner: AccountOwner::Team(id.parse().unwrap()),
+        used: Request { gpu_milli: gpu * 1_000, jobs: gpu, ..Request::default() },
+        past: None,
+    };
+    // a has 6 more than its 4; b could spare 6, c 2, the cohort itself 4.
+    let accounts = [account("a", 10), account("alone", 3)];
+    let list = TeamList::new(&catalog, &accounts, &QueueStats::default());
+    let shown: Vec<_> = list.teams.iter().map(|t| (t.id.as_str(), t.borrowed.gpu, t.lent.gpu)).collect();
+    assert_eq!(shown, [("a", 6.0, 0.0), ("b", 0.0, 3.0), ("c", 0.0, 1.0), ("alone", 0.0, 0.0)]);
+    assert_eq!(list.teams[0].borrowed.jobs, 0, "nobody governs jobs there");
 }
 
 #[test]

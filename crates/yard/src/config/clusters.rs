@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use yard_domain::{Capacity, Cluster, ClusterHealth, ClusterId, ClusterSwitch, Request};
+use yard_domain::{Capacity, Cluster, ClusterId, Elastic, Request};
 use yard_engine::settings::LaunchLimits;
 
 use super::intake::http_url;
-use super::quantity::{bytes, milli};
+use super::quantity::{bytes, micro, milli};
 use super::reader::Table;
-use super::secret::Secret;
+use super::secret::SecretSource;
 use super::service::{millis, secs, to_u32};
 use super::teams::{custom, id};
 
@@ -43,8 +43,8 @@ pub enum DriverConfig {
 pub struct RayCluster {
     /// The base URL of its dashboard, without a slash at the end.
     pub address: String,
-    /// Its bearer token.
-    pub token: Option<Secret>,
+    /// Where its bearer token is to be had.
+    pub token: Option<SecretSource>,
     /// A PEM file with the authorities that its certificate is checked against, beside the system's.
     pub ca_file: Option<PathBuf>,
     /// Pause between lists of its jobs.
@@ -65,6 +65,64 @@ pub struct ProcessCluster {
     /// Pause between looks at the processes.
     pub poll_interval: Duration,
 }
+
+impl ClusterConfig {
+    /// What is set of how it is driven, in words, as far as it is not the default. Secrets are only named.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let (d, launch) = (LaunchLimits::default(), &self.launch);
+        let mut set = BTreeMap::new();
+        let mut tell = |key: &str, differs: bool, value: String| {
+            if differs {
+                set.insert(key.to_owned(), value);
+            }
+        };
+        tell(
+            "launch_rate_per_s",
+            (launch.rate_per_s - d.rate_per_s).abs() > 0.0,
+            launch.rate_per_s.to_string(),
+        );
+        tell("launch_burst", launch.burst != d.burst, launch.burst.to_string());
+        tell("in_flight_max", launch.in_flight_max != d.in_flight_max, launch.in_flight_max.to_string());
+        tell("resync_s", self.resync != RESYNC, self.resync.as_secs().to_string());
+        match &self.driver {
+            DriverConfig::Ray(ray) => {
+                tell("jobs_max", self.jobs_max != RAY_JOBS, self.jobs_max.to_string());
+                tell("address", true, ray.address.clone());
+                let token = ray.token.as_ref().map(|token| match token {
+                    SecretSource::File(path) => format!("in {}", path.display()),
+                    SecretSource::Variable(name) => format!("in the variable {name}"),
+                });
+                tell("token", token.is_some(), token.unwrap_or_default());
+                let ca_file = ray.ca_file.as_ref().map(|path| path.display().to_string());
+                tell("ca_file", ca_file.is_some(), ca_file.unwrap_or_default());
+                tell(
+                    "poll_interval_ms",
+                    ray.poll_interval != RAY_POLL,
+                    ray.poll_interval.as_millis().to_string(),
+                );
+                tell("call_timeout_s", ray.call_timeout != RAY_CALL, ray.call_timeout.as_secs().to_string());
+                tell("reserve_entrypoint", !ray.reserve_entrypoint, "false".to_owned());
+            }
+            DriverConfig::Process(process) => {
+                tell("jobs_max", self.jobs_max != PROCESS_JOBS, self.jobs_max.to_string());
+                tell("dir", true, process.dir.display().to_string());
+                let (grace, poll) = (process.stop_grace, process.poll_interval);
+                tell("stop_grace_s", grace != STOP_GRACE, grace.as_secs().to_string());
+                tell("poll_interval_ms", poll != PROCESS_POLL, poll.as_millis().to_string());
+            }
+        }
+        set
+    }
+}
+
+/// Defaults.
+const RESYNC: Duration = Duration::from_mins(5);
+const RAY_JOBS: u64 = 100;
+const RAY_POLL: Duration = Duration::from_secs(1);
+const RAY_CALL: Duration = Duration::from_secs(30);
+const PROCESS_JOBS: u64 = 1_000;
+const PROCESS_POLL: Duration = Duration::from_millis(500);
+const STOP_GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -102,31 +160,34 @@ fn cluster(t: &mut Table<'_, '_>) -> Option<ClusterConfig> {
         t.missing("driver", "add driver = \"ray\" or \"process\"");
     }
     let labels = labels(t);
-    let default_jobs = if matches!(kind, Some(Kind::Process)) { 1_000 } else { 100 };
+    let default_jobs = if matches!(kind, Some(Kind::Process)) { PROCESS_JOBS } else { RAY_JOBS };
     let jobs_max = t.integer_or("jobs_max", default_jobs, 1..=100_000);
-    let capacity = capacity(t, jobs_max);
+    let declared = capacity(&mut t.table("capacity"), jobs_max);
+    let (ceiling, elastic) = elastic(t, jobs_max).unzip();
+    if declared.is_some() && elastic.is_some() {
+        t.complain("elastic", "stands beside capacity: keep elastic if an autoscaler changes what there is");
+    }
+    if elastic.is_some() && matches!(kind, Some(Kind::Process)) {
+        t.complain(
+            "elastic",
+            "is for clusters that an autoscaler changes: a process cluster has a fixed capacity",
+        );
+    }
+    let cost_per_hour_micro = t.quantity("cost_per_hour", micro);
     let launch = launch(t);
-    let resync = t.span_or("resync_s", Duration::from_mins(5), secs(1, 86_400));
+    let resync = t.span_or("resync_s", RESYNC, secs(1, 86_400));
     let (name, driver) = match kind {
         Some(Kind::Ray) => ("ray", ray(t).map(DriverConfig::Ray)),
-        Some(Kind::Process) => ("process", process(t, capacity.is_some()).map(DriverConfig::Process)),
+        Some(Kind::Process) => ("process", process(t, declared.is_some()).map(DriverConfig::Process)),
         // The keys of no driver or of any: what is wrong with them shows once the driver is known.
         None => return t.forgive(),
     };
     let cluster = Cluster {
-        elastic: None,
-        cost_per_hour_micro: None,
-        breaker_open: false,
-        recent_failures: 0,
-        id: id?,
-        driver: name.to_owned(),
         labels,
-        capacity,
-        switch: ClusterSwitch::Open,
-        health: ClusterHealth::Unknown,
-        last_seen: None,
-        configured: true,
-        message: None,
+        capacity: ceiling.or(declared),
+        elastic,
+        cost_per_hour_micro,
+        ..Cluster::new(id?, name)
     };
     Some(ClusterConfig { cluster, jobs_max, launch, resync, driver: driver? })
 }
@@ -143,14 +204,14 @@ fn labels(t: &mut Table<'_, '_>) -> BTreeMap<String, String> {
     labels
 }
 
-fn capacity(t: &mut Table<'_, '_>, jobs_max: u64) -> Option<Capacity> {
-    let mut c = t.table("capacity");
+/// Reads a table of what a cluster has; `None` if it is not there.
+fn capacity(c: &mut Table<'_, '_>, jobs_max: u64) -> Option<Capacity> {
     let request = Request {
         cpu_milli: c.quantity("cpu", milli).unwrap_or(0),
         gpu_milli: c.quantity("gpu", milli).unwrap_or(0),
         memory_bytes: c.quantity("memory", bytes).unwrap_or(0),
         jobs: jobs_max,
-        custom_milli: custom(&mut c).into_iter().filter(|(_, amount)| *amount > 0).collect(),
+        custom_milli: custom(c).into_iter().filter(|(_, amount)| *amount > 0).collect(),
     };
     let declared = c.is_present() || !Request { jobs: 0, ..request.clone() }.is_zero();
     if declared && request.cpu_milli == 0 {
@@ -159,8 +220,23 @@ fn capacity(t: &mut Table<'_, '_>, jobs_max: u64) -> Option<Capacity> {
             "state every resource that the cluster has, cpu at least; what is not stated is zero",
         );
     }
-    c.finish();
+    c.close();
     declared.then_some(Capacity(request))
+}
+
+/// Reads `elastic`: up to what an autoscaler grows the cluster, and what it makes of it.
+fn elastic(t: &mut Table<'_, '_>, jobs_max: u64) -> Option<(Capacity, Elastic)> {
+    let mut e = t.table("elastic");
+    let ceiling = capacity(&mut e.table("ceiling"), jobs_max);
+    let delay = e.span_or("delay_s", Duration::from_mins(3), secs(0, 86_400));
+    if e.is_present() && ceiling.is_none() {
+        e.missing_table(
+            "ceiling",
+            "add what the autoscaler may reach, such as ceiling = { cpu = 512, memory = \"2TiB\" }",
+        );
+    }
+    e.finish();
+    ceiling.map(|ceiling| (ceiling, Elastic { present: None, delay }))
 }
 
 fn launch(t: &mut Table<'_, '_>) -> LaunchLimits {
@@ -179,22 +255,22 @@ fn ray(t: &mut Table<'_, '_>) -> Option<RayCluster> {
     }
     let token = token(t);
     let ca_file = t.text("ca_file").map(|path| t.sources().path(path));
-    if let Some(path) = ca_file.as_ref().filter(|path| !path.is_file()) {
+    if let Some(path) = ca_file.as_ref().filter(|path| t.sources().must_be_there() && !path.is_file()) {
         t.complain("ca_file", format!("{} is not there", path.display()));
     }
     let config = RayCluster {
         address: address.clone().unwrap_or_default(),
         token,
         ca_file,
-        poll_interval: t.span_or("poll_interval_ms", Duration::from_secs(1), millis(100, 300_000)),
-        call_timeout: t.span_or("call_timeout_s", Duration::from_secs(30), secs(1, 600)),
+        poll_interval: t.span_or("poll_interval_ms", RAY_POLL, millis(100, 300_000)),
+        call_timeout: t.span_or("call_timeout_s", RAY_CALL, secs(1, 600)),
         reserve_entrypoint: t.switch_or("reserve_entrypoint", true),
     };
     address.map(|_| config)
 }
 
-/// The token, from a file or from the variable that `token_env` names: never from the configuration itself.
-fn token(t: &mut Table<'_, '_>) -> Option<Secret> {
+/// Where the token is: in a file or in the variable that `token_env` names, never in the configuration itself.
+fn token(t: &mut Table<'_, '_>) -> Option<SecretSource> {
     if t.is_set("token") {
         t.know_only("token");
         t.complain("token", "must not stand here: put it into a file and name that with token_file, or a variable with token_env");
@@ -203,18 +279,17 @@ fn token(t: &mut Table<'_, '_>) -> Option<Secret> {
     if file.is_some() && variable.is_some() {
         t.complain("token_env", "stands beside token_file: keep one of the two");
     }
-    let (key, token) = match (file, variable) {
-        (Some(path), _) => ("token_file", t.sources().secret_file(path)),
-        (None, Some(name)) => {
-            let value = t.sources().named_variable(name).map(str::trim).filter(|v| !v.is_empty());
-            (
-                "token_env",
-                value.map(str::to_owned).ok_or_else(|| format!("the environment variable {name} is not set")),
-            )
-        }
+    let (key, source) = match (file, variable) {
+        (Some(path), _) => ("token_file", SecretSource::File(t.sources().path(path))),
+        (None, Some(name)) => ("token_env", SecretSource::Variable(name.to_owned())),
         (None, None) => return None,
     };
-    token.map_err(|message| t.complain(key, message)).ok().map(Secret::new)
+    if t.sources().must_be_there()
+        && let Err(message) = source.read(t.sources().environment())
+    {
+        t.complain(key, message);
+    }
+    Some(source)
 }
 
 fn process(t: &mut Table<'_, '_>, has_capacity: bool) -> Option<ProcessCluster> {
@@ -228,7 +303,7 @@ fn process(t: &mut Table<'_, '_>, has_capacity: bool) -> Option<ProcessCluster> 
             "a process cluster must declare what it has, such as capacity = { cpu = 4, memory = \"8GiB\" }",
         );
     }
-    let stop_grace = t.span_or("stop_grace_s", Duration::from_secs(10), secs(0, 3_600));
-    let poll_interval = t.span_or("poll_interval_ms", Duration::from_millis(500), millis(10, 60_000));
+    let stop_grace = t.span_or("stop_grace_s", STOP_GRACE, secs(0, 3_600));
+    let poll_interval = t.span_or("poll_interval_ms", PROCESS_POLL, millis(10, 60_000));
     Some(ProcessCluster { dir: dir?, stop_grace, poll_interval })
 }

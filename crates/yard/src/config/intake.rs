@@ -37,13 +37,17 @@ pub(super) fn intake(root: &mut Table<'_, '_>) -> (IntakeSettings, Duration) {
     if settings.backoff_max < settings.backoff_initial {
         t.complain("backoff_max_s", "must not be below backoff_initial_ms");
     }
-    let catalog_refresh = t.span_or("catalog_refresh_ms", Duration::from_secs(2), millis(100, 600_000));
+    let catalog_refresh = t.span_or("catalog_refresh_ms", Duration::from_secs(1), millis(100, 600_000));
     t.finish();
     (settings, catalog_refresh)
 }
 
 /// Reads every `[[queue]]`.
-pub(super) fn queues(root: &mut Table<'_, '_>, intake: IntakeSettings, teams: &[TeamId]) -> Vec<QueueConfig> {
+pub(super) fn queues(
+    root: &mut Table<'_, '_>,
+    intake: IntakeSettings,
+    teams: Option<&[TeamId]>,
+) -> Vec<QueueConfig> {
     let mut queues: Vec<QueueConfig> = Vec::new();
     for mut t in root.tables("queue", "name") {
         let config = queue(&mut t, intake, teams);
@@ -61,7 +65,7 @@ pub(super) fn queues(root: &mut Table<'_, '_>, intake: IntakeSettings, teams: &[
     queues
 }
 
-fn queue(t: &mut Table<'_, '_>, intake: IntakeSettings, teams: &[TeamId]) -> Option<QueueConfig> {
+fn queue(t: &mut Table<'_, '_>, intake: IntakeSettings, teams: Option<&[TeamId]>) -> Option<QueueConfig> {
     let name = t.parsed("name", queue_name);
     if name.is_none() && !t.is_set("name") {
         t.missing("name", "add the queue's name, such as name = \"submissions\"");
@@ -93,11 +97,12 @@ fn queue(t: &mut Table<'_, '_>, intake: IntakeSettings, teams: &[TeamId]) -> Opt
     name.map(|_| QueueConfig { sqs, teams: allowed, settings })
 }
 
-fn allowed_teams(t: &mut Table<'_, '_>, teams: &[TeamId]) -> Option<Vec<TeamId>> {
-    let known: BTreeSet<&str> = teams.iter().map(TeamId::as_str).collect();
+/// `teams` are those that the file declares, if it declares any.
+fn allowed_teams(t: &mut Table<'_, '_>, teams: Option<&[TeamId]>) -> Option<Vec<TeamId>> {
+    let known: BTreeSet<&str> = teams.unwrap_or_default().iter().map(TeamId::as_str).collect();
     let known = known.into_iter().collect::<Vec<_>>().join(", ");
     let allowed = t.list("teams", |text| match text.parse::<TeamId>() {
-        Ok(team) if teams.contains(&team) => Ok(team),
+        Ok(team) if teams.is_none_or(|teams| teams.contains(&team)) => Ok(team),
         Ok(team) => Err(format!("there is no team {team}: add a [[team]], or use one of {known}")),
         Err(error) => Err(error.to_string()),
     });

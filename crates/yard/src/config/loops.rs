@@ -1,10 +1,10 @@
-//! `[scheduler]`, `[dispatcher]`, `[retry]`, `[retention]`: the loops' limits and times.
+//! `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]`: the loops' limits and times.
 
 use std::time::Duration;
 
 use yard_domain::RetryRules;
 use yard_domain::lease::LeaseTerms;
-use yard_engine::settings::{DispatcherSettings, SchedulerSettings};
+use yard_engine::settings::{DispatcherSettings, ExplainSettings, SchedulerSettings};
 use yard_ports::store::{QueueView, StoreLimits};
 
 use super::reader::Table;
@@ -16,6 +16,13 @@ const DAY: Duration = Duration::from_hours(24);
 pub(super) fn scheduler(root: &mut Table<'_, '_>) -> (SchedulerSettings, StoreLimits) {
     let default = SchedulerSettings::default();
     let mut t = root.table("scheduler");
+    if t.is_set("fit") {
+        t.know_only("fit");
+        t.complain(
+            "fit",
+            "has moved, to be changed without a restart: write it as fit = … under [policy.score]",
+        );
+    }
     let settings = SchedulerSettings {
         pass_interval: t.span_or("pass_interval_ms", default.pass_interval, millis(1, 60_000)),
         view: QueueView {
@@ -36,6 +43,25 @@ pub(super) fn scheduler(root: &mut Table<'_, '_>) -> (SchedulerSettings, StoreLi
     };
     t.finish();
     (settings, limits)
+}
+
+/// Reads `[explain]`.
+pub(super) fn explain(root: &mut Table<'_, '_>) -> ExplainSettings {
+    let default = ExplainSettings::default();
+    let mut t = root.table("explain");
+    let bounds = yard_planner::Bounds {
+        plans_max: to_u32(t.integer_or("plans_max", u64::from(default.bounds.plans_max), 1..=10_000)),
+        forecast_plans_max: to_u32(t.integer_or(
+            "forecast_plans_max",
+            u64::from(default.bounds.forecast_plans_max),
+            1..=10_000,
+        )),
+        horizon: t.span_or("horizon_s", default.bounds.horizon, secs(60, 31_536_000)),
+        entries_max: to_u32(t.integer_or("entries_max", u64::from(default.bounds.entries_max), 1..=1_000)),
+    };
+    let at_once = to_usize(t.integer_or("at_once_max", default.at_once as u64, 1..=64));
+    t.finish();
+    ExplainSettings { bounds, at_once }
 }
 
 /// Reads `[retention]` into the scheduler's settings.
@@ -73,6 +99,7 @@ pub(super) fn dispatcher(root: &mut Table<'_, '_>) -> DispatcherSettings {
             1..=1_000,
         )),
         breaker_pause: t.span_or("breaker_pause_s", default.breaker_pause, secs(1, 3_600)),
+        failures_half_life: t.span_or("failures_half_life_s", default.failures_half_life, secs(1, 86_400)),
         retry,
     };
     if settings.lost_grace <= settings.unreachable_after {

@@ -14,18 +14,25 @@
 //! | `quantity.rs`, `secret.rs` | `64GiB`; values that are never shown |
 //! | `service.rs` | `[server]`, `[database]`, `[log]` |
 //! | `intake.rs` | `[intake]`, `[[queue]]` |
-//! | `loops.rs` | `[scheduler]`, `[dispatcher]`, `[retry]`, `[retention]` |
+//! | `loops.rs` | `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]` |
 //! | `jobs.rs` | `[defaults]`, `[limits]` |
-//! | `teams.rs`, `clusters.rs` | `[[team]]`, `[[cluster]]` |
+//! | `catalog.rs` | the sections that make up a catalog, together and as a document of their own |
+//! | `teams.rs`, `policy.rs`, `clusters.rs` | `[[team]]` and `[[cohort]]`, `[policy]` and `[[priority_class]]`, `[[cluster]]` |
+//! | `document.rs` | the catalog's part of a configuration file |
 //! | `summary.rs` | what `yard check-config` shows |
 
+mod catalog;
 mod clusters;
+mod document;
 mod intake;
 mod jobs;
 mod loops;
+mod parts;
+mod policy;
 mod problem;
 mod quantity;
 mod reader;
+mod scenario;
 mod secret;
 mod service;
 mod sources;
@@ -36,24 +43,27 @@ mod tests;
 mod value;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
-use yard_domain::{Team, TeamId};
-use yard_engine::settings::{DispatcherSettings, SchedulerSettings};
+use yard_domain::Team;
+use yard_engine::settings::{DispatcherSettings, ExplainSettings, SchedulerSettings};
 use yard_ports::store::StoreLimits;
 
+pub use catalog::{Declared, read_catalog};
 pub use clusters::{ClusterConfig, DriverConfig, ProcessCluster, RayCluster};
 pub use intake::QueueConfig;
+pub use parts::{CatalogParts, read_catalog_parts};
 pub use problem::{ConfigErrors, Place, Problem};
-pub use secret::Secret;
+pub use scenario::read_scenario;
+pub use secret::{Secret, SecretSource};
 pub use service::{DatabaseConfig, DatabaseUrl, LogConfig, LogFormat, ServerConfig};
 pub use sources::{Environment, KnownKey};
 pub use summary::Summary;
 
 use reader::Table;
-use sources::Sources;
+use sources::{Purpose, Sources};
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,21 +80,33 @@ pub struct Config {
     pub catalog_refresh: Duration,
     /// The scheduler's loops, retention included.
     pub scheduler: SchedulerSettings,
+    /// Bounds on explanations of why jobs wait.
+    pub explain: ExplainSettings,
     /// The dispatchers' loops, retries included.
     pub dispatcher: DispatcherSettings,
     /// What a submission leaves out.
     pub defaults: yard_wire::Defaults,
     /// Bounds on a submission.
     pub limits: yard_wire::Limits,
-    /// Who is charged.
-    pub teams: Vec<Team>,
-    /// Where jobs run.
-    pub clusters: Vec<ClusterConfig>,
+    /// Teams, clusters and policy as this file declares them; `None` if it leaves that to `yard apply`.
+    pub catalog: Option<Declared>,
     /// The log.
     pub log: LogConfig,
+    /// Relative paths are below it, also those in catalogs.
+    pub folder: PathBuf,
 }
 
 impl Config {
+    /// The teams that this file declares.
+    pub fn teams(&self) -> &[Team] {
+        self.catalog.as_ref().map_or(&[], |declared| &declared.catalog.teams)
+    }
+
+    /// The clusters that this file declares.
+    pub fn clusters(&self) -> &[ClusterConfig] {
+        self.catalog.as_ref().map_or(&[], |declared| &declared.clusters)
+    }
+
     /// Reads the file at `path` with `environment` on top.
     pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
         let name = path.display().to_string();
@@ -116,18 +138,36 @@ impl Config {
         folder: &Path,
         environment: &Environment,
     ) -> (Result<Self, ConfigErrors>, BTreeSet<KnownKey>) {
-        let sources = Sources::new(text, folder, environment);
-        let (tree, mistakes) = DeTable::parse_recoverable(text);
-        for mistake in &mistakes {
-            let place = mistake.span().map_or(Place::File, |span| sources.line(&span));
-            sources.problem(place, "", format!("not TOML: {}", mistake.message()));
-        }
-        // A file that isn't TOML is read no further: half a tree would only give problems that aren't there.
-        let config = if mistakes.is_empty() { read(Table::root(&sources, tree.get_ref())) } else { None };
+        let sources = Sources::new(text, folder, environment, Purpose::Configuration);
+        let config = tree(&sources, text, |entries| {
+            let mut config = read(Table::root(&sources, entries))?;
+            if let Some(declared) = config.catalog.as_mut().filter(|_| sources.is_sound()) {
+                match document::document(text, entries, declared, folder, environment) {
+                    Ok(text) => declared.text = text,
+                    Err(message) => sources.problem(Place::File, "", message),
+                }
+            }
+            Some(config)
+        });
         let (problems, known) = sources.into_findings();
         let errors = ConfigErrors { file: name.to_owned(), problems };
         (config.filter(|_| errors.problems.is_empty()).ok_or(errors), known)
     }
+}
+
+/// Reads the tree of `text`. A text that isn't TOML is read no further: half a tree would only give problems that
+/// aren't there.
+fn tree<T>(
+    sources: &Sources<'_>,
+    text: &str,
+    read: impl for<'t> FnOnce(&'t DeTable<'t>) -> Option<T>,
+) -> Option<T> {
+    let (tree, mistakes) = DeTable::parse_recoverable(text);
+    for mistake in &mistakes {
+        let place = mistake.span().map_or(Place::File, |span| sources.line(&span));
+        sources.problem(place, "", format!("not TOML: {}", mistake.message()));
+    }
+    if mistakes.is_empty() { read(tree.get_ref()) } else { None }
 }
 
 /// Reads every section; `None` if one of them can't be had, which is then noted as a problem.
@@ -138,13 +178,16 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
     loops::retention(&mut root, &mut scheduler);
+    let explain = loops::explain(&mut root);
     let dispatcher = loops::dispatcher(&mut root);
     let limits = jobs::limits(&mut root);
     let defaults = jobs::defaults(&mut root, &limits);
-    let teams = teams::teams(&mut root);
-    let team_ids: Vec<TeamId> = teams.iter().map(|team| team.id.clone()).collect();
-    let queues = intake::queues(&mut root, intake, &team_ids);
-    let clusters = clusters::clusters(&mut root);
+    let catalog = catalog::is_declared(&root).then(|| catalog::sections(&mut root));
+    let catalog = catalog.map(|(catalog, clusters)| Declared { catalog, clusters, text: String::new() });
+    let known =
+        catalog.as_ref().map(|c| c.catalog.teams.iter().map(|team| team.id.clone()).collect::<Vec<_>>());
+    let queues = intake::queues(&mut root, intake, known.as_deref());
+    let root_folder = root.sources().path("");
     root.sources().check_unknown_variables();
     root.finish();
     Some(Config {
@@ -154,11 +197,12 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
         queues,
         catalog_refresh,
         scheduler,
+        explain,
         dispatcher,
         defaults,
         limits,
-        teams,
-        clusters,
+        catalog,
         log: log?,
+        folder: root_folder,
     })
 }

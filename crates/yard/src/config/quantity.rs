@@ -19,6 +19,19 @@ pub(super) fn count(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "must be a whole number from 0".to_owned()).and_then(storable)
 }
 
+/// Millionths of a unit from a decimal number with at most six places.
+pub(super) fn micro(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is not a number from 0 with at most six decimals");
+    let (whole, places) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || places.len() > 6 || !digits(whole) || !digits(places) {
+        return Err(wrong());
+    }
+    let parse = |text: &str| text.parse::<u64>().map_err(|_| wrong());
+    let (units, millionths) = (parse(whole)?, parse(&format!("{places:0<6}"))?);
+    units.checked_mul(1_000_000).and_then(|u| u.checked_add(millionths)).ok_or_else(wrong).and_then(storable)
+}
+
 /// Databases count up to 2^63 - 1.
 fn storable(amount: u64) -> Result<u64, String> {
     if i64::try_from(amount).is_ok() { Ok(amount) } else { Err("is too large to be counted".to_owned()) }
@@ -39,6 +52,10 @@ mod tests {
         }
         for wrong in ["", "GiB", "-1", "1gb", "9300000000000000000"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!((micro("12.5"), micro("3"), micro("0.000001")), (Ok(12_500_000), Ok(3_000_000), Ok(1)));
+        for wrong in ["", ".5", "-1", "1e3", "0.0000001", "ten", "99999999999999"] {
+            assert!(micro(wrong).is_err(), "{wrong}");
         }
         assert!(count("1.5").is_err() && count("18446744073709551615").is_err());
     }

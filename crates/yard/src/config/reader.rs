@@ -34,7 +34,7 @@ impl<'s, 'a: 's> Table<'s, 'a> {
             sources,
             shown: String::new(),
             pattern: String::new(),
-            variables: Some(ENV_PREFIX.to_owned()),
+            variables: sources.must_be_there().then(|| ENV_PREFIX.to_owned()),
             entries: Some(entries),
             place: Place::File,
             asked: BTreeSet::new(),
@@ -65,6 +65,11 @@ impl<'s, 'a: 's> Table<'s, 'a> {
     /// Whether it stands in the file at all.
     pub(super) fn is_present(&self) -> bool {
         self.entries.is_some()
+    }
+
+    /// Whether `key` stands in the file itself, whatever the environment says.
+    pub(super) fn stands_in_file(&self, key: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.contains_key(key))
     }
 
     /// Whether `key` has a value, right or wrong.
@@ -159,7 +164,19 @@ impl<'s, 'a: 's> Table<'s, 'a> {
     /// A whole number with a default.
     pub(super) fn integer_or(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
         let Some(found) = self.find(key, Some(default.to_string())) else { return default };
-        self.integer(key, &found.raw, &range).unwrap_or(default)
+        self.whole(key, &found.raw, &range).unwrap_or(default)
+    }
+
+    /// A whole number, if it is there and right.
+    pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let found = self.find(key, None)?;
+        self.whole(key, &found.raw, &range)
+    }
+
+    /// A whole number that may be negative, if it is there and right.
+    pub(super) fn signed(&mut self, key: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
+        let found = self.find(key, None)?;
+        self.whole(key, &found.raw, &range)
     }
 
     /// A number with a default.
@@ -298,8 +315,13 @@ impl<'s, 'a: 's> Table<'s, 'a> {
     }
 
     /// Complains about every key that nobody asked for.
-    pub(super) fn finish(self) {
-        let entries = self.entries.into_iter().flat_map(DeTable::iter);
+    pub(super) fn finish(mut self) {
+        self.close();
+    }
+
+    /// As [`Table::finish`], for a table that its reader does not own: it is empty afterwards.
+    pub(super) fn close(&mut self) {
+        let entries = self.entries.take().into_iter().flat_map(DeTable::iter);
         for (key, _) in entries.filter(|(key, _)| !self.asked.contains(key.get_ref().as_ref())) {
             let name = key.get_ref().as_ref();
             let hint = match nearest(name, self.asked.iter().copied()) {
@@ -357,16 +379,19 @@ impl<'s, 'a: 's> Table<'s, 'a> {
         text.filter(|t| !t.is_empty())
     }
 
-    fn integer(&self, key: &str, raw: &Raw<'_>, range: &RangeInclusive<u64>) -> Option<u64> {
+    fn whole<T>(&self, key: &str, raw: &Raw<'_>, range: &RangeInclusive<T>) -> Option<T>
+    where
+        T: Copy + PartialOrd + Display + TryFrom<i128>,
+    {
         let number = match raw {
             Raw::Toml(value) => {
-                value.as_integer().and_then(|i| u64::from_str_radix(i.as_str(), i.radix()).ok())
+                value.as_integer().and_then(|i| i128::from_str_radix(i.as_str(), i.radix()).ok())
             }
             Raw::Text(text) => text.parse().ok(),
         };
-        if number.is_none_or(|n| !range.contains(&n)) {
+        let number = number.and_then(|n| T::try_from(n).ok()).filter(|n| range.contains(n));
+        if number.is_none() {
             self.complain(key, format!("must be a whole number from {} to {}", range.start(), range.end()));
-            return None;
         }
         number
     }

@@ -1,6 +1,9 @@
 //! Values that are never shown.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::sources::Environment;
 
 /// A value that neither `Debug` nor any message shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,4 +25,34 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// Where a secret is to be had: in a document only this stands, never the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a file of its own.
+    File(PathBuf),
+    /// In this environment variable.
+    Variable(String),
+}
+
+impl SecretSource {
+    /// The secret as it is now; an error says what is missing.
+    pub fn read(&self, environment: &Environment) -> Result<Secret, String> {
+        match self {
+            Self::File(path) => secret_file(path).map(Secret::new),
+            Self::Variable(name) => {
+                let value = environment.0.get(name).map(|v| v.trim()).filter(|v| !v.is_empty());
+                value.map(Secret::new).ok_or_else(|| format!("the environment variable {name} is not set"))
+            }
+        }
+    }
+}
+
+/// The content of a file that holds one secret, without the line's end.
+pub(super) fn secret_file(path: &Path) -> Result<String, String> {
+    let content =
+        std::fs::read_to_string(path).map_err(|e| format!("{} can't be read: {e}", path.display()))?;
+    let content = content.trim();
+    if content.is_empty() { Err(format!("{} is empty", path.display())) } else { Ok(content.to_owned()) }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::reader::Table;
-use super::secret::Secret;
+use super::secret::{Secret, secret_file};
 
 /// The HTTP API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub(super) fn log(root: &mut Table<'_, '_>) -> Option<LogConfig> {
 }
 
 fn database_url(t: &mut Table<'_, '_>) -> Option<DatabaseUrl> {
-    let from_file = t.text("url_file").map(|path| t.sources().secret_file(path));
+    let from_file = t.text("url_file").map(|path| secret_file(&t.sources().path(path)));
     let in_environment = matches!(t.place_of("url"), super::problem::Place::Env(_));
     let url = t.text("url");
     match (url, from_file) {

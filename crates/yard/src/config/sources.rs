@@ -25,6 +25,15 @@ impl Environment {
     }
 }
 
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// This process's own configuration: what it names (secrets, files) must be there.
+    Configuration,
+    /// A document for other processes too: what it names is looked up where it is used.
+    Document,
+}
+
 /// A key that the parser knows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KnownKey {
@@ -39,6 +48,7 @@ pub(super) struct Sources<'a> {
     text: &'a str,
     folder: PathBuf,
     environment: &'a Environment,
+    purpose: Purpose,
     problems: RefCell<Vec<Problem>>,
     known: RefCell<BTreeSet<KnownKey>>,
     known_variables: RefCell<BTreeSet<String>>,
@@ -46,11 +56,12 @@ pub(super) struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     /// Relative paths in the file are below `folder`.
-    pub(super) fn new(text: &'a str, folder: &Path, environment: &'a Environment) -> Self {
+    pub(super) fn new(text: &'a str, folder: &Path, environment: &'a Environment, purpose: Purpose) -> Self {
         Self {
             text,
             folder: folder.to_owned(),
             environment,
+            purpose,
             problems: RefCell::default(),
             known: RefCell::default(),
             known_variables: RefCell::default(),
@@ -69,9 +80,14 @@ impl<'a> Sources<'a> {
         self.environment.0.get(name).map(String::as_str)
     }
 
-    /// A variable that a key of the file names, such as `token_env`.
-    pub(super) fn named_variable(&self, name: &str) -> Option<&'a str> {
-        self.environment.0.get(name).map(String::as_str)
+    /// Whether what the text names must be there, for this process to use.
+    pub(super) fn must_be_there(&self) -> bool {
+        self.purpose == Purpose::Configuration
+    }
+
+    /// The environment, for variables that a key of the file names, such as `token_env`.
+    pub(super) fn environment(&self) -> &'a Environment {
+        self.environment
     }
 
     /// `path` as it is meant: relative to the file's folder.
@@ -79,13 +95,9 @@ impl<'a> Sources<'a> {
         self.folder.join(path)
     }
 
-    /// The content of a file that holds one secret, without the line's end.
-    pub(super) fn secret_file(&self, path: &str) -> Result<String, String> {
-        let path = self.path(path);
-        let content =
-            std::fs::read_to_string(&path).map_err(|e| format!("{} can't be read: {e}", path.display()))?;
-        let content = content.trim();
-        if content.is_empty() { Err(format!("{} is empty", path.display())) } else { Ok(content.to_owned()) }
+    /// Whether nothing wrong has been found so far.
+    pub(super) fn is_sound(&self) -> bool {
+        self.problems.borrow().is_empty()
     }
 
     /// Notes something that is wrong.

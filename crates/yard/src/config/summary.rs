@@ -3,7 +3,7 @@
 use std::fmt;
 
 use yard_domain::resources::show_quantity;
-use yard_domain::{Limits, Request};
+use yard_domain::{ClassId, Limits, Request};
 use yard_inbox_sqs::QueueAddress;
 
 use super::{Config, DatabaseUrl, DriverConfig};
@@ -27,10 +27,27 @@ impl fmt::Display for Summary<'_> {
             };
             writeln!(f, "queue     {}{address}, for {teams}", queue.sqs.name)?;
         }
-        for team in &config.teams {
-            writeln!(f, "team      {}, weight {}, {}", team.id, team.weight, quota(&team.quota))?;
+        let Some(declared) = &config.catalog else {
+            return writeln!(f, "catalog   none in this file: the one that `yard apply` has put in force");
+        };
+        for cohort in &declared.catalog.cohorts {
+            let parent = cohort.parent.as_ref().map_or(String::new(), |parent| format!(" in {parent}"));
+            writeln!(
+                f,
+                "cohort    {}{parent}, weight {}, {}",
+                cohort.id,
+                cohort.weight,
+                quota(&cohort.quota)
+            )?;
         }
-        for cluster in &config.clusters {
+        for team in &declared.catalog.teams {
+            let cohort = team.cohort.as_ref().map_or(String::new(), |cohort| format!(" in {cohort}"));
+            writeln!(f, "team      {}{cohort}, weight {}, {}", team.id, team.weight, quota(&team.quota))?;
+        }
+        for class in declared.catalog.policy.classes.iter().filter(|c| c.id != ClassId::of_default()) {
+            writeln!(f, "class     {}, from priority {}", class.id, class.priority.get())?;
+        }
+        for cluster in &declared.clusters {
             let place = match &cluster.driver {
                 DriverConfig::Ray(ray) => format!("ray at {}", ray.address),
                 DriverConfig::Process(process) => format!("processes in {}", process.dir.display()),
@@ -40,6 +57,8 @@ impl fmt::Display for Summary<'_> {
                 .capacity
                 .as_ref()
                 .map_or("capacity as it says itself".to_owned(), |c| has(&c.0));
+            let capacity =
+                if cluster.cluster.elastic.is_some() { format!("grows to {capacity}") } else { capacity };
             writeln!(
                 f,
                 "cluster   {}, {place}, {capacity}, up to {} jobs",

@@ -1,28 +1,30 @@
-//! `[[team]]`: who is charged, and up to what.
+//! `[[team]]` and `[[cohort]]`: who is charged, up to what, and who lends to whom.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use yard_domain::resources::Milli;
-use yard_domain::{Limits, Team, TeamId};
+use yard_domain::{Cohort, CohortId, Limits, QuotaOwner, SubmitRate, Team, TeamId};
 
+use super::catalog::Places;
 use super::quantity::{bytes, count, milli};
 use super::reader::Table;
 use super::service::to_u32;
 use super::value::toml_text;
 
+/// Submissions at once after a pause, unless the team's rate says otherwise.
+const BURST: u64 = 10;
+
 /// Reads every `[[team]]`.
-pub(super) fn teams(root: &mut Table<'_, '_>) -> Vec<Team> {
+pub(super) fn teams(root: &mut Table<'_, '_>, places: &mut Places) -> Vec<Team> {
     let mut teams: Vec<Team> = Vec::new();
     for mut t in root.tables("team", "id") {
-        let id = id::<TeamId>(&mut t, "ads");
-        let weight = to_u32(t.integer_or("weight", 1, 1..=1_000));
-        let quota = quota(&mut t);
-        if let Some(id) = id {
-            if teams.iter().any(|team| team.id == id) {
-                t.complain("id", format!("{id} is taken by a team before: give each its own"));
+        if let Some(team) = team(&mut t) {
+            if teams.iter().any(|other| other.id == team.id) {
+                t.complain("id", format!("{} is taken by a team before: give each its own", team.id));
             }
-            teams.push(Team { quota, weight, ..Team::new(id) });
+            places.keep(&QuotaOwner::Team(team.id.clone()), &["cohort", "max"], &t);
+            teams.push(team);
         }
         t.finish();
     }
@@ -32,7 +34,39 @@ pub(super) fn teams(root: &mut Table<'_, '_>) -> Vec<Team> {
     teams
 }
 
-/// Reads the `id` of a team or cluster.
+/// `None` if it has no id that could be read; everything else about it has been looked at all the same.
+fn team(t: &mut Table<'_, '_>) -> Option<Team> {
+    let id = id::<TeamId>(t, "ads");
+    let cohort = t.parsed("cohort", str::parse::<CohortId>);
+    let (weight, quota, max) = (weight(t), bounds(t, "quota"), bounds(t, "max"));
+    let submit_rate = submit_rate(t);
+    Some(Team { id: id?, cohort, quota, max, weight, submit_rate })
+}
+
+/// Reads every `[[cohort]]`.
+pub(super) fn cohorts(root: &mut Table<'_, '_>, places: &mut Places) -> Vec<Cohort> {
+    let mut cohorts: Vec<Cohort> = Vec::new();
+    for mut t in root.tables("cohort", "id") {
+        if let Some(cohort) = cohort(&mut t) {
+            if cohorts.iter().any(|other| other.id == cohort.id) {
+                t.complain("id", format!("{} is taken by a cohort before: give each its own", cohort.id));
+            }
+            places.keep(&QuotaOwner::Cohort(cohort.id.clone()), &["parent", "max"], &t);
+            cohorts.push(cohort);
+        }
+        t.finish();
+    }
+    cohorts
+}
+
+fn cohort(t: &mut Table<'_, '_>) -> Option<Cohort> {
+    let id = id::<CohortId>(t, "research");
+    let parent = t.parsed("parent", str::parse::<CohortId>);
+    let (weight, quota, max) = (weight(t), bounds(t, "quota"), bounds(t, "max"));
+    Some(Cohort { id: id?, parent, quota, max, weight })
+}
+
+/// Reads the `id` of a team, cohort, class or cluster.
 pub(super) fn id<T: std::str::FromStr<Err: Display>>(t: &mut Table<'_, '_>, example: &str) -> Option<T> {
     let id = t.parsed("id", str::parse::<T>);
     if id.is_none() && !t.is_set("id") {
@@ -62,9 +96,14 @@ pub(super) fn custom(t: &mut Table<'_, '_>) -> BTreeMap<String, Milli> {
     amounts
 }
 
-fn quota(t: &mut Table<'_, '_>) -> Limits {
-    let mut q = t.table("quota");
-    let quota = Limits {
+fn weight(t: &mut Table<'_, '_>) -> u32 {
+    to_u32(t.integer_or("weight", 1, 1..=1_000))
+}
+
+/// Reads a table of bounds on resources: `quota` or `max`.
+fn bounds(t: &mut Table<'_, '_>, key: &'static str) -> Limits {
+    let mut q = t.table(key);
+    let limits = Limits {
         cpu_milli: q.quantity("cpu", milli),
         gpu_milli: q.quantity("gpu", milli),
         memory_bytes: q.quantity("memory", bytes),
@@ -72,5 +111,16 @@ fn quota(t: &mut Table<'_, '_>) -> Limits {
         custom_milli: custom(&mut q),
     };
     q.finish();
-    quota
+    limits
+}
+
+fn submit_rate(t: &mut Table<'_, '_>) -> Option<SubmitRate> {
+    let mut r = t.table("submit_rate");
+    let per_minute = r.integer("per_minute", 1..=1_000_000);
+    let burst = to_u32(r.integer_or("burst", BURST, 1..=1_000_000));
+    if r.is_present() && !r.is_set("per_minute") {
+        r.missing("per_minute", "add the submissions per minute, such as per_minute = 60");
+    }
+    r.finish();
+    per_minute.map(|per_minute| SubmitRate { per_minute: to_u32(per_minute), burst })
 }

@@ -95,11 +95,12 @@ pub async fn stop(folder: &Folder) -> Result<(), String> {
     let shims = async {
         // A shim that dies takes its command with it; the next start finds those attempts lost and tries them again.
         let processes = folder.path("processes").display().to_string();
-        procs::kill_by_command(crate::compose::SHIM_COMMAND, &processes).await.map_err(|e| e.to_string())
+        procs::kill_by_command(crate::drivers::SHIM_COMMAND, &processes).await.map_err(|e| e.to_string())
     };
     let queue = async { ministack::stop(folder).await.map_err(|e| e.to_string()) };
-    let (queue, heads, shims) = tokio::join!(queue, stop_heads(folder), shims);
-    queue.and(heads).and(shims)
+    let python = async { python::stop(folder).await.map_err(|e| e.to_string()) };
+    let (queue, heads, shims, python) = tokio::join!(queue, stop_heads(folder), shims, python);
+    queue.and(heads).and(shims).and(python)
 }
 
 async fn stop_heads(folder: &Folder) -> Result<(), String> {

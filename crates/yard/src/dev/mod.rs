@@ -171,8 +171,8 @@ async fn finish(running: Running, ui: &Ui) -> (bool, ExitCode) {
 
 fn banner(folder: &Folder, env: &DevEnv, config: &Config) -> String {
     let clusters: Vec<String> =
-        config.clusters.iter().map(|c| format!("{} ({})", c.cluster.id, c.cluster.driver)).collect();
-    let teams: Vec<&str> = config.teams.iter().map(|team| team.id.as_str()).collect();
+        config.clusters().iter().map(|c| format!("{} ({})", c.cluster.id, c.cluster.driver)).collect();
+    let teams: Vec<&str> = config.teams().iter().map(|team| team.id.as_str()).collect();
     let queue = match &env.queue {
         Some(queue) => format!("{} (SQS; any credentials, any region)", queue.queue_url),
         None => "none (it comes with Python)".to_owned(),

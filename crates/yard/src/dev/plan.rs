@@ -116,7 +116,7 @@ mod tests {
         let folder = Folder::open(&place.path().join("a \"b\"/.yard")).unwrap();
         let listen = "127.0.0.1:8920".parse().unwrap();
         let plain = config(&folder, &DevEnv { queue: None, heads: Vec::new() }, listen).unwrap();
-        assert_eq!((plain.queues.len(), plain.teams.len(), plain.clusters.len()), (0, 3, 2));
+        assert_eq!((plain.queues.len(), plain.teams().len(), plain.clusters().len()), (0, 3, 2));
         let head = |name: &str| RayHead {
             address: "http://127.0.0.1:12345".to_owned(),
             token_file: folder.token_file(name).unwrap(),

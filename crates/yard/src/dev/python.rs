@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 use super::folder::Folder;
+use super::procs::{self, MARK};
 use super::ui::Step;
 
 /// What is installed: the versions that docs/facts was measured with.
@@ -21,6 +22,8 @@ pub const REQUIREMENTS: [&str; 2] = ["ray[default]==2.60.0", "ministack==1.5.33"
 const MINORS: std::ops::RangeInclusive<u32> = 10..=13;
 /// Room that the environment takes while it is being made, in MiB.
 const ROOM_MIB: u64 = 1_200;
+/// The mark of what makes the environment, and the name of its log.
+const NAME: &str = "python";
 /// Says that the environment is complete, and of what.
 const MARKER: &str = "complete";
 const QUESTION: &str = "import sys, importlib.util as u; \
@@ -33,6 +36,12 @@ pub enum PythonProblem {
     /// No python3 at all.
     #[error("there is no python3 on the PATH: install Python 3.{} to 3.{} (Debian, Ubuntu: apt install python3 python3-venv), or name one with --python", MINORS.start(), MINORS.end())]
     NotFound,
+    /// The one that was named does not run.
+    #[error("{} is no Python 3 that runs: name another with --python, or leave that out to take the one on the PATH", .program.display())]
+    NotThere {
+        /// Which.
+        program: PathBuf,
+    },
     /// None that Ray supports.
     #[error("Ray 2.60 needs Python 3.{} to 3.{}, but there is only {found}: install one of those, or name it with --python", MINORS.start(), MINORS.end())]
     Unsupported {
@@ -101,12 +110,19 @@ pub async fn prepare(folder: &Folder, given: Option<&Path>, step: &Step) -> Resu
     if is_complete(&home) && ask(&program).await.is_some() {
         return Ok(program);
     }
-    let base = choose(candidates(given).await)?;
-    let log = folder.log("python");
+    let base = choose(candidates(given).await).map_err(|problem| match given {
+        Some(program) if matches!(problem, PythonProblem::NotFound) => {
+            PythonProblem::NotThere { program: program.to_owned() }
+        }
+        _ => problem,
+    })?;
+    let log = folder.log(NAME);
     let fail = |e: io::Error| other(&log, &e.to_string());
     if free_mib(&folder.path("")) < ROOM_MIB {
         return Err(PythonProblem::DiskFull { path: folder.path("") });
     }
+    // What a killed `yard dev` left behind would go on writing to what is removed here.
+    stop(folder).await.map_err(fail)?;
     if home.exists() {
         step.tell("removing an environment that is not complete");
         tokio::fs::remove_dir_all(&home).await.map_err(fail)?;
@@ -114,10 +130,11 @@ pub async fn prepare(folder: &Folder, given: Option<&Path>, step: &Step) -> Resu
     tokio::fs::write(&log, "").await.map_err(fail)?;
     step.tell(&format!("making an environment with {}", base.program.display()));
     let mut make = Command::new(&base.program);
-    make.args(["-m", "venv"]).arg(&home);
+    make.args(["-m", "venv"]).arg(&home).env(MARK, folder.mark(NAME));
     let pip = |arguments: &[&str]| {
         let mut command = Command::new(&program);
         command.args(["-m", "pip", "--no-input", "--disable-pip-version-check"]).args(arguments);
+        command.env(MARK, folder.mark(NAME));
         command
     };
     let mut install = pip(&["install", "--progress-bar", "off", "--retries", "2", "--timeout", "30"]);
@@ -128,6 +145,11 @@ pub async fn prepare(folder: &Folder, given: Option<&Path>, step: &Step) -> Resu
     run(install, &log, step, &base).await?;
     tokio::fs::write(home.join(MARKER), wanted()).await.map_err(fail)?;
     Ok(program)
+}
+
+/// Ends whatever still makes the environment. Dropping [`prepare`] ends venv or pip, but not what they have started.
+pub async fn stop(folder: &Folder) -> io::Result<()> {
+    procs::kill_server(None, &folder.mark(NAME)).await
 }
 
 fn wanted() -> String {
@@ -417,6 +439,32 @@ mod tests {
         let problem = prepare(&folder, Some(&program), &step).await.unwrap_err();
         assert!(matches!(problem, PythonProblem::NoVenv { .. }), "{problem}");
         let problem = prepare(&folder, Some(Path::new("/no/such/python")), &step).await.unwrap_err();
-        assert!(matches!(problem, PythonProblem::NotFound), "{problem}");
+        assert!(problem.to_string().starts_with("/no/such/python is no Python 3 that runs"), "{problem}");
+    }
+
+    /// Linux only, because elsewhere a process's mark can't be read.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_interrupt_ends_what_venv_has_started_too() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&place.path().join(".yard")).unwrap();
+        let step = Ui::new().step("Python", "");
+        let heartbeat = place.path().join("pid");
+        let venv =
+            format!("sh -c 'echo $$ > {0}.new; mv {0}.new {0}; sleep 600' & wait", heartbeat.display());
+        let program = fake(place.path(), "3 11 True", &venv);
+        let started = async {
+            while !heartbeat.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            made = prepare(&folder, Some(&program), &step) => panic!("{made:?}"),
+            () = started => {}
+        }
+        let pid: i32 = fs::read_to_string(&heartbeat).unwrap().trim().parse().unwrap();
+        assert!(procs::start_of(pid).is_some(), "the grandchild outlives its parent");
+        stop(&folder).await.unwrap();
+        assert!(procs::start_of(pid).is_none());
     }
 }

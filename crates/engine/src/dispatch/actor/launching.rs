@@ -84,7 +84,10 @@ impl Actor {
             Some(Err(DriverError::Refused(_) | DriverError::NameTaken(_)) | Ok(_)) => {
                 self.breaker.succeeded();
             }
-            Some(Err(_)) => self.breaker.failed(Instant::now()),
+            Some(Err(_)) => {
+                self.breaker.failed(Instant::now());
+                self.failures.add(Instant::now());
+            }
             None => {}
         }
         if let Some(Ok(None)) = &answer {
@@ -92,6 +95,7 @@ impl Actor {
         }
         let actions = self.board.launch_answered(r, answer);
         self.act(actions).await?;
+        self.tell_breaker().await?;
         if self.launches.is_empty() { self.begin_launches().await } else { Ok(()) }
     }
 }

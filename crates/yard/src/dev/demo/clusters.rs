@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use yard_domain::{AttemptNumber, JobId, RemoteName};
 
-use crate::config::{Config, DriverConfig};
+use crate::config::{Config, DriverConfig, Environment, Secret};
 
 /// One run, as its cluster shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +25,12 @@ pub struct RemoteRun {
 /// Every run with a name of ours' form, on every cluster.
 pub async fn runs(config: &Config, http: &reqwest::Client) -> Result<Vec<RemoteRun>, String> {
     let mut all = Vec::new();
-    for cluster in &config.clusters {
+    for cluster in config.clusters() {
         let id = cluster.cluster.id.to_string();
         match &cluster.driver {
             DriverConfig::Ray(ray) => {
-                let token = ray.token.as_ref().map(crate::config::Secret::expose);
+                let token = ray.token.as_ref().map(|t| t.read(&Environment::of_process())).transpose()?;
+                let token = token.as_ref().map(Secret::expose);
                 let list =
                     ray_jobs(http, &ray.address, token).await.map_err(|e| format!("cluster {id}: {e}"))?;
                 all.extend(list.iter().filter_map(|job| ray_run(&id, job)));

@@ -1,0 +1,227 @@
+//! When a job will probably start: the planner itself, run forward in virtual time over what is open and what waits.
+//!
+//! Open attempts end when they are expected to, placed jobs run as long as such jobs usually do, and after every end
+//! the planner plans again. What nobody can know is left out: jobs that will yet arrive, clusters that come and go. So
+//! it is a forecast, and its past error is kept beside it.
+
+use std::fmt;
+use std::time::Duration;
+
+use yard_domain::job::QueueOrder;
+use yard_domain::{AttemptNumber, ClusterId, JobId, Timestamp};
+
+use crate::explain::change::release;
+use crate::explain::{Bounds, Target, find_group, placed_on};
+use crate::{Group, Parts, Placement, Plan, Policy, Preemption, Running, Snapshot};
+
+/// How long an attempt that was asked to make room is taken to need for it.
+const GRACE: Duration = Duration::from_secs(30);
+/// How long an attempt that has outrun its expected end is taken to go on at least.
+const OVERDUE_MIN: Duration = Duration::from_mins(1);
+
+/// When a job will probably start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forecast {
+    /// Then and there.
+    Starts {
+        /// Where.
+        cluster: ClusterId,
+        /// When.
+        at: Timestamp,
+        /// It does not start before: with many attempts open, several ends are taken together.
+        after: Timestamp,
+    },
+    /// It can't be said.
+    Unknown(Unknown),
+}
+
+/// Why no start is forecast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unknown {
+    /// Not within the horizon.
+    BeyondHorizon,
+    /// Not found within the bound on plans; up to then, it had not started.
+    BeyondPlans,
+    /// When everything open has ended it still is not placed: something else must change.
+    Never,
+    /// What is still in use then is held by attempts that the snapshot does not have.
+    Unseen,
+    /// The snapshot does not have the job.
+    Absent,
+}
+
+impl Unknown {
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BeyondHorizon => "beyond_horizon",
+            Self::BeyondPlans => "too_far",
+            Self::Never => "never_as_it_is",
+            Self::Unseen => "unseen",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BeyondHorizon => "it does not start within the time that is looked ahead",
+            Self::BeyondPlans => "its start is further ahead than was looked",
+            Self::Never => {
+                "it does not start even when everything that is open has ended: something else must change"
+            }
+            Self::Unseen => "what it waits for is held by jobs that were not looked at",
+            Self::Absent => "it is not among the jobs that may be placed",
+        })
+    }
+}
+
+/// Runs the planner forward until the job is placed.
+pub fn forecast(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    now: Timestamp,
+    seed: u64,
+    target: &Target,
+    bounds: Bounds,
+) -> Forecast {
+    if crate::explain::rank(snapshot, target).is_none() {
+        return Forecast::Unknown(Unknown::Absent);
+    }
+    let until = now.plus(bounds.horizon);
+    let mut future = Future { snapshot: snapshot.clone(), now, first: now, placed: 0, preempted: Vec::new() };
+    for left in (0..bounds.forecast_plans_max).rev() {
+        // The rest of the plan goes at once: it shares the snapshot, which is taken apart next.
+        let Plan { placements, preemptions, .. } = crate::plan(&future.snapshot, policy, future.now, seed);
+        if let Some(cluster) = placed_on(&future.snapshot, &placements, target) {
+            return Forecast::Starts { cluster, at: future.now, after: future.first };
+        }
+        let full = placements.len() >= policy.placements_max as usize;
+        future.carry_out(&placements, &preemptions);
+        if !full && !future.go_on(left) {
+            return Forecast::Unknown(future.at_the_end());
+        }
+        if future.now > until {
+            return Forecast::Unknown(Unknown::BeyondHorizon);
+        }
+    }
+    Forecast::Unknown(Unknown::BeyondPlans)
+}
+
+struct Future {
+    snapshot: Snapshot,
+    now: Timestamp,
+    /// The first of the ends since the plan before.
+    first: Timestamp,
+    placed: u64,
+    /// What was asked to make room since the beginning: it will wait again.
+    preempted: Vec<JobId>,
+}
+
+impl Future {
+    fn change(&mut self, change: impl FnOnce(&mut Parts)) {
+        let mut parts = std::mem::take(&mut self.snapshot).into_parts();
+        change(&mut parts);
+        self.snapshot = Snapshot::new(parts);
+    }
+
+    /// Placed jobs run from now on, and jobs asked to make room do so.
+    fn carry_out(&mut self, placements: &[Placement], preemptions: &[Preemption]) {
+        let (now, mut placed) = (self.now, self.placed);
+        self.change(|parts| {
+            for p in placements {
+                let group = find_group(&parts.groups, &p.team, p.shape).map(|g| &mut parts.groups[g]);
+                let Some(group) = group.filter(|g| !g.orders.is_empty()) else { continue };
+                placed += 1;
+                let running = started(group, p.cluster.clone(), now, placed);
+                group.orders.remove(0);
+                charge(parts, &running);
+                parts.running.push(running);
+            }
+            for p in preemptions {
+                for r in parts.running.iter_mut().filter(|r| r.job == p.victim) {
+                    r.leaving = true;
+                    r.ends_by = r.ends_by.min(now.plus(GRACE));
+                    r.expected_end = r.ends_by;
+                }
+            }
+        });
+        self.placed = placed;
+        self.preempted.extend(preemptions.iter().map(|p| p.victim));
+    }
+
+    /// Nothing is open any more.
+    fn at_the_end(&self) -> Unknown {
+        if self.snapshot.teams.iter().all(|t| t.used.is_zero()) { Unknown::Never } else { Unknown::Unseen }
+    }
+
+    /// Goes on to the next end, or (so that `left` more plans reach past all that is open) past several. `false` if
+    /// nothing is open.
+    fn go_on(&mut self, left: u32) -> bool {
+        let (now, preempted) = (self.now, std::mem::take(&mut self.preempted));
+        let mut ends: Vec<Timestamp> = self.snapshot.running.iter().map(|r| probable_end(r, now)).collect();
+        ends.sort_unstable();
+        let together = ends.len().div_ceil(left.max(1) as usize).max(1);
+        let Some(next) = ends.get(together - 1).copied() else { return false };
+        let first = ends[0];
+        self.change(|parts| {
+            let gone: Vec<Running> = parts.running.extract_if(.., |r| probable_end(r, now) <= next).collect();
+            for running in &gone {
+                release(&mut parts.teams, &mut parts.clusters, running);
+                if preempted.contains(&running.job) {
+                    requeue(parts, running, next);
+                }
+            }
+        });
+        self.preempted = preempted;
+        (self.first, self.now) = (first, next);
+        true
+    }
+}
+
+fn started(group: &Group, cluster: ClusterId, now: Timestamp, number: u64) -> Running {
+    let ends_by = now.plus(group.run_timeout);
+    Running {
+        // Of its own kind: no real job's id is from that far in the future.
+        job: JobId::new((1 << 48) - 1 - number, [0xff; 10]),
+        attempt: AttemptNumber(1),
+        team: group.team.clone(),
+        shape: group.shape,
+        cluster,
+        request: group.request.clone(),
+        priority: group.orders[0].priority(),
+        started: Some(now),
+        ends_by,
+        expected_end: now.plus(group.expected_run).min(ends_by),
+        leaving: false,
+    }
+}
+
+fn charge(parts: &mut Parts, running: &Running) {
+    if let Ok(i) = parts.teams.binary_search_by(|t| t.team.id.cmp(&running.team)) {
+        parts.teams[i].used.add(&running.request);
+    }
+    if let Ok(i) = parts.clusters.binary_search_by(|c| c.cluster.id.cmp(&running.cluster)) {
+        parts.clusters[i].used.add(&running.request);
+    }
+}
+
+/// One that made room waits again, behind its equals (when it was accepted is not known here). Of a shape of which
+/// nothing waits it is left out: where it may run is not known either.
+fn requeue(parts: &mut Parts, running: &Running, at: Timestamp) {
+    if let Some(group) = find_group(&parts.groups, &running.team, running.shape) {
+        parts.groups[group].orders.push(QueueOrder::new(running.priority, at.as_micros()));
+    }
+}
+
+/// When an attempt will probably have ended, as seen at `now`. One that has outrun what was expected is taken to go on
+/// for as long again as it is overdue.
+fn probable_end(running: &Running, now: Timestamp) -> Timestamp {
+    if running.expected_end > now {
+        return running.expected_end;
+    }
+    let overdue = now.since(running.expected_end).max(OVERDUE_MIN);
+    let latest = if running.ends_by > now { running.ends_by } else { now.plus(OVERDUE_MIN) };
+    now.plus(overdue).min(latest)
+}
