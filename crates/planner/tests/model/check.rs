@@ -173,10 +173,19 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
 /// Whether room kept for this head, after the first `given` reservations, could hold up an older head that fits now:
 /// then there is none kept, as what is kept holds up only what came later.
 fn holds_up(world: &World, plan: &Plan, head: usize, given: usize) -> bool {
-    let load = world.load();
-    let group = &world.snapshot.groups[head];
     let mut future = Future::new(world, plan);
     future.kept.truncate(given);
+    // Whether before or after others were stopped for later heads: the answer may have been given before.
+    let victims = std::mem::take(&mut future.victims);
+    holds_up_in(world, &mut future, head, given) || {
+        future.victims = victims;
+        holds_up_in(world, &mut future, head, given)
+    }
+}
+
+fn holds_up_in(world: &World, future: &mut Future, head: usize, given: usize) -> bool {
+    let load = world.load();
+    let group = &world.snapshot.groups[head];
     let starts: Vec<_> = world
         .admissible(group)
         .into_iter()
@@ -186,14 +195,14 @@ fn holds_up(world: &World, plan: &Plan, head: usize, given: usize) -> bool {
         .filter_map(|t| reserve::head_of(world, t))
         .filter(|h| {
             let place = |g: usize| reserve::place_of(world, &load, g);
-            place(*h) < place(head) && could_place(world, &load, &mut future, *h, 0)
+            place(*h) < place(head) && could_place(world, &load, future, *h, 0)
         })
         .collect();
     starts.into_iter().any(|(start, cluster)| {
         let end = start.plus(group.run_timeout);
         let (team, request) = (world.team(&group.team).unwrap(), amounts(&group.request));
         future.kept.push(Kept { group: head, team, cluster, start, end, request });
-        let held = older.iter().any(|h| !could_place(world, &load, &mut future, *h, 0));
+        let held = older.iter().any(|h| !could_place(world, &load, future, *h, 0));
         future.kept.pop();
         held
     })
@@ -265,7 +274,15 @@ impl Rest<'_, '_, '_> {
                 }
                 continue;
             }
-            if could_place(self.world, self.load, self.future, group, placed) {
+            // Room that is there only because others are stopped for this very job is no reason to place it now.
+            let all = self.future.victims.clone();
+            let own = self.plan.preemptions.iter().filter(|p| p.for_team == g.team && p.for_shape == g.shape);
+            for p in own {
+                self.future.victims.remove(&p.victim);
+            }
+            let could = could_place(self.world, self.load, self.future, group, placed);
+            self.future.victims = all;
+            if could {
                 found.push(violation("refuse.could_place", format!("{r:?}")));
             }
             found.extend(
