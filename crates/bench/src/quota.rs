@@ -60,7 +60,7 @@ async fn measure(plan: &Plan, world: &World, size: Size) -> Result<Vec<Finding>>
     let took = ours(world, size, &bodies).await?.as_secs_f64();
     let mut details = plan.meter.read().since(&before).transactions();
     let floor = floor_s();
-    let preempted = world.db.number("SELECT SUM(preemptions) FROM jobs").await?;
+    let preempted = world.db.number("SELECT CAST(COALESCE(SUM(preemptions), 0) AS SIGNED) FROM jobs").await?;
     details.insert(0, Detail::new("jobs stopped to make room, and run again", preempted as f64, "jobs"));
     details.insert(0, Detail::new("the floor: all work by all quota", floor, "s"));
     details.insert(0, Detail::new("Kueue's continuous integration, other machine", RIVAL_S, "s"));
