@@ -158,7 +158,6 @@ impl Scheduler {
             return Ok(PassReport::default());
         };
         self.crowded = waits_for_room(&plan);
-        self.notes.write(self.store.as_ref(), &held.lease(), &plan).await?;
         let mut report = PassReport { considered: plan.considered, ..PassReport::default() };
         if !plan.placements.is_empty()
             && let Err(error) = self.apply(&held, &plan, &mut report).await
@@ -170,6 +169,8 @@ impl Scheduler {
             return Err(error);
         }
         report.preempted = self.make_room(&plan.preemptions).await?;
+        // Last, because it is only for people.
+        self.notes.write(self.store.as_ref(), &held.lease(), &plan).await?;
         let errors = self.forecasts.follow(&plan, now);
         if !errors.is_empty() {
             self.store.add_forecast_errors(&held.lease(), &errors).await?;

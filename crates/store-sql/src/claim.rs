@@ -10,7 +10,7 @@ use yard_ports::store::{ClaimRequest, ClaimedJob, WaitNote};
 use crate::backend::Value;
 use crate::codec::write_by_cluster;
 use crate::fault::Fault;
-use crate::fence::{count_stale, fence_scheduler};
+use crate::fence::{count_stale, fence_scheduler, glance_scheduler};
 use crate::hot;
 use crate::moves::{Held, Moves, actor_of, lock_jobs};
 use crate::rows::JobRecord;
@@ -105,7 +105,7 @@ impl Work for NoteWaits<'_> {
     const NAME: &'static str = "note_waits";
 
     async fn run(&self, conn: &mut Conn) -> Result<(), Fault> {
-        let now = fence_scheduler(conn, self.lease).await?;
+        let now = glance_scheduler(conn, self.lease).await?;
         let columns = ["team", "shape", "at_us", "code", "message", "clusters", "expected_us"];
         // In one order, so that two passes wait for one another, not in a ring; of two notes the later counts.
         let notes: BTreeMap<_, _> = self.notes.iter().map(|note| ((&note.team, note.shape), note)).collect();

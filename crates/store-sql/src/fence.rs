@@ -11,7 +11,20 @@ use crate::tx::Conn;
 
 /// Proves that `lease` is valid, until the end of the transaction; the time at which it was.
 pub(crate) async fn fence(conn: &mut Conn, lease: &Lease) -> Result<Timestamp, Fault> {
-    let (now, share) = (conn.dialect.now(), conn.dialect.share());
+    let share = conn.dialect.share();
+    check(conn, lease, share).await
+}
+
+/// As [`fence_scheduler`], but the lease may end while the transaction goes on: for what is only written for people, and
+/// may have to wait for rows that a process which stands still has locked. A lease row that is held meanwhile could not
+/// be renewed, and with it would go everything else that the process holds.
+pub(crate) async fn glance_scheduler(conn: &mut Conn, lease: &Lease) -> Result<Timestamp, Fault> {
+    demand_scheduler(conn, lease)?;
+    check(conn, lease, "").await
+}
+
+async fn check(conn: &mut Conn, lease: &Lease, share: &str) -> Result<Timestamp, Fault> {
+    let now = conn.dialect.now();
     let sql = format!("SELECT scope, token, expires_us, {now} FROM leases WHERE scope = ?{share}");
     let row = conn.rows(sql, vec![lease.scope.to_string().into()]).await?.pop();
     if let Some(row) = row {
@@ -37,11 +50,16 @@ pub(crate) async fn fence_cluster(conn: &mut Conn, lease: &Lease) -> Result<(Tim
 
 /// As [`fence`], for a scheduler's lease.
 pub(crate) async fn fence_scheduler(conn: &mut Conn, lease: &Lease) -> Result<Timestamp, Fault> {
-    if !matches!(lease.scope, LeaseScope::Scheduler(_)) {
-        let reason = format!("the lease {} is not a scheduler's", lease.scope);
-        return Err(StoreError::Rejected { context: conn.verb, reason }.into());
-    }
+    demand_scheduler(conn, lease)?;
     fence(conn, lease).await
+}
+
+fn demand_scheduler(conn: &Conn, lease: &Lease) -> Result<(), Fault> {
+    if matches!(lease.scope, LeaseScope::Scheduler(_)) {
+        return Ok(());
+    }
+    let reason = format!("the lease {} is not a scheduler's", lease.scope);
+    Err(StoreError::Rejected { context: conn.verb, reason }.into())
 }
 
 /// Counts writes that were refused because their lease, claim or attempt is not current.

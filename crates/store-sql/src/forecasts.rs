@@ -16,7 +16,7 @@ use yard_ports::store::{ForecastBucket, ForecastError};
 
 use crate::backend::{Row, TxKind, Value};
 use crate::fault::Fault;
-use crate::fence::fence_scheduler;
+use crate::fence::glance_scheduler;
 use crate::reader::Reader;
 use crate::sql;
 use crate::tx::{Conn, Work};
@@ -103,7 +103,7 @@ impl Work for AddErrors<'_> {
     const NAME: &'static str = "add_forecast_errors";
 
     async fn run(&self, conn: &mut Conn) -> Result<(), Fault> {
-        fence_scheduler(conn, self.lease).await?;
+        glance_scheduler(conn, self.lease).await?;
         if self.errors.is_empty() {
             return Ok(());
         }
