@@ -52,8 +52,8 @@ impl MySqlOptions {
             connections_max: 16,
             acquire_timeout: Duration::from_secs(30),
             connection_lifetime_max: Duration::from_mins(10),
-            lock_wait_timeout: Duration::from_secs(5),
-            silence_max: Duration::from_secs(10),
+            lock_wait_timeout: Duration::from_secs(2),
+            silence_max: Duration::from_secs(5),
             statements_max: 192,
         }
     }
