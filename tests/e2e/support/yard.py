@@ -179,9 +179,9 @@ class Yard:
         return self.process_called(holder)
 
     def process_called(self, holder: str) -> Process:
-        """The process whose lease holder name this is: the name ends up in its log at its start."""
+        """The process whose lease holder name this is: it says so when it starts (others' logs may name it, too)."""
         for process in self.processes:
-            if holder in process.log_text():
+            if f'starting holder="{holder}"' in process.log_text():
                 return process
         raise AssertionError(f"no process's log has {holder}")
 
