@@ -94,6 +94,10 @@ class Process:
         """Everything it has logged, over all its starts."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    def stands_still(self) -> bool:
+        """Whether it is stopped (and not thawed since)."""
+        return self.alive() and self._state() == "T"
+
     def _state(self) -> str:
         return Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
@@ -108,8 +112,12 @@ class Yard:
         self.config: dict = {}
         self.processes: list[Process] = []
         self.log = ClusterLog(folder / "cluster.log")
-        self.api = Api(lambda: [process.url for process in self.processes])
+        self.api = Api(self._urls)
         self.environment = self._environment()
+
+    def _urls(self) -> list[str]:
+        """Where the API may be asked; processes that stand still come last, since they would answer late or never."""
+        return [process.url for process in sorted(self.processes, key=Process.stands_still)]
 
     def configure(self, *, teams=None, clusters=None, **sections) -> "Yard":
         """Writes the configuration. By default: one team without a quota, one process cluster, our queue."""
