@@ -85,17 +85,33 @@ fn file(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// How often a file is opened again, should another process be making it at the same time: who turns the write-ahead
+/// log on needs the file for itself, and SQLite doesn't wait for that, whatever the busy timeout.
+const OPENS: u32 = 40;
+
 async fn writer(path: &Path, options: &SqliteOptions, create: bool) -> Result<SqlitePool, StoreError> {
-    SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(options.acquire_timeout)
-        .test_before_acquire(false)
-        .connect_with(file(path, options).create_if_missing(create))
-        .await
-        .map_err(|e| match e {
-            sqlx::Error::Database(e) if e.code().as_deref() == Some("14") && !create => {
-                StoreError::Schema(format!("there is no database at {}: run `yard migrate`", path.display()))
-            }
-            e => StoreError::Unavailable(format!("{}: {e}", path.display())),
-        })
+    let mut opens = 1;
+    loop {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(options.acquire_timeout)
+            .test_before_acquire(false)
+            .connect_with(file(path, options).create_if_missing(create));
+        match pool.await {
+            Err(error) if has_code(&error, "5") && opens < OPENS => opens += 1,
+            result => return result.map_err(|error| unopened(path, &error, create)),
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().and_then(|e| e.code()).as_deref() == Some(code)
+}
+
+fn unopened(path: &Path, error: &sqlx::Error, create: bool) -> StoreError {
+    if has_code(error, "14") && !create {
+        return StoreError::Schema(format!("there is no database at {}: run `yard migrate`", path.display()));
+    }
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
 }
