@@ -24,6 +24,7 @@ use yard_wire::views::FieldProblem;
 use yard_wire::{Admission, CatalogDraft};
 
 const LONG: Duration = Duration::from_mins(5);
+const TOKEN: &str = "an-operator-of-these-tests";
 
 #[derive(Parser)]
 struct Cli {
@@ -94,7 +95,13 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, ids) = (CancellationToken::new(), AtomicU64::new(1));
+        let access = yard_server::AccessConfig {
+            bootstrap: Some(yard_server::access::token::hash(TOKEN)),
+            ..yard_server::AccessConfig::default()
+        };
+        let keys = Arc::new(yard_server::access::jwt::NoKeys);
         let state = yard_server::AppState {
+            access: Arc::new(yard_server::Access::new(store.clone(), access, keys)),
             store: store.clone(),
             driver: Arc::new(|_| None),
             read_catalog: Arc::new(read_catalog),
@@ -124,7 +131,12 @@ impl World {
     /// Runs a command line; its exit code.
     async fn yard(&self, line: &[&str]) -> i32 {
         let server = if line.contains(&"--server") { vec![] } else { vec!["--server", &self.url] };
-        let all = ["yard"].into_iter().chain(server).chain(line.iter().copied());
+        let token = if line.contains(&"--token-file") || line.contains(&"--token") {
+            vec![]
+        } else {
+            vec!["--token", TOKEN]
+        };
+        let all = ["yard"].into_iter().chain(server).chain(token).chain(line.iter().copied());
         let cli = Cli::try_parse_from(all).unwrap_or_else(|e| panic!("{e}"));
         yard_cli::run(cli.command, &cli.global).await
     }

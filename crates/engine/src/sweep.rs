@@ -94,6 +94,7 @@ impl Sweeper {
     async fn purge(&self) -> Result<(), StoreError> {
         let deleted = self.store.purge(self.settings.keep_ended, self.settings.sweep_batch).await?;
         metrics::counter!("yard_purged_total").increment(u64::from(deleted));
+        self.store.purge_access(self.settings.keep_audit, self.settings.sweep_batch).await?;
         Ok(())
     }
 

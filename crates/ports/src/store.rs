@@ -484,6 +484,8 @@ pub struct AttemptView {
 pub struct JobFilter {
     /// Of this team.
     pub team: Option<TeamId>,
+    /// Of one of these teams, too: those that whoever asks may see. `None`: of any.
+    pub among: Option<Vec<TeamId>>,
     /// In one of these states; empty is any.
     pub states: Vec<StateName>,
     /// With an open attempt on this cluster.
@@ -538,7 +540,7 @@ pub struct StoreLimits {
 
 /// The store's verbs.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: crate::access::AccessStore {
     // --- the installation ---
 
     /// The database's time. Also tells whether it answers.

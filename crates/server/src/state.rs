@@ -10,6 +10,7 @@ use yard_domain::{ClusterId, JobId, TeamId};
 use yard_ports::{Driver, Store};
 use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
+use crate::access::Access;
 use crate::config::ServerConfig;
 
 /// Finds the driver of a cluster.
@@ -23,6 +24,8 @@ pub type CountSubmission = dyn Fn(&TeamId) -> Result<(), Duration> + Send + Sync
 pub struct AppState {
     /// The truth.
     pub store: Arc<dyn Store>,
+    /// Who is asking, and what they may do.
+    pub access: Arc<Access>,
     /// How to read logs from a cluster; `None` if this process can't talk to it.
     pub driver: Arc<FindDriver>,
     /// Reads catalog documents.

@@ -8,16 +8,18 @@
 //!   changed by what the domain decides, and written together with history.
 //! - `in_force`: teams, cohorts and policy, remembered until another catalog is applied.
 //! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `place`, `past`,
-//!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`: the verbs by concern; each is a struct whose `run` is one
+//!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`, `tokens`, `audit_log`: the verbs by concern; each is a struct whose `run` is one
 //!   transaction.
 //! - `hot`: the statements whose plans are tested.
 //! - `rows`, `reader`, `codec`, `policy`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
 //!
 //! Verbs take hundreds of jobs at once and cost a handful of statements, whatever their number.
 
+mod access;
 mod accounts;
 mod apply;
 mod audit;
+mod audit_log;
 mod backend;
 mod catalog;
 mod claim;
@@ -47,6 +49,7 @@ mod sql;
 mod store;
 mod sweep;
 mod text;
+mod tokens;
 mod tx;
 mod views;
 

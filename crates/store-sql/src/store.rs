@@ -70,7 +70,7 @@ impl SqlStore {
         self.run(catalog::Seed).await
     }
 
-    async fn run<W: Work>(&self, work: W) -> Result<W::Out, StoreError> {
+    pub(crate) async fn run<W: Work>(&self, work: W) -> Result<W::Out, StoreError> {
         self.runner.run(&work).await
     }
 }

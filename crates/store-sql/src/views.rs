@@ -156,6 +156,15 @@ impl ListJobs<'_> {
             terms.push("team = ?".to_owned());
             args.push(team.as_str().into());
         }
+        if let Some(teams) = &filter.among {
+            if teams.is_empty() {
+                terms.push("1 = 0".to_owned());
+            } else {
+                terms.push(format!("team IN ({})", crate::sql::marks(teams.len())));
+                let teams: Vec<Value> = teams.iter().map(|team| team.as_str().into()).collect();
+                crate::sql::pad(&mut args, &teams);
+            }
+        }
         if let Some(cluster) = &filter.cluster {
             terms.push("cluster = ?".to_owned());
             args.push(cluster.as_str().into());

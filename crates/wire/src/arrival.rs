@@ -19,6 +19,8 @@ pub struct Source {
     pub door: String,
     /// The message's or request's own id.
     pub message_id: String,
+    /// Who hands it over, if the door knows.
+    pub by: Option<String>,
     /// The key that came beside the document (`Idempotency-Key`), if any.
     pub key: Option<String>,
 }
@@ -86,6 +88,7 @@ impl Intake<'_> {
             key,
             source: source.door.clone(),
             message_id: source.message_id.clone(),
+            by: source.by.clone(),
             body_hash,
             content,
         }

@@ -112,6 +112,7 @@ impl World {
         change(&mut job.spec);
         let arrival = Arrival {
             key: SubmissionKey { team: team.into(), key: job.key.clone() },
+            by: None,
             source: "test".into(),
             message_id: "m".into(),
             body_hash: job.body_hash,

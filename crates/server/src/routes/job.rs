@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use yard_wire::views::{JobView, Problem};
 
-use super::{JobPath, no_such_job};
+use super::{JobPath, find_job};
+use crate::access::{Caller, redact};
 use crate::problem::ApiError;
 use crate::query::Params;
 use crate::state::AppState;
@@ -16,13 +17,16 @@ use crate::state::AppState;
 )]
 pub(crate) async fn get(
     State(state): State<AppState>,
+    caller: Caller,
     JobPath(id): JobPath,
     params: Params,
 ) -> Result<Json<JobView>, ApiError> {
     params.finish()?;
-    let job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
+    let job = find_job(&state, &caller, id).await?;
     let now = state.store.now().await?;
-    Ok(Json(JobView::new(&job, now)?))
+    let mut view = JobView::new(&job, now)?;
+    view.waiting = redact::for_caller(&state, &caller, view.waiting).await?;
+    Ok(Json(view))
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use yard_ports::store::{AttemptView, JobView};
 use yard_ports::{Driver, LogStream};
 use yard_wire::views::{Problem, ProblemCode};
 
-use super::{JobPath, no_such_job};
+use super::{JobPath, find_job};
+use crate::access::Caller;
 use crate::problem::ApiError;
 use crate::query::Params;
 use crate::state::AppState;
@@ -57,6 +58,7 @@ impl Streams {
 )]
 pub(crate) async fn logs(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(streams): Extension<Streams>,
     JobPath(id): JobPath,
     mut params: Params,
@@ -66,7 +68,7 @@ pub(crate) async fn logs(
     let offset = params.one_as::<u64>("offset", "a whole number of bytes").unwrap_or(0);
     params.finish()?;
     let slot = streams.take()?;
-    let job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
+    let job = find_job(&state, &caller, id).await?;
     let attempt = choose(&job, wanted)?;
     let driver = driver(&state, id, attempt)?;
     let log = driver.logs(&RemoteName::new(id, attempt.number), offset, follow).await;
@@ -147,7 +149,7 @@ mod tests {
     use yard_domain::{AttemptNumber, RemoteName};
     use yard_ports::DriverError;
 
-    use crate::testing::{Log, World};
+    use crate::testing::{Log, World, as_operator};
     use crate::{ServerConfig, router};
 
     #[tokio::test]
@@ -197,7 +199,7 @@ mod tests {
         world.run(id, "east").await;
         let name = RemoteName::new(id, AttemptNumber(1)).to_string();
         world.driver.logs.lock().unwrap().insert(name, Log::Broken("half"));
-        let request = Request::get(format!("/v1/jobs/{id}/logs")).body(Body::empty()).unwrap();
+        let request = as_operator(Request::get(format!("/v1/jobs/{id}/logs")).body(Body::empty()).unwrap());
         let mut body =
             router(world.state.clone()).oneshot(request).await.unwrap().into_body().into_data_stream();
         assert_eq!(&body.next().await.unwrap().unwrap()[..], b"half");
@@ -212,7 +214,9 @@ mod tests {
         let name = RemoteName::new(id, AttemptNumber(1)).to_string();
         world.driver.logs.lock().unwrap().insert(name, Log::Text("so far"));
         let app = router(world.state.clone());
-        let follow = || Request::get(format!("/v1/jobs/{id}/logs?follow=true")).body(Body::empty()).unwrap();
+        let follow = || {
+            as_operator(Request::get(format!("/v1/jobs/{id}/logs?follow=true")).body(Body::empty()).unwrap())
+        };
         let mut body = app.clone().oneshot(follow()).await.unwrap().into_body().into_data_stream();
         assert_eq!(&body.next().await.unwrap().unwrap()[..], b"so far");
         assert_eq!(app.clone().oneshot(follow()).await.unwrap().status(), 503);

@@ -6,11 +6,12 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use yard_domain::{Arrival, JobId, TeamId, Verdict};
+use yard_domain::{Arrival, JobId, Right, TeamId, Verdict};
 use yard_wire::canonical::parse_strict;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode, Submitted};
 use yard_wire::{Intake, Source, Submission};
 
+use crate::access::Caller;
 use crate::layers::RequestId;
 use crate::problem::ApiError;
 use crate::state::AppState;
@@ -37,18 +38,21 @@ const DOOR: &str = "http";
 )]
 pub(crate) async fn submit(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = json_body(&headers, body, state.config.body_max_bytes)?;
-    let arrival = read(&state, &headers, &body, request.0)?;
+    let arrival = read(&state, &caller, &headers, &body, request.0)?;
+    caller.about(format!("submission {}", arrival.key));
+    permit(&caller, &arrival)?;
     keep_to_rate(&state, &arrival)?;
     let verdicts = state.store.accept(std::slice::from_ref(&arrival)).await?;
     let Some(verdict) = verdicts.into_iter().next() else {
         return Err(ApiError::new(ProblemCode::Internal, "the store gave no verdict"));
     };
-    answer(&state, &arrival, verdict)
+    answer(&state, &caller, &arrival, verdict)
 }
 
 /// The body of a request that must be JSON.
@@ -86,14 +90,30 @@ pub(super) fn body_of_kind(
     Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail))
 }
 
-fn read(state: &AppState, headers: &HeaderMap, body: &Bytes, request: String) -> Result<Arrival, ApiError> {
+fn read(
+    state: &AppState,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &Bytes,
+    request: String,
+) -> Result<Arrival, ApiError> {
     let document = parse_strict(body)
         .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
     let key = headers.get("idempotency-key").map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-    let source = Source { door: DOOR.to_owned(), message_id: request, key };
+    let source = Source { door: DOOR.to_owned(), message_id: request, by: Some(caller.actor()), key };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     Ok(intake.arrival_of(&document, &source, (state.new_id)()))
+}
+
+/// Nothing is kept of a submission for a team of others, not even a receipt: it would stand under their key. Whether there
+/// is such a team is not told.
+fn permit(caller: &Caller, arrival: &Arrival) -> Result<(), ApiError> {
+    match arrival.key.team.parse::<TeamId>() {
+        Ok(team) => caller.need(Right::Submit, &team),
+        // No team could be read: it will be rejected, under the name of none.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Turns a submission away if its team submits faster than it may: nothing is kept of it.
@@ -107,7 +127,12 @@ fn keep_to_rate(state: &AppState, arrival: &Arrival) -> Result<(), ApiError> {
     })
 }
 
-fn answer(state: &AppState, arrival: &Arrival, verdict: Verdict) -> Result<Response, ApiError> {
+fn answer(
+    state: &AppState,
+    caller: &Caller,
+    arrival: &Arrival,
+    verdict: Verdict,
+) -> Result<Response, ApiError> {
     let code = match &verdict {
         Verdict::Accepted { first: true, .. } => "accepted",
         Verdict::Accepted { first: false, .. } => "repeated",
@@ -118,8 +143,11 @@ fn answer(state: &AppState, arrival: &Arrival, verdict: Verdict) -> Result<Respo
     let key = &arrival.key;
     match verdict {
         Verdict::Accepted { job, first } => {
+            caller.about(format!("job {job}, submission {key}"));
             if first {
                 (state.nudge)();
+            } else {
+                caller.came_to("repeated");
             }
             Ok(accepted(arrival, job, first))
         }

@@ -186,13 +186,24 @@ fn banner(folder: &Folder, env: &DevEnv, config: &Config) -> String {
          \x20 clusters  {}\n\
          \x20 teams     {}\n\
          \x20 log       {}\n\n\
+         Every command needs the token; for this shell:
+         \x20 export YARD_TOKEN=$(cat {})
+
          Try   yard submit{server} --team {} -- 'echo hello'\n\
          then  yard list{server}\n",
         clusters.join(", "),
         teams.join(", "),
         folder.log("yard").display(),
+        shell_word(&folder.path("token")),
         teams.first().copied().unwrap_or("ads"),
     )
+}
+
+/// A path as a shell takes it.
+fn shell_word(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// Finds a taken port before anything slow is done.
