@@ -14,6 +14,7 @@
 //! | `quantity.rs`, `secret.rs` | `64GiB`; values that are never shown |
 //! | `service.rs` | `[server]`, `[database]`, `[log]` |
 //! | `intake.rs` | `[intake]`, `[[queue]]` |
+//! | `storage.rs` | `[storage]` |
 //! | `loops.rs` | `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]` |
 //! | `jobs.rs` | `[defaults]`, `[limits]` |
 //! | `catalog.rs` | the sections that make up a catalog, together and as a document of their own |
@@ -36,6 +37,7 @@ mod scenario;
 mod secret;
 mod service;
 mod sources;
+mod storage;
 mod summary;
 mod teams;
 #[cfg(test)]
@@ -74,6 +76,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Deadlines that the store puts on what it moves.
     pub store_limits: StoreLimits,
+    /// Where packages and archived logs are kept.
+    pub storage: yard_storage::Place,
     /// Where submissions come from.
     pub queues: Vec<QueueConfig>,
     /// How often the teams and clusters that submissions are checked against are read again.
@@ -175,6 +179,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let server = service::server(&mut root);
     let database = service::database(&mut root);
     let log = service::log(&mut root);
+    let storage = storage::storage(&mut root);
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
     loops::retention(&mut root, &mut scheduler);
@@ -191,6 +196,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     root.sources().check_unknown_variables();
     root.finish();
     Some(Config {
+        storage: storage?,
         server: server?,
         database: database?,
         store_limits,
