@@ -24,6 +24,11 @@ class Queues:
         self.url = self.client.create_queue(QueueName=name)["QueueUrl"]
         self.dead_letter_url = self.client.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program of a producer needs to find the server by itself."""
+        return {**self.server.credentials, "AWS_ENDPOINT_URL": self.server.endpoint}
+
     def section(self, **keys) -> dict:
         """The `[[queue]]` of a configuration."""
         section = {
