@@ -728,6 +728,11 @@ class Submitted(TypedDict):
     """
     Its key: the one given, or the one that was made for it.
     """
+    pending: NotRequired[bool]
+    """
+    The database is away: the submission is kept in a queue and will be accepted later, under this id if it is the first
+    under its key. Its receipt will tell.
+    """
     team: str
     """
     Who is charged.
