@@ -14,5 +14,5 @@ pub use driver::{
     Driver, DriverError, LaunchOutcome, LaunchRequest, LogChunk, LogStream, Observation, ObservationStream,
     RemoteJob, RemoteStatus,
 };
-pub use inbox::{Inbox, InboxError, Message, MessageHandle};
+pub use inbox::{Inbox, InboxError, Message, MessageHandle, Spill, Spilled};
 pub use store::{Store, StoreError};

@@ -20,10 +20,14 @@ pub async fn create(store: &dyn Store, args: &TokenCreate) -> Result<TokenMade, 
         TeamScope::Only(teams.map_err(|e| format!("--team: {e}"))?)
     };
     let grant = Grant::new(role, teams).map_err(|e| format!("--team: {e}"))?;
+    let name = args.name.trim();
+    if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+        return Err("--name: must be a text of 1 to 100 characters on one line".to_owned());
+    }
     let fresh = FreshToken::make()?;
     let new = NewToken {
         id: fresh.id,
-        name: args.name.clone(),
+        name: name.to_owned(),
         grant,
         secret: fresh.secret,
         created_by: BY.to_owned(),

@@ -91,6 +91,7 @@ fn arrows_point_one_way() {
         "yard-store-sqlite",
         "yard-store-sql",
         "yard-inbox-sqs",
+        "yard-storage",
         "yard-driver-ray",
         "yard-driver-process",
     ];

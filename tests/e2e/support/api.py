@@ -25,6 +25,7 @@ class Api:
 
     def use(self, token: str | None) -> None:
         """From here on every request is sent with this token (or none)."""
+        self.token = token
         self._session.headers.pop("Authorization", None)
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
@@ -103,6 +104,10 @@ class Api:
         answer = self.request("GET", f"/v1/receipts/{team}/{key}")
         assert answer.status_code in (200, 404), f"{answer.status_code} {answer.text[:500]}"
         return answer.json() if answer.status_code == 200 else None
+
+    def wait_receipt(self, team: str, key: str, timeout_s: float = 20.0) -> dict:
+        """The receipt of this key, once there is one."""
+        return until(f"{team}/{key} has a receipt", lambda: self.receipt(team, key), timeout_s)
 
     def metric(self, name: str, at: str, **labels: str) -> float:
         """The sum of one metric's values with these labels, at one process."""

@@ -15,6 +15,7 @@
 //! | `access.rs` | `[access]`, `[[access.issuer]]` |
 //! | `service.rs` | `[server]`, `[database]`, `[log]` |
 //! | `intake.rs` | `[intake]`, `[[queue]]` |
+//! | `storage.rs` | `[storage]` |
 //! | `loops.rs` | `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]` |
 //! | `jobs.rs` | `[defaults]`, `[limits]` |
 //! | `catalog.rs` | the sections that make up a catalog, together and as a document of their own |
@@ -38,6 +39,7 @@ mod scenario;
 mod secret;
 mod service;
 mod sources;
+mod storage;
 mod summary;
 mod teams;
 #[cfg(test)]
@@ -78,6 +80,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Deadlines that the store puts on what it moves.
     pub store_limits: StoreLimits,
+    /// Where packages and archived logs are kept.
+    pub storage: yard_storage::Place,
     /// Where submissions come from.
     pub queues: Vec<QueueConfig>,
     /// How often the teams and clusters that submissions are checked against are read again.
@@ -180,6 +184,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let access = access::access(&mut root, server.map(|server| server.listen));
     let database = service::database(&mut root);
     let log = service::log(&mut root);
+    let storage = storage::storage(&mut root);
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
     loops::retention(&mut root, &mut scheduler);
@@ -196,6 +201,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     root.sources().check_unknown_variables();
     root.finish();
     Some(Config {
+        storage: storage?,
         server: server?,
         access,
         database: database?,

@@ -23,18 +23,18 @@ pub struct Mapping {
 impl Mapping {
     /// What these claims give: the highest role, for all teams that are named. An error says for people why nothing.
     pub(super) fn grant(&self, claims: &Map<String, Value>) -> Result<Grant, String> {
-        let roles =
-            values(claims, &self.role_claim).into_iter().filter_map(|value| match self.roles.is_empty() {
-                true => Role::from_code(value),
-                false => self.roles.get(value).copied(),
-            });
+        let role_of = |value: &str| match self.roles.get(value) {
+            None if self.roles.is_empty() => Role::from_code(value),
+            mapped => mapped.copied(),
+        };
+        let roles = values(claims, &self.role_claim).into_iter().filter_map(role_of);
         let role = roles.max().or(self.default_role);
         let role = role.ok_or_else(|| format!("its claim {:?} gives no role here", self.role_claim))?;
-        let teams =
-            values(claims, &self.teams_claim).into_iter().filter_map(|value| match self.teams.is_empty() {
-                true => value.parse().ok(),
-                false => self.teams.get(value).cloned(),
-            });
+        let team_of = |value: &str| match self.teams.get(value) {
+            None if self.teams.is_empty() => value.parse().ok(),
+            mapped => mapped.cloned(),
+        };
+        let teams = values(claims, &self.teams_claim).into_iter().filter_map(team_of);
         let teams: BTreeSet<TeamId> = teams.collect();
         Grant::new(role, TeamScope::Only(teams))
             .map_err(|_| format!("its claim {:?} gives no team here", self.teams_claim))
