@@ -239,7 +239,7 @@ async fn waiting_outlasts_a_server_that_was_there_before() {
     world.job("k").await;
     let url = world.url.clone();
     let waiting = async {
-        let cli = Cli::try_parse_from(["yard", "--server", &url, "wait", "ads/k"]).unwrap();
+        let cli = Cli::try_parse_from(["yard", "--server", &url, "--token", TOKEN, "wait", "ads/k"]).unwrap();
         yard_cli::run(cli.command, &cli.global).await
     };
     let restart = async {
