@@ -196,7 +196,7 @@ fn what_contradicts_itself_is_refused() {
         ),
         ("[limits]\nrun_timeout_max_s = 60", "defaults.run_timeout_s: is outside of what [limits] allows"),
         (
-            "[[queue]]\nname = \"q\"\n[[access.issuer]]\nname = \"i\"\nissuer = \"https://i.example\"\naudience = \"a\"\nvisibility_s = 5\n[intake]\nlinger_ms = 3000",
+            "[[queue]]\nname = \"q\"\nvisibility_s = 5\n[intake]\nlinger_ms = 3000",
             "queue q.visibility_s: must be more than twice",
         ),
         ("[[queue]]\nname = \"q\"\nteams = []", "queue q.teams: allows no team"),
@@ -271,7 +271,7 @@ fn access_is_given_by_what_is_sound_and_no_secret_is_shown() {
 /// Every key that the parser knows, from a file in which every kind of table stands.
 fn known_keys() -> BTreeSet<KnownKey> {
     let text = format!(
-        "{MINIMAL}[[cluster]]\nid = \"here\"\ndriver = \"process\"\ndir = \"x\"\ncapacity = {{ cpu = 1 }}\n[[queue]]\nname = \"q\"\n[[cohort]]\nid = \"c\"\n[[priority_class]]\nid = \"p\"\npriority = 1\n"
+        "{MINIMAL}[[cluster]]\nid = \"here\"\ndriver = \"process\"\ndir = \"x\"\ncapacity = {{ cpu = 1 }}\n[[queue]]\nname = \"q\"\n[[access.issuer]]\nname = \"i\"\nissuer = \"https://i.example\"\naudience = \"a\"\n[[cohort]]\nid = \"c\"\n[[priority_class]]\nid = \"p\"\npriority = 1\n"
     );
     let (config, known) = Config::parse_and_list_keys("yard.toml", &text, Path::new(""), &environment(&[]));
     config.unwrap_or_else(|e| panic!("{e}"));
