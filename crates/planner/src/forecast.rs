@@ -12,10 +12,11 @@ use yard_domain::{AttemptNumber, ClusterId, JobId, Timestamp};
 
 use crate::explain::change::release;
 use crate::explain::{Bounds, Target, find_group, placed_on};
+use crate::reserve::STOP_GRACE;
 use crate::{Group, Parts, Placement, Plan, Policy, Preemption, Running, Snapshot};
 
-/// How long an attempt that was asked to make room is taken to need for it.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long an attempt that was asked to make room is taken to need for it: as plans take it.
+const GRACE: Duration = Duration::from_micros(STOP_GRACE.unsigned_abs());
 /// How long an attempt that has outrun its expected end is taken to go on at least.
 const OVERDUE_MIN: Duration = Duration::from_mins(1);
 
