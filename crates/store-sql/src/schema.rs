@@ -49,7 +49,7 @@ pub fn check_schema(known: &[Known], applied: Option<&[Applied]>) -> Result<(), 
     }
     let by_version: BTreeMap<i64, &Applied> = applied.iter().map(|a| (a.version, a)).collect();
     if let Some(unknown) = by_version.keys().find(|v| known.iter().all(|k| k.version != **v)) {
-        return refuse(newer_schema(**unknown, newest));
+        return refuse(newer_schema(*unknown, newest));
     }
     for migration in known {
         match by_version.get(&migration.version) {

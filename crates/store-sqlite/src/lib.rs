@@ -106,7 +106,7 @@ async fn writer(path: &Path, options: &SqliteOptions, create: bool) -> Result<Sq
 }
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {
-    error.as_database_error().and_then(|e| e.code()).as_deref() == Some(code)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some(code)
 }
 
 fn unopened(path: &Path, error: &sqlx::Error, create: bool) -> StoreError {

@@ -101,9 +101,9 @@ fn queue(t: &mut Table<'_, '_>, intake: IntakeSettings, teams: Option<&[TeamId]>
 fn allowed_teams(t: &mut Table<'_, '_>, teams: Option<&[TeamId]>) -> Option<Vec<TeamId>> {
     let known: BTreeSet<&str> = teams.unwrap_or_default().iter().map(TeamId::as_str).collect();
     let known = known.into_iter().collect::<Vec<_>>().join(", ");
-    let mut named = false;
+    let named = std::cell::Cell::new(false);
     let allowed = t.list("teams", |text| {
-        named = true;
+        named.set(true);
         match text.parse::<TeamId>() {
             Ok(team) if teams.is_none_or(|teams| teams.contains(&team)) => Ok(team),
             Ok(team) => Err(format!("there is no team {team}: add a [[team]], or use one of {known}")),
@@ -111,7 +111,7 @@ fn allowed_teams(t: &mut Table<'_, '_>, teams: Option<&[TeamId]>) -> Option<Vec<
         }
     });
     // If it names some, each wrong one has been complained about.
-    if !named && allowed.as_ref().is_some_and(Vec::is_empty) {
+    if !named.get() && allowed.as_ref().is_some_and(Vec::is_empty) {
         t.complain("teams", "allows no team: leave the key out to allow all");
     }
     allowed
