@@ -6,6 +6,8 @@ import shlex
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 
 import pytest
 import requests
@@ -248,7 +250,7 @@ def test_a_dead_ray_head_takes_seconds_of_a_log_with_it(yard_ray, mortal_head):
     assert missing <= 50
     assert yard.api.wait_end(job, 60)["state"] == "succeeded"
     assert sealed(yard, job, 2).endswith(printed(150)[-300:])
-    assert first.text.rstrip("\n") in printed(150)
+    assert first.text[first.text.index("line 0 ") :] in printed(150), "Ray's own lines come first, then ours"
 
 
 def test_following_adds_little_to_ray_s_own(yard_ray):
@@ -282,12 +284,8 @@ def test_following_adds_little_to_ray_s_own(yard_ray):
                     lags.append(time.time() - float(line[3:]))
         return lags
 
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor() as pool:
         theirs, ours = pool.submit(lags_of_ray), pool.submit(lags_of_ours)
-        theirs, ours = sorted(theirs.result()), sorted(ours.result())
-    theirs, ours = [lag for lag in theirs if lag < 3], ours[: max(1, len(ours) - 5)]
-    middle = lambda lags: lags[len(lags) // 2]
-    print(f"\nmedian lag of a line: Ray polled all the time {middle(theirs):.3f} s, followed here {middle(ours):.3f} s")
-    assert middle(ours) - middle(theirs) < 2, (theirs, ours)
+        theirs, ours = theirs.result(), ours.result()
+    print(f"\nmedian lag of a line: Ray polled all the time {median(theirs):.3f} s, followed here {median(ours):.3f} s")
+    assert median(ours) - median(theirs) < 1, (theirs, ours)

@@ -11,19 +11,24 @@ pub(crate) mod sequence;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
+use tokio::time::timeout;
 use tracing::warn;
 use yard_domain::{JobId, KeptLog, Part, RemoteName, Seal};
 use yard_ports::store::{AttemptRef, AttemptView};
-use yard_ports::{Driver, DriverError};
+use yard_ports::{ArchiveError, Driver, DriverError};
 use yard_wire::views::ProblemCode;
 
 use crate::problem::ApiError;
 use crate::state::AppState;
 use reader::{Reader, Step};
+
+/// Longest wait for a listing of the archive: the cluster may have the log all the same.
+const ARCHIVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A log's bytes. It breaks off, and does not end, when there is more that can't be given now.
 pub(crate) type Bytestream = BoxStream<'static, io::Result<Bytes>>;
@@ -78,7 +83,8 @@ pub(crate) struct Opened {
 
 /// Everything kept of an attempt. An archive that can't be asked is like an empty one: the cluster may have the log.
 async fn kept(state: &AppState, attempt: AttemptRef) -> KeptLog {
-    match state.logs.kept(attempt).await {
+    let late = |_| Err(ArchiveError::Unavailable("it does not answer in time".to_owned()));
+    match timeout(ARCHIVE_PATIENCE, state.logs.kept(attempt)).await.unwrap_or_else(late) {
         Ok(log) => log,
         Err(error) => {
             warn!(job = %attempt.job, attempt = %attempt.attempt, %error, "the archive of a log could not be asked");
