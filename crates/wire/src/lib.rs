@@ -20,6 +20,7 @@ pub mod explain;
 pub mod launch;
 pub mod limits;
 pub mod quantity;
+mod spilled;
 pub mod submission;
 pub mod views;
 
@@ -29,4 +30,5 @@ pub use catalog::{CatalogDraft, CatalogReader};
 pub use explain::Explain;
 pub use launch::{DocumentError, launch_request};
 pub use limits::{Defaults, Limits};
+pub use spilled::bound_id;
 pub use submission::Submission;

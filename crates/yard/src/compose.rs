@@ -7,7 +7,7 @@ use yard_engine::archive::LogKeeping;
 use yard_engine::catalog::Doors;
 use yard_engine::intake::door;
 use yard_inbox_sqs::SqsInbox;
-use yard_ports::{LogArchive, Store, StoreError};
+use yard_ports::{LogArchive, Spill, Store, StoreError};
 use yard_storage::LogObjects;
 use yard_store_mysql::MySqlOptions;
 use yard_store_sql::{RetryOptions, StoreOptions};
@@ -88,8 +88,13 @@ pub async fn installation(
             queues.push(Queue { inbox, settings: queue.settings });
         }
     }
+    let spill: Option<Arc<dyn Spill>> = match config.queues.iter().find(|queue| queue.sqs.spill) {
+        Some(queue) => Some(Arc::new(SqsInbox::connect(queue.sqs.clone()).await)),
+        None => None,
+    };
     Ok(Installation {
         store,
+        spill,
         catalog: config.catalog.clone(),
         keeping: config.logs.keeping.clone().map(|settings| LogKeeping { archive: logs.clone(), settings }),
         logs,

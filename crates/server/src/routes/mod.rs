@@ -12,6 +12,7 @@ pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod pages;
 pub(crate) mod receipt;
+pub(crate) mod spill;
 pub(crate) mod stop;
 pub(crate) mod submit;
 pub(crate) mod teams;
