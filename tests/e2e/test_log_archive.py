@@ -261,6 +261,7 @@ def test_following_adds_little_to_ray_s_own(yard_ray):
     head = yard.ray[0]
     script = "import time\nfor i in range(25):\n    print(f'at {time.time()}', flush=True)\n    time.sleep(0.43)"
     job = submit(yard, "clock", shlex.join(["python3", "-c", script]))
+    yard.api.wait_state(job, "running", timeout_s=60)
     until("it prints", lambda: "at " in log(yard, job).text, 60)
     name = yard.api.job(job)["attempts"][0]["remote_name"]
 
