@@ -15,11 +15,12 @@ use yard_engine::catalog::Fixed;
 use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
 use yard_inbox_sqs::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint, SqsInbox, SqsProducer};
 use yard_ports::{Inbox, Store};
+use yard_testkit::memory_archive::MemoryArchive;
 use yard_testkit::null_driver::NullDriver;
 use yard_wire::{Defaults, Limits};
 
 use crate::Result;
-use crate::loops::runtime;
+use crate::loops::{logs, runtime};
 
 /// A running process.
 pub struct Whole {
@@ -53,6 +54,8 @@ impl Whole {
             explain: yard_engine::settings::ExplainSettings::default(),
             dispatcher: DispatcherSettings::default(),
             server: yard_server::ServerConfig::default(),
+            logs: Arc::new(MemoryArchive::default()),
+            keeping: Some(logs()),
             drain: Duration::from_secs(10),
             metrics,
         };

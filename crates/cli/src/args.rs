@@ -61,6 +61,9 @@ pub enum Command {
         /// Of this attempt (by default the last).
         #[arg(long)]
         attempt: Option<u32>,
+        /// Only this many of the lines that are there now (looked for in the last MiB).
+        #[arg(short = 'n', long, value_name = "LINES")]
+        tail: Option<usize>,
     },
     /// Stop jobs.
     Stop {

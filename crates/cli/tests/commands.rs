@@ -96,6 +96,7 @@ impl World {
         let (stop, ids) = (CancellationToken::new(), AtomicU64::new(1));
         let state = yard_server::AppState {
             store: store.clone(),
+            logs: Arc::new(yard_testkit::memory_archive::MemoryArchive::default()),
             driver: Arc::new(|_| None),
             read_catalog: Arc::new(read_catalog),
             submit_rate: Arc::new(|_| Ok(())),

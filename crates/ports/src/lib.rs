@@ -1,4 +1,4 @@
-//! The ports: what the engine needs from a store, an inbox and a driver.
+//! The ports: what the engine needs from a store, an inbox, a driver and an archive of logs.
 //!
 //! Adapters implement these; the engine and the server know nothing else of the outside. An error's *kind*
 //! says what may be done about it (again later, never, or 'it may have happened'), so that no caller reads
@@ -6,6 +6,7 @@
 
 pub mod driver;
 pub mod inbox;
+pub mod log_archive;
 pub mod store;
 
 pub use driver::{
@@ -13,4 +14,5 @@ pub use driver::{
     RemoteJob, RemoteStatus,
 };
 pub use inbox::{Inbox, InboxError, Message, MessageHandle, Spill, Spilled};
+pub use log_archive::{ArchiveError, JobLogs, LogArchive};
 pub use store::{Store, StoreError};

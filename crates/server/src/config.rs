@@ -2,6 +2,27 @@
 
 use std::time::Duration;
 
+/// How much of a log is handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Longest answer, in bytes; it breaks off there and is taken up with an offset. Default 256 MiB.
+    pub response_bytes_max: u64,
+    /// Longest range or tail, in bytes: these are held in memory. Default 8 MiB.
+    pub buffer_bytes_max: usize,
+    /// Pause between looks for news of a job, or of a log that is followed in the archive. Default 1 s.
+    pub look_interval: Duration,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self {
+            response_bytes_max: 256 << 20,
+            buffer_bytes_max: 8 << 20,
+            look_interval: Duration::from_secs(1),
+        }
+    }
+}
+
 /// The server's limits. Every one is configuration; these are the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -15,6 +36,8 @@ pub struct ServerConfig {
     pub concurrency_max: usize,
     /// Most streams (logs, workloads) open at once. Default 256.
     pub log_streams_max: usize,
+    /// How much of a log is handed out.
+    pub logs: LogLimits,
     /// Most entries on one page of a list. Default 500.
     pub page_max: u32,
     /// How long open requests may go on after the server was told to stop. Default 10 s.
@@ -28,6 +51,7 @@ impl Default for ServerConfig {
             request_timeout: Duration::from_secs(30),
             concurrency_max: 512,
             log_streams_max: 256,
+            logs: LogLimits::default(),
             page_max: 500,
             drain_timeout: Duration::from_secs(10),
         }

@@ -5,6 +5,7 @@
 //!   do what will be decided there too.
 //! - [`problem`]: every error is an RFC 9457 document.
 //! - [`query`]: query parameters with every error at once.
+//! - `logs`: one log out of what the archive and the cluster have.
 //! - [`AppState`], [`ServerConfig`]: what the handlers work with.
 //!
 //! The server decides nothing about jobs: it reads the store, commits submissions through the same
@@ -12,6 +13,7 @@
 
 mod config;
 pub mod layers;
+mod logs;
 pub mod openapi;
 pub mod problem;
 pub mod query;
@@ -19,7 +21,7 @@ pub mod routes;
 mod serve;
 mod state;
 
-pub use config::ServerConfig;
+pub use config::{LogLimits, ServerConfig};
 pub use routes::router;
 pub use serve::serve;
 pub use state::AppState;

@@ -49,6 +49,11 @@ impl ApiError {
         self
     }
 
+    /// What kind of error it is.
+    pub fn code(&self) -> ProblemCode {
+        self.1
+    }
+
     /// The document that is sent.
     pub fn problem(&self) -> &Problem {
         &self.0

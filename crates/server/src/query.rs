@@ -87,6 +87,11 @@ impl Params {
         }
     }
 
+    /// Notes what is wrong with a parameter that could be read.
+    pub fn wrong(&mut self, name: &'static str, message: &str) {
+        self.error(name, message.to_owned());
+    }
+
     /// The error that names everything wrong, parameters that nobody knows included.
     pub fn finish(mut self) -> Result<(), ApiError> {
         let unknown: Vec<_> = self.given.drain(..).map(|(name, _)| name).collect();

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use yard_domain::{ClusterId, JobId, TeamId};
-use yard_ports::{Driver, Spill, Store};
+use yard_ports::{Driver, LogArchive, Spill, Store};
 use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
 use crate::config::ServerConfig;
@@ -23,6 +23,8 @@ pub type CountSubmission = dyn Fn(&TeamId) -> Result<(), Duration> + Send + Sync
 pub struct AppState {
     /// The truth.
     pub store: Arc<dyn Store>,
+    /// Logs that are kept, whatever has become of their clusters.
+    pub logs: Arc<dyn LogArchive>,
     /// How to read logs from a cluster; `None` if this process can't talk to it.
     pub driver: Arc<FindDriver>,
     /// Reads catalog documents.

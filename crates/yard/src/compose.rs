@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use yard_engine::archive::LogKeeping;
 use yard_engine::catalog::Doors;
 use yard_engine::intake::door;
 use yard_inbox_sqs::SqsInbox;
-use yard_ports::{Spill, Store, StoreError};
+use yard_ports::{LogArchive, Spill, Store, StoreError};
+use yard_storage::LogObjects;
 use yard_store_mysql::MySqlOptions;
 use yard_store_sql::{RetryOptions, StoreOptions};
 use yard_store_sqlite::SqliteOptions;
@@ -21,6 +23,9 @@ pub enum ComposeError {
     /// The store.
     #[error("the store can't be opened")]
     Store(#[from] StoreError),
+    /// Where packages and archived logs are kept.
+    #[error("the object storage can't be opened")]
+    Storage(#[from] yard_storage::StorageError),
 }
 
 /// What is done about the schema when a store is opened.
@@ -74,6 +79,8 @@ pub async fn installation(
     let schema =
         if matches!(config.database.url, DatabaseUrl::Sqlite(_)) { Schema::Migrate } else { Schema::Check };
     let store = open_store(config, schema).await?;
+    let objects = yard_storage::open(&config.storage).await?;
+    let logs: Arc<dyn LogArchive> = Arc::new(LogObjects::new(objects, &config.storage));
     let mut queues = Vec::new();
     if roles.contains(&Role::Intake) {
         for queue in &config.queues {
@@ -89,6 +96,8 @@ pub async fn installation(
         store,
         spill,
         catalog: config.catalog.clone(),
+        keeping: config.logs.keeping.clone().map(|settings| LogKeeping { archive: logs.clone(), settings }),
+        logs,
         builder: Arc::new(Drivers::new(config.folder.clone(), Environment::of_process())),
         read_catalog: catalog_reader(config.folder.clone()),
         queues,
@@ -103,6 +112,7 @@ pub async fn installation(
             body_max_bytes: config.server.body_max_bytes,
             request_timeout: config.server.request_timeout,
             concurrency_max: config.server.concurrency_max,
+            logs: config.logs.limits,
             ..yard_server::ServerConfig::default()
         },
         drain: config.server.drain_timeout,

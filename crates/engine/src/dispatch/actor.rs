@@ -34,7 +34,8 @@ use super::gauges::Gauges;
 use super::launcher::{Answer, Launcher};
 use super::leftovers::Leftovers;
 use super::recorder::Recorder;
-use super::{ClusterRuntime, Shared};
+use super::{ClusterRuntime, Shared, at};
+use crate::archive::Archiver;
 use crate::keeper::Held;
 
 /// Stop and forget calls out at once.
@@ -73,6 +74,7 @@ pub struct Actor {
     calls: JoinSet<Done>,
     call_slots: Arc<Semaphore>,
     leftovers: Leftovers,
+    archiver: Archiver,
     gauges: Gauges,
     clock: DbClock,
     seen_at: Instant,
@@ -99,7 +101,8 @@ impl Actor {
             launch_cancels: HashMap::new(),
             calls: JoinSet::new(),
             call_slots: Arc::new(Semaphore::new(CALLS_MAX)),
-            leftovers: Leftovers::default(),
+            leftovers: Leftovers::new(shared.logs.as_ref().map_or(Duration::ZERO, |l| l.settings.end_wait)),
+            archiver: Archiver::start(None, runtime.driver.clone(), CancellationToken::new()),
             gauges: Gauges::of(&cluster),
             clock: DbClock::new(Timestamp::from_micros(0), Instant::now()),
             seen_at: Instant::now(),
@@ -118,6 +121,8 @@ impl Actor {
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
         self.read_clock().await?;
         self.take_over().await?;
+        self.archiver =
+            Archiver::start(self.shared.logs.clone(), self.runtime.driver.clone(), cancel.child_token());
         let mut stream = self.runtime.driver.observe().ready_chunks(self.shared.settings.batch_max.max(1));
         let nudge = self.shared.nudges.of(&self.cluster);
         let mut poll = tokio::time::interval(self.shared.settings.poll_interval);
@@ -230,7 +235,10 @@ impl Actor {
         for action in actions {
             match action {
                 Action::RecordStart(r) => self.recorder.start(r),
-                Action::RecordEnd(r, end) => self.recorder.end(r, end),
+                Action::RecordEnd(r, end) => {
+                    self.archiver.over(r);
+                    self.recorder.end(r, end);
+                }
                 Action::Stop(r) => self.stop(r),
                 Action::Relaunch(r) => self.relaunch(r).await?,
                 Action::CancelLaunch(r) => {
@@ -350,7 +358,8 @@ impl Actor {
 
     fn forget_old(&mut self) {
         let now = Instant::now();
-        while let Some(name) = self.leftovers.pop_due(now) {
+        let archiver = &self.archiver;
+        for name in self.leftovers.take_due(now, |r| archiver.is_settled(r)) {
             let (driver, slots) = (self.runtime.driver.clone(), self.call_slots.clone());
             self.calls.spawn(async move {
                 let _slot = slots.acquire().await;
@@ -403,12 +412,5 @@ impl Actor {
             self.shared.nudges.scheduler();
         }
         Ok(())
-    }
-}
-
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

@@ -29,6 +29,8 @@ pub enum ProblemCode {
     NoAttempt,
     /// The cluster has no log of the attempt: it has not started there yet, or is forgotten.
     NoLog,
+    /// There is nothing in the range of bytes that was asked for.
+    RangeNotSatisfiable,
     /// The body is larger than allowed.
     BodyTooLarge,
     /// The body is not declared to be what it must be.
@@ -49,7 +51,7 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every code.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BadRequest,
         Self::CrossSite,
         Self::NotFound,
@@ -61,6 +63,7 @@ impl ProblemCode {
         Self::RateLimited,
         Self::NoAttempt,
         Self::NoLog,
+        Self::RangeNotSatisfiable,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::Rejected,
@@ -87,6 +90,7 @@ impl ProblemCode {
             Self::RateLimited => ("rate_limited", 429, "The team submits faster than it may"),
             Self::NoAttempt => ("no_attempt", 409, "The job has not been launched yet"),
             Self::NoLog => ("no_log", 404, "There is no log"),
+            Self::RangeNotSatisfiable => ("range_not_satisfiable", 416, "There is nothing in this range"),
             Self::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is of another kind"),
             Self::Rejected => ("rejected", 422, "The submission was rejected"),

@@ -15,6 +15,7 @@
 //! | `service.rs` | `[server]`, `[database]`, `[log]` |
 //! | `intake.rs` | `[intake]`, `[[queue]]` |
 //! | `storage.rs` | `[storage]` |
+//! | `logs.rs` | `[logs]` |
 //! | `loops.rs` | `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]` |
 //! | `jobs.rs` | `[defaults]`, `[limits]` |
 //! | `catalog.rs` | the sections that make up a catalog, together and as a document of their own |
@@ -27,6 +28,7 @@ mod clusters;
 mod document;
 mod intake;
 mod jobs;
+mod logs;
 mod loops;
 mod parts;
 mod policy;
@@ -56,6 +58,7 @@ use yard_ports::store::StoreLimits;
 pub use catalog::{Declared, read_catalog};
 pub use clusters::{ClusterConfig, DriverConfig, ProcessCluster, RayCluster};
 pub use intake::QueueConfig;
+pub use logs::LogsConfig;
 pub use parts::{CatalogParts, read_catalog_parts};
 pub use problem::{ConfigErrors, Place, Problem};
 pub use scenario::read_scenario;
@@ -78,6 +81,8 @@ pub struct Config {
     pub store_limits: StoreLimits,
     /// Where packages and archived logs are kept.
     pub storage: yard_storage::Place,
+    /// How the logs of jobs are kept and handed out.
+    pub logs: LogsConfig,
     /// Where submissions come from.
     pub queues: Vec<QueueConfig>,
     /// How often the teams and clusters that submissions are checked against are read again.
@@ -180,6 +185,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let database = service::database(&mut root);
     let log = service::log(&mut root);
     let storage = storage::storage(&mut root);
+    let logs = logs::logs(&mut root);
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
     loops::retention(&mut root, &mut scheduler);
@@ -197,6 +203,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     root.finish();
     Some(Config {
         storage: storage?,
+        logs,
         server: server?,
         database: database?,
         store_limits,

@@ -34,6 +34,7 @@ impl Actor {
                 let r = AttemptRef { job: order.job.id, attempt: order.attempt };
                 let deadline = order.job.state.deadline().unwrap_or(self.clock.now());
                 self.board.launch_begun(r, deadline);
+                self.archiver.begun(r);
                 self.spawn_launch(r, &order, deadline);
             }
             if begun < room as usize {
