@@ -6,6 +6,7 @@
 
 pub mod driver;
 pub mod inbox;
+pub mod packages;
 pub mod store;
 
 pub use driver::{
@@ -13,4 +14,5 @@ pub use driver::{
     RemoteJob, RemoteStatus,
 };
 pub use inbox::{Inbox, InboxError, Message, MessageHandle};
+pub use packages::{PackageContent, PackageError, Packages};
 pub use store::{Store, StoreError};
