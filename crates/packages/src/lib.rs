@@ -99,6 +99,12 @@ impl Shelf {
         Ok(self.store.use_package(uri, self.keep()).await?.is_some())
     }
 
+    /// Whether an upload that is declared to be so long may be sent at all.
+    pub fn check_length(&self, bytes: Option<u64>) -> Result<(), PutError> {
+        let max = self.limits.bytes_max;
+        if bytes.is_some_and(|bytes| bytes > max) { Err(PutError::TooLarge(max)) } else { Ok(()) }
+    }
+
     /// Keeps what `content` streams under this name.
     pub async fn put<E: std::fmt::Display>(
         &self,

@@ -3,10 +3,7 @@
 use std::fmt;
 
 use thiserror::Error;
-use yard_ports::packages::PACKAGE_SCHEME;
-
-/// Longest name, in bytes: Ray's are about 40, a wheel's rarely above 150.
-const NAME_MAX: usize = 255;
+use yard_ports::packages::{PACKAGE_SCHEME, package_name};
 
 /// The URI of an uploaded package: `gcs://NAME`, the name of letters, digits and `. _ - + ! ~`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,16 +29,11 @@ impl PackageUri {
         if protocol != "gcs" {
             return Err(BadName::Protocol(shown(protocol)));
         }
-        let first = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        let sound = |b: u8| first(b) || b"._-+!~".contains(&b);
-        let bytes = name.as_bytes();
-        if bytes.len() > NAME_MAX
-            || !bytes.first().is_some_and(|b| first(*b))
-            || !bytes.iter().all(|b| sound(*b))
-        {
+        let uri = format!("{PACKAGE_SCHEME}{name}");
+        if package_name(&uri).is_none() {
             return Err(BadName::Name(shown(name)));
         }
-        Ok(Self(format!("{PACKAGE_SCHEME}{name}")))
+        Ok(Self(uri))
     }
 
     /// The URI.

@@ -10,6 +10,20 @@ use thiserror::Error;
 /// What every URI of an uploaded package begins with.
 pub const PACKAGE_SCHEME: &str = "gcs://";
 
+/// Longest name of a package, in bytes: Ray's are about 40, a wheel's rarely above 150.
+pub const PACKAGE_NAME_MAX: usize = 255;
+
+/// The name in a package's URI; `None` if there is none, or it could mean something in a path: it must be of letters,
+/// digits and `. _ - + ! ~` and begin with a letter, a digit or `_`.
+pub fn package_name(uri: &str) -> Option<&str> {
+    let name = uri.strip_prefix(PACKAGE_SCHEME)?;
+    let first = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let sound = |b: u8| first(b) || b"._-+!~".contains(&b);
+    let fits =
+        name.len() <= PACKAGE_NAME_MAX && name.bytes().next().is_some_and(first) && name.bytes().all(sound);
+    fits.then_some(name)
+}
+
 /// A package as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageRow {

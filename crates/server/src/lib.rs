@@ -15,11 +15,13 @@ pub mod layers;
 pub mod openapi;
 pub mod problem;
 pub mod query;
+mod ray;
 pub mod routes;
 mod serve;
 mod state;
 
 pub use config::ServerConfig;
+pub use ray::{RayApi, RayApiConfig};
 pub use routes::router;
 pub use serve::serve;
 pub use state::AppState;

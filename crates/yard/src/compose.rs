@@ -6,6 +6,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use yard_engine::catalog::Doors;
 use yard_engine::intake::door;
 use yard_inbox_sqs::SqsInbox;
+use yard_packages::Shelf;
 use yard_ports::{Store, StoreError};
 use yard_store_mysql::MySqlOptions;
 use yard_store_sql::{RetryOptions, StoreOptions};
@@ -21,6 +22,9 @@ pub enum ComposeError {
     /// The store.
     #[error("the store can't be opened")]
     Store(#[from] StoreError),
+    /// Where packages are kept.
+    #[error("the storage can't be opened")]
+    Storage(#[from] yard_storage::StorageError),
 }
 
 /// What is done about the schema when a store is opened.
@@ -74,6 +78,8 @@ pub async fn installation(
     let schema =
         if matches!(config.database.url, DatabaseUrl::Sqlite(_)) { Schema::Migrate } else { Schema::Check };
     let store = open_store(config, schema).await?;
+    let objects = yard_storage::open(&config.storage).await?;
+    let packages = Shelf::new(store.clone(), objects, config.packages, package_life(&config.limits));
     let mut queues = Vec::new();
     if roles.contains(&Role::Intake) {
         for queue in &config.queues {
@@ -84,7 +90,12 @@ pub async fn installation(
     Ok(Installation {
         store,
         catalog: config.catalog.clone(),
-        builder: Arc::new(Drivers::new(config.folder.clone(), Environment::of_process())),
+        builder: Arc::new(Drivers::new(
+            config.folder.clone(),
+            Environment::of_process(),
+            Arc::new(packages.clone()),
+        )),
+        ray: yard_server::RayApi { packages, config: config.ray_api.clone() },
         read_catalog: catalog_reader(config.folder.clone()),
         queues,
         doors: doors(config),
@@ -103,6 +114,12 @@ pub async fn installation(
         drain: config.server.drain_timeout,
         metrics,
     })
+}
+
+/// How long a job may want its packages after it was submitted or launched: it waits and runs, and what is launched
+/// anew counts anew.
+fn package_life(limits: &yard_wire::Limits) -> std::time::Duration {
+    limits.queue_timeout_max.saturating_add(limits.run_timeout_max)
 }
 
 fn doors(config: &Config) -> Doors {

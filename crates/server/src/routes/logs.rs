@@ -97,7 +97,12 @@ fn choose(job: &JobView, wanted: Option<u32>) -> Result<&AttemptView, ApiError> 
     })
 }
 
-fn driver(state: &AppState, id: JobId, attempt: &AttemptView) -> Result<Arc<dyn Driver>, ApiError> {
+/// The driver of the cluster that an attempt ran on.
+pub(super) fn driver(
+    state: &AppState,
+    id: JobId,
+    attempt: &AttemptView,
+) -> Result<Arc<dyn Driver>, ApiError> {
     let cluster = &attempt.cluster;
     (state.driver)(cluster).ok_or_else(|| {
         let detail = format!(

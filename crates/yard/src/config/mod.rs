@@ -15,6 +15,7 @@
 //! | `service.rs` | `[server]`, `[database]`, `[log]` |
 //! | `intake.rs` | `[intake]`, `[[queue]]` |
 //! | `storage.rs` | `[storage]` |
+//! | `ray_api.rs` | `[ray_api]` |
 //! | `loops.rs` | `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]` |
 //! | `jobs.rs` | `[defaults]`, `[limits]` |
 //! | `catalog.rs` | the sections that make up a catalog, together and as a document of their own |
@@ -32,6 +33,7 @@ mod parts;
 mod policy;
 mod problem;
 mod quantity;
+mod ray_api;
 mod reader;
 mod scenario;
 mod secret;
@@ -78,6 +80,10 @@ pub struct Config {
     pub store_limits: StoreLimits,
     /// Where packages and archived logs are kept.
     pub storage: yard_storage::Place,
+    /// The Ray Jobs API.
+    pub ray_api: yard_server::RayApiConfig,
+    /// Uploaded packages.
+    pub packages: yard_packages::PackageLimits,
     /// Where submissions come from.
     pub queues: Vec<QueueConfig>,
     /// How often the teams and clusters that submissions are checked against are read again.
@@ -180,6 +186,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let database = service::database(&mut root);
     let log = service::log(&mut root);
     let storage = storage::storage(&mut root);
+    let (ray_api, packages) = ray_api::ray_api(&mut root);
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
     loops::retention(&mut root, &mut scheduler);
@@ -197,6 +204,8 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     root.finish();
     Some(Config {
         storage: storage?,
+        ray_api,
+        packages,
         server: server?,
         database: database?,
         store_limits,
