@@ -33,7 +33,7 @@ const PART_BYTES: usize = 8 << 20;
 /// Bounds. Every one is configuration; these are the defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackageLimits {
-    /// Largest package, in bytes. Default 512 MiB, as Ray's own.
+    /// Largest package, in bytes. Default 100 MiB: more a Ray head does not take (docs/facts/ray-2.60.md).
     pub bytes_max: u64,
     /// How long a package is kept after the last moment at which a job that named it could want it. Default 30 days.
     pub keep: Duration,
@@ -44,7 +44,7 @@ pub struct PackageLimits {
 impl Default for PackageLimits {
     fn default() -> Self {
         Self {
-            bytes_max: 512 << 20,
+            bytes_max: 100 << 20,
             keep: Duration::from_hours(30 * 24),
             collect_interval: Duration::from_hours(1),
         }

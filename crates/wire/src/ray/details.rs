@@ -11,6 +11,9 @@ use crate::views;
 /// How much of a log Ray puts into the message of a job that failed.
 const LOGS_HINT: &str = "last available logs (truncated to 20,000 chars)";
 
+/// Clusters that the reason of a wait is told of.
+const CLUSTERS_SHOWN: usize = 5;
+
 /// Ray's `JobDetails`. What describes a process on a node of one cluster is null.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct JobDetails {
@@ -68,7 +71,7 @@ impl JobDetails {
         if let Some(Value::Object(vars)) = runtime_env.get_mut("env_vars").filter(|_| redact) {
             vars.values_mut().for_each(|value| *value = json!("<redacted>"));
         }
-        let waiting = view.waiting.map(|w| w.message);
+        let waiting = view.waiting.map(|w| why(&w));
         Ok(Self {
             kind: "SUBMISSION",
             job_id: None,
@@ -86,6 +89,21 @@ impl JobDetails {
             driver_node_id: None,
             driver_exit_code: exit_code(job),
         })
+    }
+}
+
+/// Why it waits, with a sentence for each of the first few clusters.
+fn why(waiting: &views::Waiting) -> String {
+    let mut clusters: Vec<String> =
+        waiting.clusters.iter().take(CLUSTERS_SHOWN).map(|(id, why)| format!("{id}: {why}")).collect();
+    let more = waiting.clusters.len().saturating_sub(CLUSTERS_SHOWN);
+    if more > 0 {
+        clusters.push(format!("and {more} more"));
+    }
+    if clusters.is_empty() {
+        waiting.message.clone()
+    } else {
+        format!("{} ({})", waiting.message, clusters.join("; "))
     }
 }
 
