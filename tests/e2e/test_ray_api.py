@@ -46,7 +46,9 @@ class Target:
         details = found.model_dump()
         assert details.pop("start_time") <= details.pop("end_time")
         details["submission_id"] = self.plain(details["submission_id"])
-        details["message"] = self.plain(re.sub(r"yard-[0-9a-f]{32}-\d+", "JOB", details["message"])).strip()
+        # Ray's own lines in its log have times and names.
+        said = [line for line in details["message"].splitlines() if " -- " not in line]
+        details["message"] = self.plain("\n".join(said))
         for field in ("driver_agent_http_address", "driver_node_id"):
             details[field] = details[field] is not None
         return {key: str(value) if key in ("status", "type") else value for key, value in details.items()}

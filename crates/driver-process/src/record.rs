@@ -136,7 +136,8 @@ impl Runtime {
                     runtime.working_dir = Some(PathBuf::from(path));
                 }
                 ("working_dir", Value::String(uri)) if is_archive(uri) => {
-                    runtime.packages.push(Wanted::working_dir(uri));
+                    // First on PYTHONPATH.
+                    runtime.packages.insert(0, Wanted::working_dir(uri));
                 }
                 ("working_dir", _) => problems.push(
                     "runtime_env.working_dir must be an absolute path on this host, or an uploaded .zip"

@@ -1,11 +1,12 @@
 //! Removes what no job can want any more.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::path::Path;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use yard_domain::Timestamp;
 
 use crate::{FOLDER, PutError, Shelf};
 
@@ -20,7 +21,7 @@ impl Shelf {
     /// Collects now and then until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         loop {
-            match self.collect(SystemTime::now()).await {
+            match self.collect_now().await {
                 Ok(0) => {}
                 Ok(removed) => info!(removed, "removed packages that no job can want any more"),
                 Err(error) => warn!(%error, "packages can't be collected now"),
@@ -32,9 +33,14 @@ impl Shelf {
         }
     }
 
+    async fn collect_now(&self) -> Result<usize, PutError> {
+        let now = self.store.now().await?;
+        self.collect(now).await
+    }
+
     /// Removes packages whose time is over and objects that are nobody's; answers how many objects. `now` is only
-    /// compared with the object store's own times, to leave uploads under way alone.
-    pub async fn collect(&self, now: SystemTime) -> Result<usize, PutError> {
+    /// compared with the object store's own times, to leave uploads under way alone: a day is enough for both clocks.
+    pub async fn collect(&self, now: Timestamp) -> Result<usize, PutError> {
         let mut removed = 0;
         loop {
             let objects = self.store.expire_packages(EXPIRE_BATCH).await?;
@@ -48,8 +54,8 @@ impl Shelf {
         let mut old = Vec::new();
         let mut listed = self.objects.list(Some(&folder));
         while let Some(meta) = listed.try_next().await? {
-            let age = now.duration_since(meta.last_modified.into()).unwrap_or_default();
-            if age > ABANDONED_AFTER {
+            let age = now.as_micros().saturating_sub(meta.last_modified.timestamp_micros());
+            if u64::try_from(age).is_ok_and(|age| Duration::from_micros(age) > ABANDONED_AFTER) {
                 old.push(meta.location.to_string());
             }
         }

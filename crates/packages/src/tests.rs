@@ -1,8 +1,8 @@
 use std::convert::Infallible;
-use std::time::SystemTime;
 
 use futures::{TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
+use yard_domain::Timestamp;
 use yard_ports::store::StoreLimits;
 use yard_store_sqlite::SqliteOptions;
 
@@ -78,10 +78,12 @@ async fn what_nobody_uses_and_what_is_nobody_s_is_removed() {
     put(&long, "b.zip", &[b"b"]).await.unwrap();
     std::fs::write(folder.path().join("objects").join(FOLDER).join("left-behind"), "x").unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await; // the store's clock must have moved on
-    assert_eq!(shelf.collect(SystemTime::now()).await.unwrap(), 1);
+    let now = shelf.store.now().await.unwrap();
+    assert_eq!(shelf.collect(now).await.unwrap(), 1);
     assert_eq!(objects(folder.path()), 2);
+    let later = Timestamp::from_micros(now.as_micros() + 2 * 86_400_000_000);
     // A day later what no package names is nobody's.
-    assert_eq!(shelf.collect(SystemTime::now() + 2 * Duration::from_hours(24)).await.unwrap(), 1);
+    assert_eq!(shelf.collect(later).await.unwrap(), 1);
     assert_eq!(read(&shelf, "b.zip").await.unwrap(), b"b");
 }
 

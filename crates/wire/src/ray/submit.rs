@@ -151,14 +151,15 @@ fn shape_problems(given: &Map<String, Value>) -> Vec<String> {
         if let Some(wanted) = wanted {
             problems.push(format!("TypeError: {name} must be {wanted}, got {}", python_type(value)));
         }
-        let inner: Option<(&str, fn(&Value) -> bool)> = match name.as_str() {
-            "metadata" | "entrypoint_label_selector" => Some(("strings", Value::is_string)),
-            "entrypoint_resources" => Some(("numbers", Value::is_number)),
+        let inside = value.as_object().into_iter().flat_map(Map::values);
+        let wrong = match name.as_str() {
+            "metadata" | "entrypoint_label_selector" => {
+                inside.map(|v| ("strings", v)).find(|(_, v)| !v.is_string())
+            }
+            "entrypoint_resources" => inside.map(|v| ("numbers", v)).find(|(_, v)| !v.is_number()),
             _ => None,
         };
-        let Some((wanted, fits)) = inner else { continue };
-        let inside = value.as_object().into_iter().flat_map(Map::values);
-        if let Some(wrong) = inside.into_iter().find(|v| !fits(v)) {
+        if let Some((wanted, wrong)) = wrong {
             problems.push(format!("TypeError: {name} values must be {wanted}, got {}", python_type(wrong)));
         }
     }
