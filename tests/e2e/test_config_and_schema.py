@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from support.jobs import Job
+from support.old_schema import SqliteFile, go_back
 from support.yard import Yard
 
 BAD = """\
@@ -151,3 +152,42 @@ def test_sqlite_runs_on_one_machine(embedded):
         assert yard.api.wait_end(job)["state"] == "succeeded"
     assert len(yard.log.runs()) == len(jobs)
     assert yard.api.get("/v1/audit")["exact"] is True
+
+
+def _upgrade(yard, database) -> None:
+    """What ran goes on, what waited starts, and the catalog of the configuration becomes version 1."""
+    [process] = yard.start(1)
+    running = yard.api.submitted(Job("ads", "running", 8, resources={"cpu": 6}).document(yard.log.path))
+    yard.api.wait_state(running, "running")
+    waiting = [Job("ads", f"waiting-{i}", 0.2, resources={"cpu": 4}) for i in range(3)]
+    waiting = [yard.api.submitted(job.document(yard.log.path)) for job in waiting]
+    process.terminate()
+    go_back(database)
+    if yard.database:
+        refused = yard.run("serve", "--config", str(yard.config_file), check=False, timeout_s=30)
+        assert refused.returncode == 2 and "run `yard migrate`" in refused.stderr, refused.stderr
+        yard.migrate()
+    # (A file of its own is brought up to date by `yard serve` itself.)
+    process.start()
+    yard.wait_ready()
+    exported = yard.run("export", "--server", process.url).stdout
+    assert 'id = "ads"' in exported and 'id = "local"' in exported
+    assert yard.run("export", "--version", "1", "--server", process.url).stdout == exported
+    for job in [running, *waiting]:
+        assert yard.api.wait_end(job, 40)["state"] == "succeeded"
+    assert yard.api.job(running)["attempt"] == 1, "what ran was not started again"
+    assert len(yard.log.runs()) == 4
+    assert yard.api.get("/v1/audit")["exact"] is True
+
+
+def test_an_installation_of_the_first_schema_goes_on(yard):
+    """On a server: an upgrade from before catalogs had versions."""
+    yard.configure()
+    _upgrade(yard, yard.database)
+
+
+def test_an_installation_of_the_first_schema_goes_on_with_sqlite(embedded):
+    """The same on a file."""
+    embedded.configure(database={"url": "sqlite:yard.db"})
+    embedded.migrate()
+    _upgrade(embedded, SqliteFile(embedded.folder / "yard.db"))

@@ -2,7 +2,7 @@
 
 from support import invariants
 from support.jobs import Job
-from support.proxy import LosesCommits
+from support.proxy import CutsAfterCommit, LosesCommits
 from support.wait import until
 
 JOBS = 60
@@ -98,3 +98,91 @@ def test_commits_whose_answers_are_lost_are_found_out(yard, mariadb, capsys):
         proxy.close()
     with capsys.disabled():
         print(f"\n{proxy.lost} commits whose answers were lost: nothing lost, nothing doubled")
+
+
+def test_submissions_survive_the_database(yard, mariadb):
+    """While it is away they wait in a queue and have their id already; nothing else is promised meanwhile."""
+    yard.configure(queue={"spill": True})
+    [process] = yard.start(1)
+    url = process.url
+    jobs = [Job("ads", f"patient-{i}", 0.1) for i in range(5)]
+    documents = [job.document(yard.log.path) for job in jobs]
+    before = yard.api.submitted(documents[0])
+    mariadb.kill()
+    try:
+        answers = [yard.api.request("POST", "/v1/jobs", at=url, json=one, timeout=40) for one in documents[1:]]
+        assert [answer.status_code for answer in answers] == [202] * 4, [answer.text for answer in answers]
+        ids = [answer.json()["id"] for answer in answers]
+        for answer, job in zip(answers, jobs[1:]):
+            body = answer.json()
+            assert body["pending"] and (body["team"], body["key"]) == ("ads", job.key)
+            assert answer.headers["location"] == f"/v1/jobs/{body['id']}"
+        again = yard.api.request("POST", "/v1/jobs", at=url, json=documents[0], timeout=40)
+        assert again.status_code == 202, "it can't know that this one is a job already"
+        twice = yard.api.request("POST", "/v1/jobs", at=url, json=documents[1], timeout=40)
+        assert twice.status_code == 202
+        jobs.append(Job("ads", "beside", 0.1))
+        keyless = jobs[-1].document(yard.log.path)
+        del keyless["key"]
+        beside = yard.api.request(
+            "POST", "/v1/jobs", at=url, json=keyless, headers={"Idempotency-Key": "beside"}, timeout=40
+        )
+        assert beside.status_code == 202 and beside.json()["key"] == "beside"
+        wrong = yard.api.request("POST", "/v1/jobs", at=url, json={**keyless, "team": "nobody"}, timeout=40)
+        assert wrong.status_code == 422 and wrong.json()["errors"][0]["field"] == "team"
+        read = yard.api.request("GET", f"/v1/jobs/{ids[0]}", at=url, timeout=40)
+        assert read.status_code == 503 and int(read.headers["retry-after"]) >= 1
+    finally:
+        mariadb.start()
+    for job, id in zip(jobs[1:], [*ids, beside.json()["id"]]):
+        receipt = yard.api.wait_receipt("ads", job.key, 30)
+        assert (receipt["verdict"], receipt["job"], receipt["source"]) == ("accepted", id, "http")
+        assert yard.api.wait_end(id)["state"] == "succeeded"
+    assert yard.api.receipt("ads", jobs[0].key)["job"] == before
+    until("the queue is empty", lambda: yard.queues.waiting() == 0)
+    assert sorted(run.tag for run in yard.log.runs()) == sorted(job.tag for job in jobs), "each ran once"
+    assert process.starts == 1
+    invariants.check_all(yard)
+
+
+def test_a_submission_that_went_both_ways_is_one_job(yard, mariadb):
+    """The commit is made, but its answer is lost and the database gone for the API: it goes into the queue as well."""
+    proxy = CutsAfterCommit(mariadb.port)
+    yard.configure(queue={"spill": True})
+    yard.migrate()
+    direct = yard.database.url
+    try:
+        yard.environment["YARD__DATABASE__URL"] = direct.replace(f":{mariadb.port}/", f":{proxy.port}/")
+        [api] = yard.start(1, arguments=["--roles", "api"])
+        proxy.begin()
+        document = Job("ads", "both", 0.1).document(yard.log.path)
+        answer = yard.api.request("POST", "/v1/jobs", at=api.url, json=document, timeout=40)
+        assert answer.status_code == 202, answer.text
+        job = answer.json()["id"]
+        rows = yard.database.query("SELECT state FROM jobs")
+        assert [row["state"] for row in rows] == ["queued"], "the commit was made"
+        assert yard.queues.waiting() == 1
+        yard.environment["YARD__DATABASE__URL"] = direct
+        [other] = yard.start(1)
+        until("the queue is empty", lambda: yard.queues.waiting() == 0, 20)
+        assert yard.api.request("GET", f"/v1/jobs/{job}", at=other.url).status_code == 200
+        proxy.mend()
+        assert yard.api.wait_end(job)["state"] == "succeeded"
+        assert len(yard.log.runs()) == 1 and len(yard.database.query("SELECT id FROM jobs")) == 1
+        assert yard.api.receipt("ads", "both")["job"] == job
+        invariants.check_all(yard)
+    finally:
+        proxy.close()
+
+
+def test_nobody_brings_the_id_of_another_job(yard):
+    """What stands beside a message names the id of a job that is there: the submission gets an id of its own."""
+    yard.configure(queue={"spill": True})
+    yard.start(1)
+    first = yard.api.submitted(Job("ads", "first", 0.1).document(yard.log.path))
+    beside = {"yard-job": first, "yard-door": "http", "yard-request": "r"}
+    yard.queues.send(Job("ads", "second", 0.1).document(yard.log.path), **beside)
+    second = yard.api.wait_receipt("ads", "second")["job"]
+    assert second != first
+    assert yard.api.wait_end(first)["state"] == yard.api.wait_end(second)["state"] == "succeeded"
+    invariants.check_all(yard)

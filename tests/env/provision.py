@@ -65,27 +65,32 @@ def mysql() -> Database:
 
 
 def python() -> Path:
-    """The interpreter of a venv with everything in tests/requirements.txt.
+    """The interpreter of a venv with everything in tests/requirements.txt."""
+    return venv(REQUIREMENTS)
+
+
+def venv(requirements: Path) -> Path:
+    """The interpreter of a venv with everything in this file.
 
     The venv's name has the hash of the requirements in it. A venv can't be
     renamed, so it is built in place and a marker says that it is complete.
     """
     version, base = _base_python()
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    venv = cache.root() / f"venv-{version}-{digest}"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+    folder = cache.root() / f"venv-{version}-{digest}"
     with cache.lock("venv"):
-        if not (venv / "complete").exists():
-            cache.remove_tree(venv)
-            _build_venv(base, venv)
-            (venv / "complete").touch()
-    return venv / "bin" / "python"
+        if not (folder / "complete").exists():
+            cache.remove_tree(folder)
+            _build_venv(base, folder, requirements)
+            (folder / "complete").touch()
+    return folder / "bin" / "python"
 
 
-def _build_venv(base: str, venv: Path) -> None:
+def _build_venv(base: str, folder: Path, requirements: Path) -> None:
     log = cache.root() / "provision.log"
     commands = [
-        [base, "-m", "venv", str(venv)],
-        [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)],
+        [base, "-m", "venv", str(folder)],
+        [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(requirements)],
     ]
     for command in commands:
         with open(log, "a") as out:

@@ -8,6 +8,7 @@
 //! | [`leases`] | renewing and taking over 100,000 running jobs |
 //! | [`latency`] | submission → launch call on an idle system |
 //! | [`plan`] | one pass of the planner over 100,000 queued jobs |
+//! | [`plan::explain`] | why one job of 100,000 waits, beside one pass |
 //! | [`quota`] | many queues with little quota each: the shape of Kueue's large test |
 //! | [`memory`] | what an idle process takes, and one with 100,000 running jobs |
 //!
@@ -92,6 +93,8 @@ enum Command {
     Latency,
     /// One pass of the planner.
     Plan,
+    /// Why one job of many waits, and what would change it.
+    Explain,
     /// Fifty thousand jobs of a thousand teams with little quota each.
     Quota,
     /// What a process takes: idle, and with 100,000 running jobs.
@@ -176,6 +179,9 @@ async fn measure(command: Command, plan: &Plan) -> Result<Vec<Finding>> {
     }
     if wanted(Command::Plan) {
         findings.extend(progress("plan", async { plan::run(plan) }).await?);
+    }
+    if wanted(Command::Explain) {
+        findings.extend(progress("explain", async { plan::explain::run(plan) }).await?);
     }
     if wanted(Command::Quota) {
         findings.extend(progress("quota", Box::pin(quota::run(plan))).await?);

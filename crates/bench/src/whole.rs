@@ -44,6 +44,7 @@ impl Whole {
             builder: Arc::new(Fixed(drivers.iter().map(|(id, d)| (id.clone(), runtime(d))).collect())),
             read_catalog: Arc::new(|_| Ok(yard_wire::CatalogDraft::default())),
             queues: inbox.into_iter().map(queue).collect(),
+            spill: None,
             doors: BTreeMap::new(),
             catalog_refresh: Duration::from_secs(2),
             limits: Limits::default(),

@@ -99,6 +99,7 @@ impl World {
             driver: Arc::new(|_| None),
             read_catalog: Arc::new(read_catalog),
             submit_rate: Arc::new(|_| Ok(())),
+            spill: None,
             admission: watch::channel(Arc::new(Admission::new(
                 yard_domain::Catalog::of(teams, clusters),
                 [].into(),

@@ -90,6 +90,11 @@ impl JobId {
     pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
         Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
     }
+
+    /// The wall-clock reading in it, in milliseconds since the epoch.
+    pub fn unix_ms(self) -> u64 {
+        (self.0.as_u128() >> 80) as u64
+    }
 }
 
 impl fmt::Display for JobId {

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use yard_domain::{Arrival, FieldError, JobId, TeamId, Verdict};
-use yard_ports::{Inbox, InboxError, Message, MessageHandle, Store};
+use yard_ports::{Inbox, InboxError, Message, MessageHandle, Spilled, Store};
 use yard_wire::arrival::Source;
-use yard_wire::{Defaults, Limits};
+use yard_wire::{Defaults, Limits, bound_id};
 
 use crate::catalog::Catalog;
 use crate::nudge::Nudges;
@@ -105,11 +105,40 @@ impl Intake {
     }
 
     fn read(&mut self, message: &Message) -> Arrival {
+        let fresh = self.ids.next_id();
         let source = Source { door: door(self.inbox.name()), message_id: message.id.clone(), key: None };
         let admission = self.catalog.admission();
         let rules =
             yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };
-        rules.arrival(message.body.as_bytes(), &source, self.ids.next_id())
+        match &message.spilled {
+            Some(spilled) if spilled.door == API_DOOR => self.read_spilled(&rules, message, spilled, fresh),
+            _ => rules.arrival(message.body.as_bytes(), &source, fresh),
+        }
+    }
+
+    /// A submission that the API put into the queue while the database was away: it becomes what the API would have made
+    /// of it, under the id that its caller was given.
+    fn read_spilled(
+        &self,
+        rules: &yard_wire::Intake<'_>,
+        message: &Message,
+        spilled: &Spilled,
+        fresh: JobId,
+    ) -> Arrival {
+        let source = Source {
+            door: spilled.door.clone(),
+            message_id: spilled.request.clone(),
+            key: spilled.key.clone(),
+        };
+        let mut arrival = rules.arrival(message.body.as_bytes(), &source, spilled.job);
+        let bound = bound_id(spilled.job, &arrival.key, &spilled.request);
+        if bound != spilled.job
+            && let Ok(job) = &mut arrival.content
+        {
+            warn!(queue = self.inbox.name(), message = message.id, key = %arrival.key, "the id beside the message is not its own: it gets another");
+            job.id = fresh;
+        }
+        arrival
     }
 
     /// Puts off what is over its team's rate: those messages stay in the queue, hidden until it is their turn, while the
@@ -216,6 +245,9 @@ impl Intake {
         }
     }
 }
+
+/// The API's door.
+const API_DOOR: &str = "http";
 
 /// The name of a queue's door in receipts, and in [`yard_wire::Admission::doors`].
 pub fn door(queue: &str) -> String {

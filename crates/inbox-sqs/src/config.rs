@@ -49,6 +49,9 @@ pub struct SqsConfig {
     pub visibility: Duration,
     /// Most messages of one receive, 1 to [`SqsConfig::BATCH_MAX`].
     pub batch: u32,
+    /// Whether the API puts submissions here while the database is away. What then stands beside a body is believed, so
+    /// only servers of the installation may send to it.
+    pub spill: bool,
     /// Longest duration of one call, the wait of a receive not counted.
     pub call_timeout: Duration,
 }
@@ -67,6 +70,7 @@ impl SqsConfig {
             name: name.into(),
             queue,
             dead_letter_url: None,
+            spill: false,
             endpoint,
             wait: Self::WAIT_MAX,
             visibility: Duration::from_mins(1),

@@ -13,12 +13,13 @@ use aws_sdk_sqs::types::{
 };
 use tokio::sync::OnceCell;
 use tracing::{debug, warn};
-use yard_ports::{Inbox, InboxError, Message, MessageHandle};
+use yard_ports::{Inbox, InboxError, Message, MessageHandle, Spill, Spilled};
 
 use crate::client::{connect, timeouts};
 use crate::config::{QueueAddress, SqsConfig};
 use crate::dead_letter::{self, BODY_BYTES, DeadLetter, REASON};
 use crate::error::{code, inbox_error};
+use crate::spill;
 
 /// A queue of submissions on SQS. Cheap to share behind an `Arc`; several receivers may use it at once.
 ///
@@ -128,6 +129,7 @@ impl Inbox for SqsInbox {
 
     async fn receive(&self) -> Result<Vec<Message>, InboxError> {
         let SqsConfig { wait, visibility, batch, call_timeout, .. } = &self.config;
+        let attributes = self.config.spill.then(|| spill::ATTRIBUTES.map(str::to_owned).to_vec());
         let limits = aws_sdk_sqs::config::Config::builder().timeout_config(timeouts(*wait + *call_timeout));
         let call = self
             .client
@@ -135,6 +137,7 @@ impl Inbox for SqsInbox {
             .queue_url(self.url().await?)
             .max_number_of_messages(i32::try_from((*batch).clamp(1, SqsConfig::BATCH_MAX)).unwrap_or(1))
             .wait_time_seconds(seconds((*wait).min(SqsConfig::WAIT_MAX)))
+            .set_message_attribute_names(attributes)
             .visibility_timeout(seconds((*visibility).min(SqsConfig::VISIBILITY_MAX)))
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);
         let answer = call.customize().config_override(limits).send().await.map_err(|e| self.failed(&e))?;
@@ -187,6 +190,16 @@ impl Inbox for SqsInbox {
     }
 }
 
+#[async_trait]
+impl Spill for SqsInbox {
+    async fn put(&self, body: &str, spilled: &Spilled) -> Result<(), InboxError> {
+        let attributes = spill::write(spilled).map_err(|e| self.refused(e.to_string()))?;
+        let call = self.client.send_message().queue_url(self.url().await?).message_body(body);
+        let sent = call.set_message_attributes(Some(attributes)).send().await;
+        sent.map(|_| ()).map_err(|e| self.failed(&e))
+    }
+}
+
 /// Batch entries whose ids are the positions in `chunk`.
 fn entries<T>(
     chunk: &[MessageHandle],
@@ -201,6 +214,7 @@ fn message(raw: aws_sdk_sqs::types::Message) -> Option<Message> {
         raw.attributes.as_ref().and_then(|a| a.get(&MessageSystemAttributeName::ApproximateReceiveCount));
     Some(Message {
         receive_count: count.and_then(|c| c.parse().ok()).unwrap_or(0),
+        spilled: raw.message_attributes.as_ref().and_then(spill::read),
         id: raw.message_id?,
         handle: MessageHandle(raw.receipt_handle?),
         body: raw.body.unwrap_or_default(),

@@ -9,6 +9,7 @@
 //! | `client.rs` | the SDK's client: credential chain, endpoint, TLS (rustls on ring) |
 //! | `inbox.rs` | receive, delete, extend |
 //! | `dead_letter.rs` | what a rejected message looks like in the dead-letter queue |
+//! | `spill.rs` | what stands beside a submission that the API put into a queue |
 //! | `error.rs` | the SDK's errors as `InboxError` |
 //! | `producer.rs` | making queues, sending, counting |
 
@@ -18,6 +19,7 @@ mod dead_letter;
 mod error;
 mod inbox;
 mod producer;
+mod spill;
 
 pub use config::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint};
 pub use inbox::SqsInbox;

@@ -12,10 +12,11 @@ use yard_domain::{AttemptNumber, ClusterId, JobId, Timestamp};
 
 use crate::explain::change::release;
 use crate::explain::{Bounds, Target, find_group, placed_on};
+use crate::reserve::STOP_GRACE;
 use crate::{Group, Parts, Placement, Plan, Policy, Preemption, Running, Snapshot};
 
-/// How long an attempt that was asked to make room is taken to need for it.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long an attempt that was asked to make room is taken to need for it: as plans take it.
+const GRACE: Duration = Duration::from_micros(STOP_GRACE.unsigned_abs());
 /// How long an attempt that has outrun its expected end is taken to go on at least.
 const OVERDUE_MIN: Duration = Duration::from_mins(1);
 
@@ -77,7 +78,7 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// Runs the planner forward until the job is placed.
+/// Runs the planner forward until the job is placed, or `elapsed` (since the question was asked) reaches its bound.
 pub fn forecast(
     snapshot: &Snapshot,
     policy: &Policy,
@@ -85,18 +86,25 @@ pub fn forecast(
     seed: u64,
     target: &Target,
     bounds: Bounds,
+    elapsed: &dyn Fn() -> Duration,
 ) -> Forecast {
     if crate::explain::rank(snapshot, target).is_none() {
         return Forecast::Unknown(Unknown::Absent);
     }
     let until = now.plus(bounds.horizon);
     let mut future = Future { snapshot: snapshot.clone(), now, first: now, placed: 0, preempted: Vec::new() };
+    let (mut last, mut longest) = (elapsed(), Duration::ZERO);
     for left in (0..bounds.forecast_plans_max).rev() {
         // The rest of the plan goes at once: it shares the snapshot, which is taken apart next.
         let Plan { placements, preemptions, .. } = crate::plan(&future.snapshot, policy, future.now, seed);
         if let Some(cluster) = placed_on(&future.snapshot, &placements, target) {
             return Forecast::Starts { cluster, at: future.now, after: future.first };
         }
+        let before = std::mem::replace(&mut last, elapsed());
+        longest = longest.max(last.saturating_sub(before));
+        let Some(left) = in_time(left, bounds.time_max.saturating_sub(last), longest) else {
+            return Forecast::Unknown(Unknown::BeyondPlans);
+        };
         let full = placements.len() >= policy.placements_max as usize;
         future.carry_out(&placements, &preemptions);
         if !full && !future.go_on(left) {
@@ -107,6 +115,15 @@ pub fn forecast(
         }
     }
     Forecast::Unknown(Unknown::BeyondPlans)
+}
+
+/// How many of `left` plans there is still time for; `None` if for none.
+fn in_time(left: u32, time: Duration, each: Duration) -> Option<u32> {
+    let most = time.as_nanos().checked_div(each.as_nanos()).unwrap_or(u128::from(u32::MAX));
+    if time.is_zero() || most == 0 {
+        return None;
+    }
+    Some(left.min(u32::try_from(most).unwrap_or(u32::MAX)))
 }
 
 struct Future {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
+use yard_domain::JobId;
 
 /// What to name a received message by when deleting or extending it: SQS's receipt handle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,6 +21,28 @@ pub struct Message {
     pub body: String,
     /// How many times it has been received, this one included; 0 if the queue doesn't say.
     pub receive_count: u32,
+    /// How the API took it in before it was put here; only from a queue that is meant for that.
+    pub spilled: Option<Spilled>,
+}
+
+/// What the API knew of a submission that it could not commit, because the database was away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spilled {
+    /// The id that its caller was given.
+    pub job: JobId,
+    /// Through which door it came: `http`.
+    pub door: String,
+    /// The request's own id.
+    pub request: String,
+    /// The key that came beside the document, if any.
+    pub key: Option<String>,
+}
+
+/// Where the API puts submissions while the database is away: a queue that intake reads.
+#[async_trait]
+pub trait Spill: Send + Sync {
+    /// Keeps a submission; it is kept once this returns without an error.
+    async fn put(&self, body: &str, spilled: &Spilled) -> Result<(), InboxError>;
 }
 
 /// Why a queue call failed.

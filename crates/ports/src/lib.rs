@@ -13,6 +13,6 @@ pub use driver::{
     Driver, DriverError, LaunchOutcome, LaunchRequest, LogChunk, LogStream, Observation, ObservationStream,
     RemoteJob, RemoteStatus,
 };
-pub use inbox::{Inbox, InboxError, Message, MessageHandle};
+pub use inbox::{Inbox, InboxError, Message, MessageHandle, Spill, Spilled};
 pub use packages::{PackageContent, PackageError, Packages};
 pub use store::{Store, StoreError};

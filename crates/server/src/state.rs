@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use yard_domain::{ClusterId, JobId, TeamId};
-use yard_ports::{Driver, Store};
+use yard_ports::{Driver, Spill, Store};
 use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
 use crate::config::ServerConfig;
@@ -30,6 +30,8 @@ pub struct AppState {
     pub read_catalog: Arc<CatalogReader>,
     /// Counts a submission of a team against its rate; an error says how long it has to wait.
     pub submit_rate: Arc<CountSubmission>,
+    /// Where submissions go while the database is away; `None` if they are refused then.
+    pub spill: Option<Arc<dyn Spill>>,
     /// The installation that submissions are checked against; refreshed by the engine.
     pub admission: watch::Receiver<Arc<Admission>>,
     /// Bounds on a submission.

@@ -211,6 +211,7 @@ impl World {
             driver: Arc::new(move |id| drivers.get(id).cloned()),
             read_catalog: Arc::new(crate::testing::read_catalog),
             submit_rate: Arc::new(|_| Ok(())),
+            spill: None,
             admission: watch::channel(Arc::new(Admission::new(
                 yard_domain::Catalog::of(teams, clusters),
                 [].into(),

@@ -53,6 +53,6 @@ mod tx;
 mod views;
 
 pub use backend::{Backend, Dialect, Row, SqlError, Tx, TxKind, Value};
-pub use schema::{Applied, Known, check_schema};
+pub use schema::{Applied, Known, check_schema, newer_schema};
 pub use store::{SqlStore, StoreOptions};
 pub use tx::RetryOptions;

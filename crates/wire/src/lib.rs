@@ -21,6 +21,7 @@ pub mod launch;
 pub mod limits;
 pub mod quantity;
 pub mod ray;
+mod spilled;
 pub mod submission;
 pub mod views;
 
@@ -30,4 +31,5 @@ pub use catalog::{CatalogDraft, CatalogReader};
 pub use explain::Explain;
 pub use launch::{DocumentError, launch_request};
 pub use limits::{Defaults, Limits};
+pub use spilled::bound_id;
 pub use submission::Submission;

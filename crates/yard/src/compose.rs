@@ -7,7 +7,7 @@ use yard_engine::catalog::Doors;
 use yard_engine::intake::door;
 use yard_inbox_sqs::SqsInbox;
 use yard_packages::Shelf;
-use yard_ports::{Store, StoreError};
+use yard_ports::{Spill, Store, StoreError};
 use yard_store_mysql::MySqlOptions;
 use yard_store_sql::{RetryOptions, StoreOptions};
 use yard_store_sqlite::SqliteOptions;
@@ -87,8 +87,13 @@ pub async fn installation(
             queues.push(Queue { inbox, settings: queue.settings });
         }
     }
+    let spill: Option<Arc<dyn Spill>> = match config.queues.iter().find(|queue| queue.sqs.spill) {
+        Some(queue) => Some(Arc::new(SqsInbox::connect(queue.sqs.clone()).await)),
+        None => None,
+    };
     Ok(Installation {
         store,
+        spill,
         catalog: config.catalog.clone(),
         builder: Arc::new(Drivers::new(
             config.folder.clone(),

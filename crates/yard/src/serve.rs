@@ -16,7 +16,7 @@ use yard_engine::settings::{DispatcherSettings, ExplainSettings, IntakeSettings,
 use yard_engine::sweep::Sweeper;
 use yard_engine::{Catalog, Ending, Explainer, Nudges, Process, catalog};
 use yard_ports::store::{ApplyAnswer, CatalogDocument};
-use yard_ports::{Inbox, Store, StoreError};
+use yard_ports::{Inbox, Spill, Store, StoreError};
 use yard_wire::{CatalogReader, Defaults, Limits};
 
 use crate::config::Declared;
@@ -63,6 +63,8 @@ pub struct Installation {
     pub ray: yard_server::RayApi,
     /// Where submissions come from.
     pub queues: Vec<Queue>,
+    /// Where the API puts submissions while the database is away.
+    pub spill: Option<Arc<dyn Spill>>,
     /// Which teams each queue may submit for.
     pub doors: Doors,
     /// How long the catalogue that submissions are checked against may lag behind the store.
@@ -239,6 +241,7 @@ fn api_state(
         driver: Arc::new(move |id| runtimes.borrow().get(id).map(|runtime| runtime.driver.clone())),
         read_catalog: plan.read_catalog.clone(),
         submit_rate: Arc::new(move |team| rates.take(team)),
+        spill: plan.spill.clone(),
         admission: catalog.receiver(),
         limits: Arc::new(plan.limits.clone()),
         defaults: Arc::new(plan.defaults.clone()),

@@ -87,6 +87,10 @@ class Api:
         assert answer.status_code in (200, 404), f"{answer.status_code} {answer.text[:500]}"
         return answer.json() if answer.status_code == 200 else None
 
+    def wait_receipt(self, team: str, key: str, timeout_s: float = 20.0) -> dict:
+        """The receipt of this key, once there is one."""
+        return until(f"{team}/{key} has a receipt", lambda: self.receipt(team, key), timeout_s)
+
     def metric(self, name: str, at: str, **labels: str) -> float:
         """The sum of one metric's values with these labels, at one process."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]

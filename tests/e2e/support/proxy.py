@@ -122,3 +122,16 @@ class LosesCommits(Proxy):
             lose = self._commits % self._every == 0
             self.lost += lose
         return lose
+
+
+class CutsAfterCommit(LosesCommits):
+    """A link to a database that loses the answer to the first COMMIT after `begin`, and is cut from then on."""
+
+    def __init__(self, target_port: int):
+        super().__init__(target_port, every=1)
+
+    def _loses_answer(self, request: bytes) -> bool:
+        lost = super()._loses_answer(request)
+        if lost:
+            self._begun, self._cut = False, True
+        return lost

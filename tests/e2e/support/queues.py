@@ -24,6 +24,11 @@ class Queues:
         self.url = self.client.create_queue(QueueName=name)["QueueUrl"]
         self.dead_letter_url = self.client.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program of a producer needs to find the server by itself."""
+        return {**self.server.credentials, "AWS_ENDPOINT_URL": self.server.endpoint}
+
     def section(self, **keys) -> dict:
         """The `[[queue]]` of a configuration."""
         section = {
@@ -38,10 +43,11 @@ class Queues:
         }
         return {**section, **keys}
 
-    def send(self, document: dict | str) -> str:
-        """Sends one submission (or any text); the message's id."""
+    def send(self, document: dict | str, **beside: str) -> str:
+        """Sends one submission (or any text), with these attributes beside it; the message's id."""
         body = document if isinstance(document, str) else json.dumps(document)
-        return self.client.send_message(QueueUrl=self.url, MessageBody=body)["MessageId"]
+        attributes = {name: {"DataType": "String", "StringValue": text} for name, text in beside.items()}
+        return self.client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=attributes)["MessageId"]
 
     def waiting(self) -> int:
         """How many messages there are, visible or in flight."""

@@ -19,6 +19,11 @@ pub async fn submit(args: Submit, client: &Client, as_json: bool) -> Done {
     let submitted: Submitted = typed(answer)?;
     if as_json && !args.wait {
         print_json(&submitted)?;
+    } else if submitted.pending {
+        eprintln!(
+            "the database is away: kept in a queue, to be accepted as {} unless team {} has key {} already",
+            submitted.id, submitted.team, submitted.key
+        );
     } else if status == StatusCode::CREATED {
         eprintln!("accepted as {} (team {}, key {})", submitted.id, submitted.team, submitted.key);
     } else {

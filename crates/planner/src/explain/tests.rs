@@ -82,7 +82,8 @@ fn target(group: &Group, rank: usize) -> Target {
 
 fn explained(parts: Parts, target: &Target) -> Explanation {
     let snapshot = Snapshot::new(parts);
-    let explanation = explain(&snapshot, &Policy::default(), NOW, 1, target, Bounds::default());
+    let explanation =
+        explain(&snapshot, &Policy::default(), NOW, 1, target, Bounds::default(), &|| Duration::ZERO);
     check(&snapshot, &Policy::default(), 1, target, &explanation).unwrap();
     explanation
 }
@@ -220,7 +221,7 @@ fn a_higher_class_alone_and_never() {
     };
     let snapshot = Snapshot::new(parts.clone());
     let t = target(&waiting, 0);
-    let got = explain(&snapshot, &policy, NOW, 1, &t, Bounds::default());
+    let got = explain(&snapshot, &policy, NOW, 1, &t, Bounds::default(), &|| Duration::ZERO);
     check(&snapshot, &policy, 1, &t, &got).unwrap();
     assert_eq!(told(&got), ["with priority class high (priority 100)"]);
     assert_eq!(got.ahead[0].reason, Reason::HigherPriority(Priority::new(50).unwrap()));
@@ -294,7 +295,8 @@ fn a_search_stops_at_its_bound_and_says_so() {
     }
     let snapshot = Snapshot::new(parts);
     let bounds = Bounds { plans_max: 3, forecast_plans_max: 1, ..Bounds::default() };
-    let got = explain(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds);
+    let got =
+        explain(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds, &|| Duration::ZERO);
     assert!(got.cut_short && got.plans <= 3);
     assert_eq!(got.forecast, Forecast::Unknown(Unknown::BeyondPlans));
 }
@@ -314,14 +316,16 @@ fn many_ends_are_taken_together_and_the_span_is_said() {
     let snapshot = Snapshot::new(parts);
     for plans in [4, 10, 64] {
         let bounds = Bounds { forecast_plans_max: plans, ..Bounds::default() };
-        let got = forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds);
+        let got =
+            forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds, &|| Duration::ZERO);
         let Forecast::Starts { at, after, .. } = got else { panic!("{got:?}") };
         let exact = NOW.plus(30 * MINUTE);
         assert!(after <= exact && exact <= at, "{plans}: {after} {at}");
         assert!(plans < 64 || (at, after) == (exact, exact), "{plans} plans suffice for every end");
     }
     let bounds = Bounds { horizon: 20 * MINUTE, ..Bounds::default() };
-    let got = forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds);
+    let got =
+        forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds, &|| Duration::ZERO);
     assert_eq!(got, Forecast::Unknown(Unknown::BeyondHorizon));
 }
 
@@ -352,7 +356,9 @@ fn a_team_is_told_what_holds_its_jobs_and_what_would_gain_most() {
     parts.clusters[1].cluster.switch = ClusterSwitch::Drained;
     let snapshot = Snapshot::new(parts);
     let bounds = Bounds::default();
-    let got = explain_team(&snapshot, &Policy::default(), NOW, 1, &"a".parse().unwrap(), bounds);
+    let got = explain_team(&snapshot, &Policy::default(), NOW, 1, &"a".parse().unwrap(), bounds, &|| {
+        Duration::ZERO
+    });
     assert_eq!(got.starting, 4, "2 with gpus, 2 without");
     let holds: Vec<_> = got.holds.iter().map(|h| (h.refusal.hold.code(), h.jobs)).collect();
     assert_eq!(holds, [("team_quota", 4), ("no_cluster", 2)]);
@@ -453,9 +459,9 @@ proptest! {
         let snapshot = Snapshot::new(parts);
         let all: Vec<Target> = snapshot.groups.iter().flat_map(|g| (0..g.orders.len()).map(move |r| target(g, r))).collect();
         let target = pick.get(&all);
-        let got = explain(&snapshot, &policy, NOW, seed, target, Bounds::default());
+        let got = explain(&snapshot, &policy, NOW, seed, target, Bounds::default(), &|| Duration::ZERO);
         check(&snapshot, &policy, seed, target, &got)?;
-        let again = explain(&snapshot, &policy, NOW, seed, target, Bounds::default());
+        let again = explain(&snapshot, &policy, NOW, seed, target, Bounds::default(), &|| Duration::ZERO);
         prop_assert_eq!(got, again);
     }
 
@@ -466,7 +472,7 @@ proptest! {
         let snapshot = Snapshot::new(parts);
         let heads: Vec<Target> = snapshot.groups.iter().map(|g| target(g, 0)).collect();
         let target = pick.get(&heads);
-        let got = explain(&snapshot, &Policy::default(), NOW, seed, target, Bounds::default());
+        let got = explain(&snapshot, &Policy::default(), NOW, seed, target, Bounds::default(), &|| Duration::ZERO);
         let Standing::Held(_) = got.standing else { return Ok(()) };
         let told: BTreeSet<ClusterId> = got.counterfactuals.iter().filter_map(|c| match &c.change {
             Change::Cluster { cluster, .. } => Some(cluster.clone()),
@@ -515,4 +521,41 @@ fn sentences_name_the_owner_and_natural_units() {
     };
     assert_eq!(change.to_string(), "with +2 gpu, +8GiB memory of quota for cohort both");
     assert_eq!(names(&[]), "");
+}
+
+#[test]
+fn the_time_that_it_takes_is_bounded_too() {
+    let waiting = group("a", request(4, 0), 0, 0..1);
+    let mut parts = Parts {
+        teams: vec![team("a", Limits::default())],
+        clusters: vec![cluster("east", 64, 0)],
+        groups: vec![waiting.clone()],
+        ..Parts::default()
+    };
+    for (id, minutes) in (0..64).zip(5..) {
+        open(&mut parts, id, "a", "east", &request(1, 0), minutes);
+    }
+    let snapshot = Snapshot::new(parts);
+    let bounds = Bounds { time_max: Duration::from_secs(4), ..Bounds::default() };
+    // A clock that goes on by so much each time it is read: twice for a plan.
+    let asked = |tick: Duration| {
+        let reads = std::cell::Cell::new(0u32);
+        let clock = || {
+            reads.set(reads.get() + 1);
+            tick * reads.get()
+        };
+        let got = explain(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds, &clock);
+        (got, tick * reads.get())
+    };
+    let (got, _) = asked(Duration::ZERO);
+    assert!(!got.cut_short && !got.counterfactuals.is_empty());
+    let all = got.plans;
+    let (got, took) = asked(Duration::from_millis(200));
+    assert!(got.cut_short && got.plans < all, "{} of {all}", got.plans);
+    assert!(took <= Duration::from_secs(5), "{took:?}");
+    assert!(matches!(got.standing, Standing::Held(_)) && !got.clusters.is_empty());
+    let (got, took) = asked(Duration::from_mins(1));
+    assert_eq!((got.plans, got.cut_short), (0, true), "no plan is begun after the time");
+    assert_eq!(got.forecast, Forecast::Unknown(Unknown::BeyondPlans));
+    assert!(took < Duration::from_mins(20), "it stops soon: {took:?}");
 }

@@ -13,6 +13,7 @@ pub(crate) mod metrics;
 pub(crate) mod pages;
 pub(crate) mod ray;
 pub(crate) mod receipt;
+pub(crate) mod spill;
 pub(crate) mod stop;
 pub(crate) mod submit;
 pub(crate) mod teams;

@@ -7,16 +7,18 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use yard_domain::{Arrival, JobId, TeamId, Verdict};
+use yard_ports::StoreError;
 use yard_wire::canonical::parse_strict;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode, Submitted};
-use yard_wire::{Intake, Source, Submission};
+use yard_wire::{Intake, Source, Submission, bound_id};
 
 use crate::layers::RequestId;
 use crate::problem::ApiError;
+use crate::routes::spill;
 use crate::state::AppState;
 
 /// The door's name in receipts and in the configuration of who may submit for whom.
-const DOOR: &str = "http";
+pub(super) const DOOR: &str = "http";
 
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", summary = "Hand over a job",
@@ -26,6 +28,7 @@ const DOOR: &str = "http";
     responses(
         (status = 201, description = "A new job", body = Submitted),
         (status = 200, description = "The same document came before under this key", body = Submitted),
+        (status = 202, description = "The database is away: kept in a queue, to be accepted later", body = Submitted),
         (status = 400, description = "The body is not JSON", body = Problem),
         (status = 409, description = "The key belongs to a job with another body", body = Problem),
         (status = 413, description = "The body is too large", body = Problem),
@@ -44,7 +47,12 @@ pub(crate) async fn submit(
     let body = json_body(&headers, body, state.config.body_max_bytes)?;
     let arrival = read(&state, &headers, &body, request.0)?;
     keep_to_rate(&state, &arrival, DOOR)?;
-    let verdicts = state.store.accept(std::slice::from_ref(&arrival)).await?;
+    let verdicts = match state.store.accept(std::slice::from_ref(&arrival)).await {
+        Err(error @ StoreError::Unavailable(_)) => {
+            return spill::put_off(&state, &arrival, &body, key_beside(&headers), error).await;
+        }
+        verdicts => verdicts?,
+    };
     let Some(verdict) = verdicts.into_iter().next() else {
         return Err(ApiError::new(ProblemCode::Internal, "the store gave no verdict"));
     };
@@ -89,11 +97,19 @@ pub(super) fn body_of_kind(
 fn read(state: &AppState, headers: &HeaderMap, body: &Bytes, request: String) -> Result<Arrival, ApiError> {
     let document = parse_strict(body)
         .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
-    let key = headers.get("idempotency-key").map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-    let source = Source { door: DOOR.to_owned(), message_id: request, key };
+    let source = Source { door: DOOR.to_owned(), message_id: request, key: key_beside(headers) };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
-    Ok(intake.arrival_of(&document, &source, (state.new_id)()))
+    let mut arrival = intake.arrival_of(&document, &source, (state.new_id)());
+    if let Ok(job) = &mut arrival.content {
+        job.id = bound_id(job.id, &arrival.key, &arrival.message_id);
+    }
+    Ok(arrival)
+}
+
+/// The key that comes beside the document.
+fn key_beside(headers: &HeaderMap) -> Option<String> {
+    headers.get("idempotency-key").map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
 }
 
 /// Turns a submission away if its team submits faster than it may: nothing is kept of it.
@@ -149,6 +165,7 @@ fn accepted(arrival: &Arrival, job: JobId, created: bool) -> Response {
         team: arrival.key.team.clone(),
         key: arrival.key.key.clone(),
         created,
+        pending: false,
     };
     (status, [(header::LOCATION, format!("/v1/jobs/{job}"))], Json(body)).into_response()
 }

@@ -18,6 +18,10 @@ pub struct Submitted {
     pub key: String,
     /// Whether this very request made the job; `false` if the same document had come before under its key.
     pub created: bool,
+    /// The database is away: the submission is kept in a queue and will be accepted later, under this id if it is the first
+    /// under its key. Its receipt will tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
 }
 
 /// The kept verdict on a submission.

@@ -58,6 +58,9 @@ pub(super) fn queues(
                     format!("{:?} is taken by a queue before: give each its own", config.sqs.name),
                 );
             }
+            if config.sqs.spill && queues.iter().any(|q| q.sqs.spill) {
+                t.complain("spill", "is set on a queue before: the API needs one such queue");
+            }
             queues.push(config);
         }
         t.finish();
@@ -86,6 +89,7 @@ fn queue(t: &mut Table<'_, '_>, intake: IntakeSettings, teams: Option<&[TeamId]>
     sqs.wait = t.span_or("wait_s", SqsConfig::WAIT_MAX, secs(0, 20));
     sqs.visibility = t.span_or("visibility_s", sqs.visibility, secs(5, 43_200));
     sqs.call_timeout = t.span_or("call_timeout_s", sqs.call_timeout, secs(1, 300));
+    sqs.spill = t.switch_or("spill", false);
     sqs.dead_letter_url = t.parsed("dead_letter_url", dead_letter_url);
     // Half of it, because intake extends what it holds at half time.
     if settings.linger >= sqs.visibility / 2 {
@@ -101,12 +105,17 @@ fn queue(t: &mut Table<'_, '_>, intake: IntakeSettings, teams: Option<&[TeamId]>
 fn allowed_teams(t: &mut Table<'_, '_>, teams: Option<&[TeamId]>) -> Option<Vec<TeamId>> {
     let known: BTreeSet<&str> = teams.unwrap_or_default().iter().map(TeamId::as_str).collect();
     let known = known.into_iter().collect::<Vec<_>>().join(", ");
-    let allowed = t.list("teams", |text| match text.parse::<TeamId>() {
-        Ok(team) if teams.is_none_or(|teams| teams.contains(&team)) => Ok(team),
-        Ok(team) => Err(format!("there is no team {team}: add a [[team]], or use one of {known}")),
-        Err(error) => Err(error.to_string()),
+    let named = std::cell::Cell::new(false);
+    let allowed = t.list("teams", |text| {
+        named.set(true);
+        match text.parse::<TeamId>() {
+            Ok(team) if teams.is_none_or(|teams| teams.contains(&team)) => Ok(team),
+            Ok(team) => Err(format!("there is no team {team}: add a [[team]], or use one of {known}")),
+            Err(error) => Err(error.to_string()),
+        }
     });
-    if allowed.as_ref().is_some_and(Vec::is_empty) {
+    // If it names some, each wrong one has been complained about.
+    if !named.get() && allowed.as_ref().is_some_and(Vec::is_empty) {
         t.complain("teams", "allows no team: leave the key out to allow all");
     }
     allowed

@@ -70,6 +70,7 @@ pub(super) fn explain(root: &mut Table<'_, '_>) -> ExplainSettings {
         )),
         horizon: t.span_or("horizon_s", default.bounds.horizon, secs(60, 31_536_000)),
         entries_max: to_u32(t.integer_or("entries_max", u64::from(default.bounds.entries_max), 1..=1_000)),
+        time_max: t.span_or("time_max_ms", default.bounds.time_max, millis(100, 20_000)),
     };
     let at_once = to_usize(t.integer_or("at_once_max", default.at_once as u64, 1..=64));
     t.finish();

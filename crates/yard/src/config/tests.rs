@@ -200,6 +200,7 @@ fn what_contradicts_itself_is_refused() {
             "queue q.visibility_s: must be more than twice",
         ),
         ("[[queue]]\nname = \"q\"\nteams = []", "queue q.teams: allows no team"),
+        ("[[queue]]\nname = \"q\"\nteams = [\"nobody\"]", "queue q.teams: there is no team nobody"),
         ("[[queue]]\nname = \"q\"\ndead_letter_url = \"http://x/1/dead.fifo\"", "must be a standard queue"),
         (
             "[[cluster]]\nid = \"east\"\ndriver = \"ray\"\naddress = \"http://x\"",
@@ -210,6 +211,8 @@ fn what_contradicts_itself_is_refused() {
         let lines = complaints(&format!("{MINIMAL}{text}"), &[]);
         assert!(lines.iter().any(|l| l.contains(want)), "{want}: {lines:?}");
     }
+    let unknown = complaints(&format!("{MINIMAL}[[queue]]\nname = \"q\"\nteams = [\"nobody\"]"), &[]);
+    assert_eq!(unknown.len(), 1, "one complaint is enough: {unknown:?}");
 }
 
 #[test]

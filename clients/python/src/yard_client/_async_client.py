@@ -1,0 +1,158 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+import httpx
+from typing_extensions import Self, Unpack
+
+from . import _calls as calls
+from ._errors import api_error
+from ._models import ExplanationView, JobSummary, JobView, LineView, ReceiptView, StopAnswerView, Submission, Submitted
+from ._policy import Patience, is_passing
+from ._wire import CHUNK_BYTES, Lines, body, gave_up, settings, stream_error
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Talks to one installation, in one event loop. Close it, or use it in an `async with`."""
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        patience_s: float = 60.0,
+    ):
+        """`server` and `token` come from YARD_SERVER and YARD_TOKEN if they are not given. `timeout_s` is of one request;
+        for `patience_s` it is tried again."""
+        self._http = httpx.AsyncClient(**settings(server, token, timeout_s))
+        self._patience_s = patience_s
+
+    async def submit(self, document: Submission | None = None, **fields: Unpack[Submission]) -> Submitted:
+        """Hands over a job: a whole document, or its fields. The same document under the same key is the same job."""
+        return await self._run(calls.submit(cast(Submission, {**(document or {}), **fields})))
+
+    async def job(self, id: str) -> JobView:
+        """One job, whole."""
+        return await self._run(calls.job(id))
+
+    async def jobs(self, **filters: Any) -> AsyncIterator[JobSummary]:
+        """Jobs, newest first, page after page. Filters are those of `GET /v1/jobs`: team, state, cluster, …"""
+        while True:
+            page = await self._run(calls.jobs(filters))
+            for job in page["jobs"]:
+                yield job
+            filters["cursor"] = page.get("next")
+            if filters["cursor"] is None:
+                return
+
+    async def history(self, id: str) -> AsyncIterator[LineView]:
+        """Everything that happened to a job."""
+        after: int | None = 0
+        while after is not None:
+            page = await self._run(calls.history(id, after))
+            for line in page["lines"]:
+                yield line
+            after = page.get("next")
+
+    async def explain(self, id: str) -> ExplanationView:
+        """Why a job waits, and what would change that."""
+        return await self._run(calls.explain(id))
+
+    async def stop(self, id: str, reason: str | None = None) -> StopAnswerView:
+        """Asks for a job to be stopped. Asking twice changes nothing."""
+        return await self._run(calls.stop(id, reason))
+
+    async def receipt(self, team: str, key: str) -> ReceiptView | None:
+        """What became of a submission, through whichever door it came; `None` as long as none has been seen."""
+        return await self._run(calls.receipt(team, key))
+
+    async def wait(self, id: str, timeout_s: float | None = None, poll_s: float = 1.0) -> JobView:
+        """The job, once it has ended. Raises `TimeoutError` when `timeout_s` is over."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            job = await self.job(id)
+            if job["state"] in calls.ENDED:
+                return job
+            if deadline is not None and time.monotonic() + poll_s > deadline:
+                raise TimeoutError(f"job {id} is still {job['state']} after {timeout_s:g} s")
+            await asyncio.sleep(poll_s)
+
+    async def logs(
+        self, id: str, *, attempt: int | None = None, offset: int = 0, follow: bool = False
+    ) -> AsyncIterator[bytes]:
+        """A job's output from byte `offset` on, of the last attempt unless told otherwise; with `follow`, until that attempt
+        has ended. A stream that breaks is taken up where it broke."""
+        patience = Patience(time.monotonic() + self._patience_s)
+        while True:
+            params: dict[str, Any] = {"offset": offset, "follow": "true" if follow else "false"}
+            if attempt is not None:
+                params["attempt"] = attempt
+            failure: Exception
+            after = None
+            try:
+                async with self._http.stream("GET", calls.log_path(id), params=params) as answer:
+                    if answer.status_code < 400:
+                        # From now on of this attempt: another may begin while the stream is broken.
+                        attempt = int(answer.headers.get("x-yard-attempt", attempt or 0)) or None
+                        async for chunk in answer.aiter_bytes(CHUNK_BYTES if not follow else None):
+                            offset += len(chunk)
+                            patience = Patience(time.monotonic() + self._patience_s)
+                            yield chunk
+                        return
+                    failure = stream_error(answer.status_code, await answer.aread())
+                    after = answer.headers.get("retry-after")
+                    if not is_passing(answer.status_code):
+                        raise failure
+            except httpx.TransportError as error:
+                failure = error
+            pause = patience.next_pause(time.monotonic(), after)
+            if pause is None:
+                raise gave_up(failure) from failure
+            await asyncio.sleep(pause)
+
+    async def log_lines(self, id: str, *, attempt: int | None = None, follow: bool = False) -> AsyncIterator[str]:
+        """As `logs`, in lines of text."""
+        lines = Lines()
+        async for chunk in self.logs(id, attempt=attempt, follow=follow):
+            for line in lines.feed(chunk):
+                yield line
+        for line in lines.feed(b"", final=True):
+            yield line
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, call: calls.Call[T]) -> T:
+        patience = Patience(time.monotonic() + self._patience_s)
+        while True:
+            after = None
+            failure: Exception
+            try:
+                answer = await self._http.request(call.method, call.path, params=call.params, json=call.json)
+                if not is_passing(answer.status_code):
+                    return call.read(answer.status_code, body(answer))
+                failure, after = api_error(answer.status_code, body(answer)), answer.headers.get("retry-after")
+            except httpx.TransportError as error:
+                failure = error
+            pause = patience.next_pause(time.monotonic(), after)
+            if pause is None:
+                raise gave_up(failure) from failure
+            await asyncio.sleep(pause)

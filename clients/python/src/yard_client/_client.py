@@ -1,0 +1,153 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+import httpx
+from typing_extensions import Self, Unpack
+
+from . import _calls as calls
+from ._errors import api_error
+from ._models import ExplanationView, JobSummary, JobView, LineView, ReceiptView, StopAnswerView, Submission, Submitted
+from ._policy import Patience, is_passing
+from ._wire import CHUNK_BYTES, Lines, body, gave_up, settings, stream_error
+
+T = TypeVar("T")
+
+
+class Client:
+    """Talks to one installation. May be used by several threads. Close it, or use it in a `with`."""
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        patience_s: float = 60.0,
+    ):
+        """`server` and `token` come from YARD_SERVER and YARD_TOKEN if they are not given. `timeout_s` is of one request;
+        for `patience_s` it is tried again."""
+        self._http = httpx.Client(**settings(server, token, timeout_s))
+        self._patience_s = patience_s
+
+    def submit(self, document: Submission | None = None, **fields: Unpack[Submission]) -> Submitted:
+        """Hands over a job: a whole document, or its fields. The same document under the same key is the same job."""
+        return self._run(calls.submit(cast(Submission, {**(document or {}), **fields})))
+
+    def job(self, id: str) -> JobView:
+        """One job, whole."""
+        return self._run(calls.job(id))
+
+    def jobs(self, **filters: Any) -> Iterator[JobSummary]:
+        """Jobs, newest first, page after page. Filters are those of `GET /v1/jobs`: team, state, cluster, …"""
+        while True:
+            page = self._run(calls.jobs(filters))
+            yield from page["jobs"]
+            filters["cursor"] = page.get("next")
+            if filters["cursor"] is None:
+                return
+
+    def history(self, id: str) -> Iterator[LineView]:
+        """Everything that happened to a job."""
+        after: int | None = 0
+        while after is not None:
+            page = self._run(calls.history(id, after))
+            yield from page["lines"]
+            after = page.get("next")
+
+    def explain(self, id: str) -> ExplanationView:
+        """Why a job waits, and what would change that."""
+        return self._run(calls.explain(id))
+
+    def stop(self, id: str, reason: str | None = None) -> StopAnswerView:
+        """Asks for a job to be stopped. Asking twice changes nothing."""
+        return self._run(calls.stop(id, reason))
+
+    def receipt(self, team: str, key: str) -> ReceiptView | None:
+        """What became of a submission, through whichever door it came; `None` as long as none has been seen."""
+        return self._run(calls.receipt(team, key))
+
+    def wait(self, id: str, timeout_s: float | None = None, poll_s: float = 1.0) -> JobView:
+        """The job, once it has ended. Raises `TimeoutError` when `timeout_s` is over."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            job = self.job(id)
+            if job["state"] in calls.ENDED:
+                return job
+            if deadline is not None and time.monotonic() + poll_s > deadline:
+                raise TimeoutError(f"job {id} is still {job['state']} after {timeout_s:g} s")
+            time.sleep(poll_s)
+
+    def logs(
+        self, id: str, *, attempt: int | None = None, offset: int = 0, follow: bool = False
+    ) -> Iterator[bytes]:
+        """A job's output from byte `offset` on, of the last attempt unless told otherwise; with `follow`, until that attempt
+        has ended. A stream that breaks is taken up where it broke."""
+        patience = Patience(time.monotonic() + self._patience_s)
+        while True:
+            params: dict[str, Any] = {"offset": offset, "follow": "true" if follow else "false"}
+            if attempt is not None:
+                params["attempt"] = attempt
+            failure: Exception
+            after = None
+            try:
+                with self._http.stream("GET", calls.log_path(id), params=params) as answer:
+                    if answer.status_code < 400:
+                        # From now on of this attempt: another may begin while the stream is broken.
+                        attempt = int(answer.headers.get("x-yard-attempt", attempt or 0)) or None
+                        for chunk in answer.iter_bytes(CHUNK_BYTES if not follow else None):
+                            offset += len(chunk)
+                            patience = Patience(time.monotonic() + self._patience_s)
+                            yield chunk
+                        return
+                    failure = stream_error(answer.status_code, answer.read())
+                    after = answer.headers.get("retry-after")
+                    if not is_passing(answer.status_code):
+                        raise failure
+            except httpx.TransportError as error:
+                failure = error
+            pause = patience.next_pause(time.monotonic(), after)
+            if pause is None:
+                raise gave_up(failure) from failure
+            time.sleep(pause)
+
+    def log_lines(self, id: str, *, attempt: int | None = None, follow: bool = False) -> Iterator[str]:
+        """As `logs`, in lines of text."""
+        lines = Lines()
+        for chunk in self.logs(id, attempt=attempt, follow=follow):
+            yield from lines.feed(chunk)
+        yield from lines.feed(b"", final=True)
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, call: calls.Call[T]) -> T:
+        patience = Patience(time.monotonic() + self._patience_s)
+        while True:
+            after = None
+            failure: Exception
+            try:
+                answer = self._http.request(call.method, call.path, params=call.params, json=call.json)
+                if not is_passing(answer.status_code):
+                    return call.read(answer.status_code, body(answer))
+                failure, after = api_error(answer.status_code, body(answer)), answer.headers.get("retry-after")
+            except httpx.TransportError as error:
+                failure = error
+            pause = patience.next_pause(time.monotonic(), after)
+            if pause is None:
+                raise gave_up(failure) from failure
+            time.sleep(pause)
