@@ -47,7 +47,8 @@ class Target:
         assert details.pop("start_time") <= details.pop("end_time")
         details["submission_id"] = self.plain(details["submission_id"])
         # Ray's own lines in its log have times and names.
-        said = [line for line in details["message"].splitlines() if " -- " not in line]
+        own = re.compile(r" -- |^Running entrypoint for job ")
+        said = [line for line in details["message"].splitlines() if not own.search(line)]
         details["message"] = self.plain("\n".join(said))
         for field in ("driver_agent_http_address", "driver_node_id"):
             details[field] = details[field] is not None
