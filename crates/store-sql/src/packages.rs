@@ -30,11 +30,13 @@ impl Work for Keep<'_> {
         let new = self.package;
         let now = catalog::now(conn).await?;
         let until = later(now, self.keep);
+        // Before the content is looked for: an upload of the same that was faster is then seen by its content too.
+        let old = find(conn, &new.uri).await?;
         let object = same_content(conn, &new.sha256).await?.unwrap_or_else(|| new.object.clone());
         let mut dropped = BTreeSet::from([new.object.clone()]);
         let bytes = Value::Int(i64::try_from(new.bytes).unwrap_or(i64::MAX));
         let content = [object.clone().into(), Value::Bytes(new.sha256.to_vec()), bytes];
-        if let Some(old) = find(conn, &new.uri).await? {
+        if let Some(old) = old {
             dropped.insert(old.object);
             let sql = "UPDATE packages SET object = ?, sha256 = ?, bytes = ?, used_us = ?, keep_until_us = \
                        CASE WHEN keep_until_us < ? THEN ? ELSE keep_until_us END WHERE uri = ?";
