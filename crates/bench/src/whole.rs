@@ -38,7 +38,11 @@ impl Whole {
         metrics: PrometheusHandle,
     ) -> Result<Self> {
         let queue = |inbox| Queue { inbox, settings: IntakeSettings::default() };
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let limits = yard_packages::PackageLimits::default();
+        let packages = yard_packages::Shelf::new(store.clone(), objects, limits, Duration::from_hours(1));
         let plan = Installation {
+            ray: yard_server::RayApi { packages, config: yard_server::RayApiConfig::default() },
             store,
             // The world has put its catalog in force.
             catalog: None,

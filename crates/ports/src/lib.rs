@@ -7,6 +7,7 @@
 pub mod driver;
 pub mod inbox;
 pub mod log_archive;
+pub mod packages;
 pub mod store;
 
 pub use driver::{
@@ -15,4 +16,5 @@ pub use driver::{
 };
 pub use inbox::{Inbox, InboxError, Message, MessageHandle, Spill, Spilled};
 pub use log_archive::{ArchiveError, JobLogs, LogArchive};
+pub use packages::{PackageContent, PackageError, Packages};
 pub use store::{Store, StoreError};

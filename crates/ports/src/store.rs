@@ -19,6 +19,8 @@ use yard_domain::{
     Policy, Receipt, Request, RetryRules, Shape, StateName, SubmissionKey, Team, TeamId, Timestamp, Verdict,
 };
 
+use crate::packages::{KeptPackage, PackageRow};
+
 /// Why a store call failed, by what may be done about it.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -705,6 +707,24 @@ pub trait Store: Send + Sync {
     async fn forecast_errors(&self) -> Result<Vec<ForecastBucket>, StoreError>;
     /// Counts for metrics.
     async fn stats(&self) -> Result<QueueStats, StoreError>;
+
+    // --- the Ray Jobs API ---
+
+    /// Jobs under this key in any of these teams, as far as they are shown: not purged, not hidden.
+    async fn shown_jobs_of_key(&self, key: &str, teams: &[TeamId]) -> Result<Vec<JobId>, StoreError>;
+    /// The newest jobs that are shown, of a team or of all, whole.
+    async fn shown_jobs(&self, team: Option<&TeamId>, limit: u32) -> Result<Vec<JobView>, StoreError>;
+    /// Shows a job no more. Nothing else changes.
+    async fn hide_job(&self, id: JobId) -> Result<(), StoreError>;
+    /// Keeps an uploaded package for at least `keep`. Where the same content is kept already, that counts and the new
+    /// object is dropped; a package of the same URI is replaced.
+    async fn keep_package(&self, package: &PackageRow, keep: Duration) -> Result<KeptPackage, StoreError>;
+    /// A package, which is then kept for at least `keep` from now.
+    async fn use_package(&self, uri: &str, keep: Duration) -> Result<Option<PackageRow>, StoreError>;
+    /// Forgets up to `limit` packages whose time is over; answers the objects that nothing names any more.
+    async fn expire_packages(&self, limit: u32) -> Result<Vec<String>, StoreError>;
+    /// Which of these objects some package names.
+    async fn named_objects(&self, objects: &[String]) -> Result<Vec<String>, StoreError>;
 
     // --- upkeep ---
 

@@ -17,11 +17,13 @@ mod logs;
 pub mod openapi;
 pub mod problem;
 pub mod query;
+mod ray;
 pub mod routes;
 mod serve;
 mod state;
 
 pub use config::{LogLimits, ServerConfig};
+pub use ray::{RayApi, RayApiConfig};
 pub use routes::router;
 pub use serve::serve;
 pub use state::AppState;

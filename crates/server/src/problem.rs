@@ -54,6 +54,11 @@ impl ApiError {
         self.1
     }
 
+    /// After how many seconds to try again, if that helps.
+    pub(crate) fn wait(&self) -> Option<u64> {
+        self.2
+    }
+
     /// The document that is sent.
     pub fn problem(&self) -> &Problem {
         &self.0

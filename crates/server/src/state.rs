@@ -11,6 +11,7 @@ use yard_ports::{Driver, LogArchive, Spill, Store};
 use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
 use crate::config::ServerConfig;
+use crate::ray::RayApi;
 
 /// Finds the driver of a cluster.
 pub type FindDriver = dyn Fn(&ClusterId) -> Option<Arc<dyn Driver>> + Send + Sync;
@@ -48,6 +49,8 @@ pub struct AppState {
     pub new_id: Arc<dyn Fn() -> JobId + Send + Sync>,
     /// This process's metrics.
     pub metrics: PrometheusHandle,
+    /// The Ray Jobs API.
+    pub ray: Arc<RayApi>,
     /// The server's limits.
     pub config: Arc<ServerConfig>,
     /// Cancelled when the process is to stop: it is not ready any more and ends its log streams.

@@ -200,6 +200,9 @@ impl World {
             )
             .await
             .unwrap();
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let limits = yard_packages::PackageLimits { bytes_max: 8, ..Default::default() };
+        let packages = yard_packages::Shelf::new(store.clone(), objects, limits, LONG);
         let (driver, nudges) = (Arc::new(LogDriver::default()), Arc::new(AtomicUsize::new(0)));
         let (counted, ids) = (nudges.clone(), AtomicU64::new(1));
         let drivers: HashMap<yard_domain::ClusterId, _> =
@@ -228,6 +231,7 @@ impl World {
             nudge: Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)),
             new_id: Arc::new(move || JobId::new(ids.fetch_add(1, Ordering::Relaxed), [0; 10])),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
+            ray: Arc::new(crate::RayApi { packages, config: crate::RayApiConfig::default() }),
             config: Arc::new(config),
             shutdown: CancellationToken::new(),
         };

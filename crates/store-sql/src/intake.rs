@@ -31,7 +31,7 @@ const RECEIPT_COLUMNS: [&str; 9] =
 /// A submission's key as stored.
 type Key = (Vec<u8>, Vec<u8>);
 
-fn stored_key(key: &SubmissionKey) -> Key {
+pub(crate) fn stored_key(key: &SubmissionKey) -> Key {
     (fit_bytes(&key.team, 252), fit_bytes(&key.key, 800))
 }
 

@@ -7,7 +7,7 @@
 //!   force, cohorts, accounts, jobs by id),
 //!   changed by what the domain decides, and written together with history.
 //! - `in_force`: teams, cohorts and policy, remembered until another catalog is applied.
-//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `place`, `past`,
+//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `shown`, `packages`, `place`, `past`,
 //!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`: the verbs by concern; each is a struct whose `run` is one
 //!   transaction.
 //! - `hot`: the statements whose plans are tested.
@@ -36,6 +36,7 @@ mod launch;
 mod leases;
 mod load;
 mod moves;
+mod packages;
 mod past;
 mod place;
 mod placement;
@@ -43,6 +44,7 @@ mod policy;
 mod reader;
 mod rows;
 mod schema;
+mod shown;
 mod sql;
 mod store;
 mod sweep;

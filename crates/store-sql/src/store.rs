@@ -9,8 +9,9 @@ use yard_domain::event::ReleaseReason;
 use yard_domain::ledger::Drift;
 use yard_domain::{
     Account, Arrival, Catalog, Cluster, ClusterId, ClusterReport, ClusterSwitch, HistoryLine, InstanceId,
-    JobId, Lease, LeaseScope, Receipt, RetryRules, SubmissionKey, Team, Timestamp, Verdict,
+    JobId, Lease, LeaseScope, Receipt, RetryRules, SubmissionKey, Team, TeamId, Timestamp, Verdict,
 };
+use yard_ports::packages::{KeptPackage, PackageRow};
 use yard_ports::store::{
     ActiveAttempt, ApplyAnswer, AttemptRef, CatalogDocument, ClaimRequest, ClaimedJob, EndOrder, EndedRun,
     ForecastBucket, ForecastError, JobFilter, JobRow, JobView, LaunchBatch, OpenHolding, PastArrival,
@@ -24,8 +25,8 @@ use crate::in_force::Remembered;
 use crate::load::Shapes;
 use crate::tx::{RetryOptions, Runner, Work};
 use crate::{
-    apply, audit, catalog, claim, clusters, ends, forecasts, holdings, intake, launch, leases, load, past,
-    place, placement, sweep, views,
+    apply, audit, catalog, claim, clusters, ends, forecasts, holdings, intake, launch, leases, load,
+    packages, past, place, placement, shown, sweep, views,
 };
 
 /// How the store behaves, whatever the database.
@@ -306,6 +307,34 @@ impl Store for SqlStore {
 
     async fn stats(&self) -> Result<QueueStats, StoreError> {
         self.run(views::Stats).await
+    }
+
+    async fn shown_jobs_of_key(&self, key: &str, teams: &[TeamId]) -> Result<Vec<JobId>, StoreError> {
+        self.run(shown::JobsOfKey { key, teams }).await
+    }
+
+    async fn shown_jobs(&self, team: Option<&TeamId>, limit: u32) -> Result<Vec<JobView>, StoreError> {
+        self.run(shown::ShownJobs { team, limit }).await
+    }
+
+    async fn hide_job(&self, id: JobId) -> Result<(), StoreError> {
+        self.run(shown::Hide { id }).await
+    }
+
+    async fn keep_package(&self, package: &PackageRow, keep: Duration) -> Result<KeptPackage, StoreError> {
+        self.run(packages::Keep { package, keep }).await
+    }
+
+    async fn use_package(&self, uri: &str, keep: Duration) -> Result<Option<PackageRow>, StoreError> {
+        self.run(packages::Use { uri, keep }).await
+    }
+
+    async fn expire_packages(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.run(packages::Expire { limit }).await
+    }
+
+    async fn named_objects(&self, objects: &[String]) -> Result<Vec<String>, StoreError> {
+        self.run(packages::NamedObjects { objects }).await
     }
 
     async fn audit(&self) -> Result<Vec<Drift>, StoreError> {

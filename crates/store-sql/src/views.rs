@@ -29,29 +29,35 @@ impl Work for FindJob {
     const KIND: TxKind = TxKind::Snapshot;
 
     async fn run(&self, conn: &mut Conn) -> Result<Option<JobView>, Fault> {
-        let sql = format!(
-            "SELECT {JOB_COLUMNS}, idem_key, document, shape, queue_order, created_us, ended_us FROM jobs WHERE id = ?"
-        );
+        let sql = format!("SELECT {JOB_COLUMNS}, {VIEW_COLUMNS} FROM jobs WHERE id = ?");
         let Some(row) = conn.rows(sql, vec![id_value(self.id)]).await?.pop() else { return Ok(None) };
-        let mut r = Reader::new("jobs", row);
-        let record = JobRecord::take(&mut r)?;
-        let mut view = JobView {
-            key: r.text("idem_key")?,
-            document: r.text("document")?,
-            shape: Shape(r.int("shape")?),
-            order: QueueOrder(r.int("queue_order")?),
-            created_at: r.time("created_us")?,
-            since: record.since,
-            ended_at: r.opt_time("ended_us")?,
-            attempts: attempts(conn, &record).await?,
-            waiting: None,
-            lifecycle: record.job,
-        };
-        if view.lifecycle.state.name() == StateName::Queued {
-            view.waiting = wait_note(conn, &view.lifecycle.team, view.shape).await?;
-        }
-        Ok(Some(view))
+        view(conn, row).await.map(Some)
     }
+}
+
+/// What a view needs of a job's row beside [`JOB_COLUMNS`].
+pub(crate) const VIEW_COLUMNS: &str = "idem_key, document, shape, queue_order, created_us, ended_us";
+
+/// A job, whole, from its row of [`JOB_COLUMNS`] and [`VIEW_COLUMNS`].
+pub(crate) async fn view(conn: &mut Conn, row: Row) -> Result<JobView, Fault> {
+    let mut r = Reader::new("jobs", row);
+    let record = JobRecord::take(&mut r)?;
+    let mut view = JobView {
+        key: r.text("idem_key")?,
+        document: r.text("document")?,
+        shape: Shape(r.int("shape")?),
+        order: QueueOrder(r.int("queue_order")?),
+        created_at: r.time("created_us")?,
+        since: record.since,
+        ended_at: r.opt_time("ended_us")?,
+        attempts: attempts(conn, &record).await?,
+        waiting: None,
+        lifecycle: record.job,
+    };
+    if view.lifecycle.state.name() == StateName::Queued {
+        view.waiting = wait_note(conn, &view.lifecycle.team, view.shape).await?;
+    }
+    Ok(view)
 }
 
 /// Those that ended, and the open one, which is in the job's row.

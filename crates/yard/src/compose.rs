@@ -7,6 +7,7 @@ use yard_engine::archive::LogKeeping;
 use yard_engine::catalog::Doors;
 use yard_engine::intake::door;
 use yard_inbox_sqs::SqsInbox;
+use yard_packages::Shelf;
 use yard_ports::{LogArchive, Spill, Store, StoreError};
 use yard_storage::LogObjects;
 use yard_store_mysql::MySqlOptions;
@@ -80,7 +81,8 @@ pub async fn installation(
         if matches!(config.database.url, DatabaseUrl::Sqlite(_)) { Schema::Migrate } else { Schema::Check };
     let store = open_store(config, schema).await?;
     let objects = yard_storage::open(&config.storage).await?;
-    let logs: Arc<dyn LogArchive> = Arc::new(LogObjects::new(objects, &config.storage));
+    let logs: Arc<dyn LogArchive> = Arc::new(LogObjects::new(objects.clone(), &config.storage));
+    let packages = Shelf::new(store.clone(), objects, config.packages, package_life(&config.limits));
     let mut queues = Vec::new();
     if roles.contains(&Role::Intake) {
         for queue in &config.queues {
@@ -98,7 +100,12 @@ pub async fn installation(
         catalog: config.catalog.clone(),
         keeping: config.logs.keeping.clone().map(|settings| LogKeeping { archive: logs.clone(), settings }),
         logs,
-        builder: Arc::new(Drivers::new(config.folder.clone(), Environment::of_process())),
+        builder: Arc::new(Drivers::new(
+            config.folder.clone(),
+            Environment::of_process(),
+            Arc::new(packages.clone()),
+        )),
+        ray: yard_server::RayApi { packages, config: config.ray_api.clone() },
         read_catalog: catalog_reader(config.folder.clone()),
         queues,
         doors: doors(config),
@@ -118,6 +125,12 @@ pub async fn installation(
         drain: config.server.drain_timeout,
         metrics,
     })
+}
+
+/// How long a job may want its packages after it was submitted or launched: it waits and runs, and what is launched
+/// anew counts anew.
+fn package_life(limits: &yard_wire::Limits) -> std::time::Duration {
+    limits.queue_timeout_max.saturating_add(limits.run_timeout_max)
 }
 
 fn doors(config: &Config) -> Doors {

@@ -12,7 +12,7 @@ use yard_driver_process::{ProcessConfig, ProcessDriver, ShimCommand};
 use yard_driver_ray::{RayConfig, RayDriver, Token};
 use yard_engine::catalog::{RuntimeBuilder, Runtimes};
 use yard_engine::dispatch::ClusterRuntime;
-use yard_ports::Driver;
+use yard_ports::{Driver, Packages};
 use yard_wire::views::FieldProblem;
 use yard_wire::{CatalogDraft, CatalogReader};
 
@@ -45,6 +45,7 @@ pub fn catalog_reader(folder: PathBuf) -> Arc<CatalogReader> {
 pub struct Drivers {
     folder: PathBuf,
     environment: Environment,
+    packages: Arc<dyn Packages>,
     made: Mutex<HashMap<ClusterId, Made>>,
 }
 
@@ -56,9 +57,10 @@ struct Made {
 }
 
 impl Drivers {
-    /// Relative paths in documents are below `folder`; `environment` has what `token_env` names.
-    pub fn new(folder: PathBuf, environment: Environment) -> Self {
-        Self { folder, environment, made: Mutex::default() }
+    /// Relative paths in documents are below `folder`; `environment` has what `token_env` names; `packages` has what
+    /// runtime environments name.
+    pub fn new(folder: PathBuf, environment: Environment, packages: Arc<dyn Packages>) -> Self {
+        Self { folder, environment, packages, made: Mutex::default() }
     }
 
     fn runtime(&self, cluster: &ClusterConfig) -> Result<ClusterRuntime, String> {
@@ -92,14 +94,16 @@ impl Drivers {
                     reserve_entrypoint: ray.reserve_entrypoint,
                     ..RayConfig::new(ray.address.clone())
                 };
-                Arc::new(RayDriver::new(config).map_err(|e| chain(&e))?)
+                Arc::new(RayDriver::new(config).map_err(|e| chain(&e))?.with_packages(self.packages.clone()))
             }
             DriverConfig::Process(process) => {
                 let program = std::env::current_exe().map_err(|e| format!("can't find this program: {e}"))?;
                 let mut config = ProcessConfig::new(process.dir.clone(), shim_of(program));
                 config.poll_interval = process.poll_interval;
                 config.stop_grace = process.stop_grace;
-                Arc::new(ProcessDriver::new(config).map_err(|e| chain(&e))?)
+                Arc::new(
+                    ProcessDriver::new(config).map_err(|e| chain(&e))?.with_packages(self.packages.clone()),
+                )
             }
         };
         let made = Made { config: config.clone(), token, driver: driver.clone() };
@@ -149,6 +153,15 @@ mod tests {
 
     use super::*;
 
+    struct NoPackages;
+
+    #[async_trait::async_trait]
+    impl Packages for NoPackages {
+        async fn open(&self, uri: &str) -> Result<yard_ports::PackageContent, yard_ports::PackageError> {
+            Err(yard_ports::PackageError::Missing(uri.to_owned()))
+        }
+    }
+
     fn version(text: &str) -> CatalogVersion {
         let (at, source) = (Timestamp::from_micros(0), CatalogSource::Applied);
         CatalogVersion { number: 1, at, by: "test".to_owned(), source, text: text.to_owned() }
@@ -164,7 +177,7 @@ mod tests {
 
     fn drivers(environment: &[(&str, &str)]) -> Drivers {
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Drivers::new(Path::new("/etc/yard").to_owned(), Environment(environment))
+        Drivers::new(Path::new("/etc/yard").to_owned(), Environment(environment), Arc::new(NoPackages))
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct Installation {
     pub builder: Arc<dyn RuntimeBuilder>,
     /// Reads catalog documents for the API.
     pub read_catalog: Arc<CatalogReader>,
+    /// The Ray Jobs API, with the packages that its clients upload.
+    pub ray: yard_server::RayApi,
     /// Where submissions come from.
     pub queues: Vec<Queue>,
     /// Where the API puts submissions while the database is away.
@@ -150,6 +152,7 @@ pub async fn start(
     process.spawn("lease keeper", keep(keeper.clone(), soft.clone(), plan.drain));
     if let (true, Some(listener)) = (roles.contains(&Role::Api), listener) {
         let state = api_state(&plan, &catalog, &nudges, ids.clone());
+        process.spawn("packages", plan.ray.packages.clone().run(soft.clone()));
         process.spawn("api", serve_api(listener, state, soft.clone()));
     }
     if roles.contains(&Role::Scheduler) {
@@ -262,6 +265,7 @@ fn api_state(
         }),
         new_id: Arc::new(move || ids.lock().unwrap_or_else(PoisonError::into_inner).next_id()),
         metrics: plan.metrics.clone(),
+        ray: Arc::new(plan.ray.clone()),
         config: Arc::new(plan.server.clone()),
         shutdown: CancellationToken::new(),
     }

@@ -11,6 +11,7 @@ pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod pages;
+pub(crate) mod ray;
 pub(crate) mod receipt;
 pub(crate) mod spill;
 pub(crate) mod stop;
@@ -34,6 +35,7 @@ use crate::state::AppState;
 pub fn router(state: AppState) -> Router {
     let config = state.config.clone();
     let streams = logs::Streams::new(config.log_streams_max);
+    let ray = ray::routes(&state, &streams);
     let api = Router::new()
         .route("/v1/jobs", get(jobs::list).post(submit::submit))
         .route("/v1/jobs/{id}", get(job::get))
@@ -60,6 +62,7 @@ pub fn router(state: AppState) -> Router {
         .merge(pages::routes())
         .with_state(state);
     let all = layers::guard(api, &config)
+        .merge(ray)
         .merge(outside)
         .fallback(async || ApiError::not_found("there is no such page; docs/http-api.md lists them"))
         .method_not_allowed_fallback(async || {

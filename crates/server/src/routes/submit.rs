@@ -46,7 +46,7 @@ pub(crate) async fn submit(
 ) -> Result<Response, ApiError> {
     let body = json_body(&headers, body, state.config.body_max_bytes)?;
     let arrival = read(&state, &headers, &body, request.0)?;
-    keep_to_rate(&state, &arrival)?;
+    keep_to_rate(&state, &arrival, DOOR)?;
     let verdicts = match state.store.accept(std::slice::from_ref(&arrival)).await {
         Err(error @ StoreError::Unavailable(_)) => {
             return spill::put_off(&state, &arrival, &body, key_beside(&headers), error).await;
@@ -113,24 +113,29 @@ fn key_beside(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Turns a submission away if its team submits faster than it may: nothing is kept of it.
-fn keep_to_rate(state: &AppState, arrival: &Arrival) -> Result<(), ApiError> {
+pub(super) fn keep_to_rate(state: &AppState, arrival: &Arrival, door: &'static str) -> Result<(), ApiError> {
     let Ok(team) = arrival.key.team.parse::<TeamId>() else { return Ok(()) };
     (state.submit_rate)(&team).map_err(|wait| {
-        metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => "rate_limited").increment(1);
+        metrics::counter!("yard_submissions_total", "door" => door, "verdict" => "rate_limited").increment(1);
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let detail = format!("nothing was kept of it: send the same again in {seconds} s");
         ApiError::new(ProblemCode::RateLimited, detail).retry_after(seconds.max(1))
     })
 }
 
-fn answer(state: &AppState, arrival: &Arrival, verdict: Verdict) -> Result<Response, ApiError> {
-    let code = match &verdict {
+/// Counts what became of a submission.
+pub(super) fn count_verdict(door: &'static str, verdict: &Verdict) {
+    let code = match verdict {
         Verdict::Accepted { first: true, .. } => "accepted",
         Verdict::Accepted { first: false, .. } => "repeated",
         Verdict::Rejected(_) => "rejected",
         Verdict::Conflict { .. } => "conflict",
     };
-    metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => code).increment(1);
+    metrics::counter!("yard_submissions_total", "door" => door, "verdict" => code).increment(1);
+}
+
+fn answer(state: &AppState, arrival: &Arrival, verdict: Verdict) -> Result<Response, ApiError> {
+    count_verdict(DOOR, &verdict);
     let key = &arrival.key;
     match verdict {
         Verdict::Accepted { job, first } => {

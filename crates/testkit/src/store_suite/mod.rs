@@ -25,6 +25,7 @@ pub mod fencing;
 pub mod intake;
 pub mod launches;
 pub mod leases;
+pub mod packages;
 pub mod past;
 pub mod placements;
 pub mod preemptions;
@@ -193,6 +194,12 @@ macro_rules! store_suite {
                 an_unknown_state_is_an_error_that_names_the_row,
                 the_audit_finds_drift,
                 history_by_pages,
+            ],
+            packages: [
+                content_is_kept_once,
+                uploads_at_once_keep_one_content,
+                packages_expire_unless_used,
+                hidden_jobs_are_not_shown,
             ],
             walk: [
                 actors_at_random,

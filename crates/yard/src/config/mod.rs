@@ -16,6 +16,7 @@
 //! | `intake.rs` | `[intake]`, `[[queue]]` |
 //! | `storage.rs` | `[storage]` |
 //! | `logs.rs` | `[logs]` |
+//! | `ray_api.rs` | `[ray_api]` |
 //! | `loops.rs` | `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]` |
 //! | `jobs.rs` | `[defaults]`, `[limits]` |
 //! | `catalog.rs` | the sections that make up a catalog, together and as a document of their own |
@@ -34,6 +35,7 @@ mod parts;
 mod policy;
 mod problem;
 mod quantity;
+mod ray_api;
 mod reader;
 mod scenario;
 mod secret;
@@ -83,6 +85,10 @@ pub struct Config {
     pub storage: yard_storage::Place,
     /// How the logs of jobs are kept and handed out.
     pub logs: LogsConfig,
+    /// The Ray Jobs API.
+    pub ray_api: yard_server::RayApiConfig,
+    /// Uploaded packages.
+    pub packages: yard_packages::PackageLimits,
     /// Where submissions come from.
     pub queues: Vec<QueueConfig>,
     /// How often the teams and clusters that submissions are checked against are read again.
@@ -186,6 +192,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let log = service::log(&mut root);
     let storage = storage::storage(&mut root);
     let logs = logs::logs(&mut root);
+    let (ray_api, packages) = ray_api::ray_api(&mut root);
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
     loops::retention(&mut root, &mut scheduler);
@@ -204,6 +211,8 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     Some(Config {
         storage: storage?,
         logs,
+        ray_api,
+        packages,
         server: server?,
         database: database?,
         store_limits,

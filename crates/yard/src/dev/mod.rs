@@ -187,7 +187,8 @@ fn banner(folder: &Folder, env: &DevEnv, config: &Config) -> String {
          \x20 teams     {}\n\
          \x20 log       {}\n\n\
          Try   yard submit{server} --team {} -- 'echo hello'\n\
-         then  yard list{server}\n",
+         then  yard list{server}\n\
+         or    ray job submit --address http://{address} --working-dir . -- python main.py\n",
         clusters.join(", "),
         teams.join(", "),
         folder.log("yard").display(),

@@ -55,6 +55,7 @@ fn text(env: &DevEnv, listen: SocketAddr) -> Result<String, std::fmt::Error> {
     let mut text = String::from("# Written by `yard dev` at every start: to read, not to change.\n");
     writeln!(text, "[server]\nlisten = \"{listen}\"\ndrain_timeout_s = 5\n")?;
     writeln!(text, "[database]\nurl = \"sqlite:yard.db\"\n")?;
+    writeln!(text, "[ray_api]\ndefault_team = \"ads\"\n")?;
     writeln!(text, "[dispatcher]\ncluster_lost_grace_s = 60")?;
     if let Some(queue) = &env.queue {
         writeln!(text, "\n[[queue]]\nname = {}\nurl = {}", quoted(QUEUE), quoted(&queue.queue_url))?;
