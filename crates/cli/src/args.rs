@@ -119,8 +119,11 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Submit {
     /// The document; - reads standard input.
-    #[arg(value_name = "FILE", conflicts_with_all = ["team", "command"], required_unless_present = "team")]
+    #[arg(value_name = "FILE", conflicts_with_all = ["team", "command"], required_unless_present_any = ["team", "bulk"])]
     pub file: Option<PathBuf>,
+    /// Many documents: each file has one on every line (JSON Lines); - reads standard input.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["file", "team", "command", "wait"])]
+    pub bulk: Vec<PathBuf>,
     /// Who is charged.
     #[arg(long, requires = "command")]
     pub team: Option<String>,

@@ -203,6 +203,25 @@ async fn submissions_are_made_once_and_rejections_have_their_own_code() {
 }
 
 #[tokio::test]
+async fn many_documents_are_handed_over_a_line_each() {
+    let world = World::new().await;
+    let line = |key: &str, cpu: u32| {
+        format!(r#"{{"v":1,"team":"ads","key":"{key}","entrypoint":"x","resources":{{"cpu":{cpu}}}}}"#)
+    };
+    let (good, mixed) = (world.folder.path().join("good.jsonl"), world.folder.path().join("mixed.jsonl"));
+    std::fs::write(&good, [line("a", 1), String::new(), line("b", 1)].join("\n")).unwrap();
+    std::fs::write(&mixed, [line("a", 1), line("b", 2), line("c", 1)].join("\n")).unwrap();
+    let (good, mixed) = (good.to_str().unwrap(), mixed.to_str().unwrap());
+    assert_eq!(world.yard(&["submit", "--bulk", good]).await, exit::OK);
+    assert_eq!(world.yard(&["submit", "--bulk", good, mixed]).await, exit::REJECTED, "b has another body");
+    assert_eq!(world.yard(&["--json", "submit", "--bulk", good]).await, exit::OK, "all are duplicates");
+    for key in ["a", "b", "c"] {
+        assert_eq!(world.yard(&["receipt", "ads", key]).await, exit::OK, "{key}");
+    }
+    assert_eq!(world.yard(&["submit", "--bulk", "/no/such/file"]).await, exit::USAGE);
+}
+
+#[tokio::test]
 async fn waiting_tells_how_jobs_ended() {
     let world = World::new().await;
     let (good, bad, stopped) = (world.job("good").await, world.job("bad").await, world.job("stopped").await);

@@ -13,6 +13,7 @@ use crate::routes;
     ),
     paths(
         routes::submit::submit,
+        routes::bulk::submit,
         routes::jobs::list,
         routes::job::get,
         routes::explain::job,
@@ -69,7 +70,7 @@ mod tests {
     #[tokio::test]
     async fn every_described_operation_is_there_and_others_are_problems() {
         let world = World::new().await;
-        assert_eq!(operations().len(), 21);
+        assert_eq!(operations().len(), 22);
         for (path, method) in operations() {
             let real = path.replace("{id}", "no-such").replace("{team}", "a").replace("{key}", "b");
             let request = Request::builder().method(method.as_str()).uri(&real).body(Body::empty()).unwrap();

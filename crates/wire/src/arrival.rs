@@ -4,7 +4,7 @@ use serde_json::Value;
 use yard_domain::{Arrival, JobId, JobSpec, NewJob, RetryPolicy, SubmissionKey, Timeouts};
 
 use crate::admission::Admission;
-use crate::canonical::{canonical_hash, hash_bytes, parse_strict};
+use crate::canonical::{Listed, canonical_hash, canonical_text, hash_bytes, parse_strict};
 use crate::effective::effective_document;
 use crate::limits::{Defaults, Limits};
 use crate::submission::{self, Draft, Faults};
@@ -58,6 +58,21 @@ impl Intake<'_> {
     pub fn arrival_of(&self, document: &Value, source: &Source, id: JobId) -> Arrival {
         let faults = Faults::new(self.limits.errors_max);
         self.judge(Some(document), canonical_hash(document), source, id, faults)
+    }
+
+    /// Like [`Intake::arrival`], of a document of a list ([`crate::canonical::parse_list`]).
+    pub fn arrival_listed(&self, (document, fault): &Listed, source: &Source, id: JobId) -> Arrival {
+        let mut faults = Faults::new(self.limits.errors_max);
+        let text = canonical_text(document);
+        let max = self.limits.body_bytes_max;
+        if text.len() > max {
+            let message = format!("the document has {} bytes; at most {max} are allowed", text.len());
+            faults.push("", "too_large", message);
+        }
+        if let Some(fault) = fault {
+            faults.push("", "invalid", format!("is not valid JSON: {fault}"));
+        }
+        self.judge(Some(document), hash_bytes(text.as_bytes()), source, id, faults)
     }
 
     fn judge(

@@ -1,6 +1,7 @@
 //! A file per endpoint: handler, errors, tests.
 
 pub(crate) mod audit;
+pub(crate) mod bulk;
 pub(crate) mod catalog;
 pub(crate) mod clusters;
 pub(crate) mod explain;
@@ -19,7 +20,7 @@ pub(crate) mod workload;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::routing::{get, post};
 use yard_domain::JobId;
@@ -35,6 +36,10 @@ pub fn router(state: AppState) -> Router {
     let streams = logs::Streams::new(config.log_streams_max);
     let api = Router::new()
         .route("/v1/jobs", get(jobs::list).post(submit::submit))
+        .route(
+            "/v1/jobs/batch",
+            post(bulk::submit).layer(DefaultBodyLimit::max(state.limits.bulk_body_bytes_max)),
+        )
         .route("/v1/jobs/{id}", get(job::get))
         .route("/v1/jobs/{id}/explain", get(explain::job))
         .route("/v1/jobs/{id}/history", get(history::history))

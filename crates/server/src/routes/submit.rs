@@ -16,7 +16,7 @@ use crate::problem::ApiError;
 use crate::state::AppState;
 
 /// The door's name in receipts and in the configuration of who may submit for whom.
-const DOOR: &str = "http";
+pub(super) const DOOR: &str = "http";
 
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", summary = "Hand over a job",
@@ -98,13 +98,17 @@ fn read(state: &AppState, headers: &HeaderMap, body: &Bytes, request: String) ->
 
 /// Turns a submission away if its team submits faster than it may: nothing is kept of it.
 fn keep_to_rate(state: &AppState, arrival: &Arrival) -> Result<(), ApiError> {
-    let Ok(team) = arrival.key.team.parse::<TeamId>() else { return Ok(()) };
-    (state.submit_rate)(&team).map_err(|wait| {
-        metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => "rate_limited").increment(1);
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let detail = format!("nothing was kept of it: send the same again in {seconds} s");
-        ApiError::new(ProblemCode::RateLimited, detail).retry_after(seconds.max(1))
-    })
+    let Some(seconds) = turned_away(state, arrival) else { return Ok(()) };
+    let detail = format!("nothing was kept of it: send the same again in {seconds} s");
+    Err(ApiError::new(ProblemCode::RateLimited, detail).retry_after(seconds))
+}
+
+/// Counts a submission against its team's rate: whether it is over it, and in how many seconds to come again.
+pub(super) fn turned_away(state: &AppState, arrival: &Arrival) -> Option<u64> {
+    let team = arrival.key.team.parse::<TeamId>().ok()?;
+    let wait = (state.submit_rate)(&team).err()?;
+    metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => "rate_limited").increment(1);
+    Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
 }
 
 fn answer(state: &AppState, arrival: &Arrival, verdict: Verdict) -> Result<Response, ApiError> {
