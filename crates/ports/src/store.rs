@@ -480,7 +480,7 @@ pub struct AttemptView {
 }
 
 /// Which jobs to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFilter {
     /// Of this team.
     pub team: Option<TeamId>,
@@ -488,10 +488,53 @@ pub struct JobFilter {
     pub states: Vec<StateName>,
     /// With an open attempt on this cluster.
     pub cluster: Option<ClusterId>,
+    /// Accepted at this time or later.
+    pub accepted_from: Option<Timestamp>,
+    /// Accepted before this time.
+    pub accepted_before: Option<Timestamp>,
+    /// Whose key begins like this.
+    pub key_prefix: Option<String>,
+    /// Of this name.
+    pub name: Option<String>,
+    /// With all of these in their metadata. A name must not hold quotes, backslashes or control characters.
+    pub metadata: Vec<(String, String)>,
+    /// That ask for a cluster with all of these labels. Names as with metadata.
+    pub labels: Vec<(String, String)>,
     /// Older than this job: the cursor of the page before.
     pub before: Option<JobId>,
     /// At most this many.
     pub limit: u32,
+    /// Look at no more than about this many jobs; what has not been looked at is for the next page. With a cluster, all
+    /// its open attempts are looked at.
+    pub scan_max: u32,
+}
+
+impl Default for JobFilter {
+    fn default() -> Self {
+        Self {
+            team: None,
+            states: Vec::new(),
+            cluster: None,
+            accepted_from: None,
+            accepted_before: None,
+            key_prefix: None,
+            name: None,
+            metadata: Vec::new(),
+            labels: Vec::new(),
+            before: None,
+            limit: 0,
+            scan_max: 20_000,
+        }
+    }
+}
+
+/// Jobs of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobPage {
+    /// The jobs, newest first; may be fewer than asked for, or none, though there are more.
+    pub jobs: Vec<JobRow>,
+    /// The cursor of the next page, if there may be more.
+    pub next: Option<JobId>,
 }
 
 /// A job in a list.
@@ -673,8 +716,9 @@ pub trait Store: Send + Sync {
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError>;
     /// A job's place in its team's queue, exactly, in one consistent read; `None` if it is not queued.
     async fn queue_place(&self, id: JobId) -> Result<Option<QueuePlace>, StoreError>;
-    /// Jobs, newest first.
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError>;
+    /// Jobs by the order of their ids, newest first, which is nearly that of their acceptance (ids are made moments
+    /// before; a job that was accepted more than a day after its id was made may be missed by `accepted_from`).
+    async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StoreError>;
     /// A job's history from `after_seq` on, in order.
     async fn history(&self, id: JobId, after_seq: u32, limit: u32) -> Result<Vec<HistoryLine>, StoreError>;
     /// Records a wish to stop; ends the job at once if it is queued.

@@ -17,6 +17,8 @@ pub struct ServerConfig {
     pub log_streams_max: usize,
     /// Most entries on one page of a list. Default 500.
     pub page_max: u32,
+    /// Most jobs that one call of a list looks at. Default 20,000.
+    pub list_scan_max: u32,
     /// How long open requests may go on after the server was told to stop. Default 10 s.
     pub drain_timeout: Duration,
 }
@@ -29,6 +31,7 @@ impl Default for ServerConfig {
             concurrency_max: 512,
             log_streams_max: 256,
             page_max: 500,
+            list_scan_max: 20_000,
             drain_timeout: Duration::from_secs(10),
         }
     }

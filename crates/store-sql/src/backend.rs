@@ -174,6 +174,14 @@ impl Dialect {
         }
     }
 
+    /// The text at a path (an argument) of a JSON column.
+    pub(crate) fn json_text(self, column: &str) -> String {
+        match self {
+            Self::MySql => format!("JSON_UNQUOTE(JSON_EXTRACT({column}, ?))"),
+            Self::Sqlite => format!("json_extract({column}, ?)"),
+        }
+    }
+
     /// The beginning of an INSERT that leaves rows alone whose key is taken.
     pub(crate) fn insert_ignore(self) -> &'static str {
         match self {

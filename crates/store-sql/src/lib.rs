@@ -7,7 +7,7 @@
 //!   force, cohorts, accounts, jobs by id),
 //!   changed by what the domain decides, and written together with history.
 //! - `in_force`: teams, cohorts and policy, remembered until another catalog is applied.
-//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `place`, `past`,
+//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `list`, `place`, `past`,
 //!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`: the verbs by concern; each is a struct whose `run` is one
 //!   transaction.
 //! - `hot`: the statements whose plans are tested.
@@ -34,6 +34,7 @@ mod in_force;
 mod intake;
 mod launch;
 mod leases;
+mod list;
 mod load;
 mod moves;
 mod past;

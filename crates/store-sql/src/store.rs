@@ -13,7 +13,7 @@ use yard_domain::{
 };
 use yard_ports::store::{
     ActiveAttempt, ApplyAnswer, AttemptRef, CatalogDocument, ClaimRequest, ClaimedJob, EndOrder, EndedRun,
-    ForecastBucket, ForecastError, JobFilter, JobRow, JobView, LaunchBatch, OpenHolding, PastArrival,
+    ForecastBucket, ForecastError, JobFilter, JobPage, JobView, LaunchBatch, OpenHolding, PastArrival,
     PlacementInput, PlacementOrder, PlacementReport, PreemptOrder, QueuePlace, QueueStats, QueueView,
     Recorded, StopAnswer, StopCause, Store, StoreError, StoreLimits, SweepReport, TimeCursor, WaitNote,
 };
@@ -24,8 +24,8 @@ use crate::in_force::Remembered;
 use crate::load::Shapes;
 use crate::tx::{RetryOptions, Runner, Work};
 use crate::{
-    apply, audit, catalog, claim, clusters, ends, forecasts, holdings, intake, launch, leases, load, past,
-    place, placement, sweep, views,
+    apply, audit, catalog, claim, clusters, ends, forecasts, holdings, intake, launch, leases, list, load,
+    past, place, placement, sweep, views,
 };
 
 /// How the store behaves, whatever the database.
@@ -258,8 +258,8 @@ impl Store for SqlStore {
         self.run(place::FindPlace { id }).await
     }
 
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError> {
-        self.run(views::ListJobs { filter }).await
+    async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StoreError> {
+        self.run(list::ListJobs { filter }).await
     }
 
     async fn history(&self, id: JobId, after_seq: u32, limit: u32) -> Result<Vec<HistoryLine>, StoreError> {

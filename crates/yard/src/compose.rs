@@ -98,6 +98,7 @@ pub async fn installation(
             body_max_bytes: config.server.body_max_bytes,
             request_timeout: config.server.request_timeout,
             concurrency_max: config.server.concurrency_max,
+            list_scan_max: config.server.list_scan_max,
             ..yard_server::ServerConfig::default()
         },
         drain: config.server.drain_timeout,

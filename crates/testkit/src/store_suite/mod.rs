@@ -187,6 +187,7 @@ macro_rules! store_suite {
             ],
             views: [
                 lists_by_pages_and_filters,
+                searches_are_bounded_and_miss_nothing,
                 counts_by_team_and_state,
                 a_job_knows_its_place,
                 receipts_and_keys_outlive_a_purge,

@@ -278,7 +278,7 @@ impl World {
         let mut filter = JobFilter { limit: 500, ..JobFilter::default() };
         let mut all: Vec<Lifecycle> = Vec::new();
         loop {
-            let page = self.store.jobs(&filter).await.expect("jobs");
+            let page = self.store.jobs(&filter).await.expect("jobs").jobs;
             filter.before = page.last().map(|row| row.lifecycle.id);
             let full = page.len() == 500;
             all.extend(page.into_iter().map(|row| row.lifecycle));
