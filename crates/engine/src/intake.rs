@@ -105,7 +105,12 @@ impl Intake {
     }
 
     fn read(&mut self, message: &Message) -> Arrival {
-        let source = Source { door: door(self.inbox.name()), message_id: message.id.clone(), key: None };
+        let source = Source {
+            door: door(self.inbox.name()),
+            message_id: message.id.clone(),
+            sent_at: message.sent_at,
+            key: None,
+        };
         let admission = self.catalog.admission();
         let rules =
             yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
+use yard_domain::Timestamp;
 
 /// What to name a received message by when deleting or extending it: SQS's receipt handle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,6 +19,8 @@ pub struct Message {
     pub handle: MessageHandle,
     /// What was sent.
     pub body: String,
+    /// When it was sent, by the queue's clock, if the queue says so.
+    pub sent_at: Option<Timestamp>,
     /// How many times it has been received, this one included; 0 if the queue doesn't say.
     pub receive_count: u32,
 }

@@ -552,6 +552,30 @@ pub struct JobRow {
     pub since: Timestamp,
 }
 
+/// A line of history in the order of all events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobEvent {
+    /// Its place in that order, from 1. Lines of one job are in the order of its history.
+    pub pos: u64,
+    /// Whose job.
+    pub team: TeamId,
+    /// The line.
+    pub line: HistoryLine,
+    /// The job's metadata.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Some events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// In order. Those of jobs that were deleted since are left out.
+    pub events: Vec<JobEvent>,
+    /// All up to this one are in it: go on after it. What was asked for if there is nothing new.
+    pub upto: u64,
+    /// Whether events after the one asked for have been deleted.
+    pub missed: bool,
+}
+
 /// A queued job's place in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuePlace {
@@ -721,6 +745,17 @@ pub trait Store: Send + Sync {
     async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StoreError>;
     /// A job's history from `after_seq` on, in order.
     async fn history(&self, id: JobId, after_seq: u32, limit: u32) -> Result<Vec<HistoryLine>, StoreError>;
+    /// When the newest message of each door that has a verdict was sent, by the queue's clock. Doors that do not say when
+    /// (`http`) are not in it.
+    async fn newest_arrivals(&self) -> Result<BTreeMap<String, Timestamp>, StoreError>;
+    /// Gives up to `limit` transactions' lines of history, of those that are committed and have none, their positions in
+    /// the order of all events. Answers how many lines; 0 also if another process is at it. Positions appear in their
+    /// order: whoever sees one sees, from then on, every smaller one that there will ever be.
+    async fn number_events(&self, limit: u32) -> Result<u64, StoreError>;
+    /// The last position that was given; 0 before the first.
+    async fn event_head(&self) -> Result<u64, StoreError>;
+    /// Up to `limit` events after a position.
+    async fn events(&self, after: u64, limit: u32) -> Result<EventPage, StoreError>;
     /// Records a wish to stop; ends the job at once if it is queued.
     async fn request_stop(&self, id: JobId, by: &str, reason: &str) -> Result<StopAnswer, StoreError>;
     /// Opens or drains a cluster. `false` if there is no such cluster.
@@ -754,6 +789,8 @@ pub trait Store: Send + Sync {
 
     /// Recomputes every account from the open attempts, in one consistent read; empty is exact.
     async fn audit(&self) -> Result<Vec<Drift>, StoreError>;
+    /// Forgets the positions of up to `limit` transactions' events that are older than `keep`. Histories stay.
+    async fn trim_events(&self, keep: Duration, limit: u32) -> Result<u32, StoreError>;
     /// Deletes up to `limit` jobs that ended longer than `keep` ago, with attempts and history. Receipts stay: keys
     /// are unique for ever.
     async fn purge(&self, keep: Duration, limit: u32) -> Result<u32, StoreError>;

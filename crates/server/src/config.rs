@@ -15,6 +15,12 @@ pub struct ServerConfig {
     pub concurrency_max: usize,
     /// Most streams (logs, workloads) open at once. Default 256.
     pub log_streams_max: usize,
+    /// Most streams of events open at once. Default 4,096.
+    pub event_streams_max: usize,
+    /// Pause between looks for events that other processes have committed, while somebody listens. Default 100 ms.
+    pub events_poll: Duration,
+    /// Most requests that wait for a change of a job at once. Default 256.
+    pub waits_max: usize,
     /// Most entries on one page of a list. Default 500.
     pub page_max: u32,
     /// Most jobs that one call of a list looks at. Default 20,000.
@@ -30,6 +36,9 @@ impl Default for ServerConfig {
             request_timeout: Duration::from_secs(30),
             concurrency_max: 512,
             log_streams_max: 256,
+            event_streams_max: 4_096,
+            events_poll: Duration::from_millis(100),
+            waits_max: 256,
             page_max: 500,
             list_scan_max: 20_000,
             drain_timeout: Duration::from_secs(10),

@@ -11,6 +11,7 @@
 //! [`yard_wire::Intake`] as every other door, and wakes the scheduler.
 
 mod config;
+mod feed;
 pub mod layers;
 pub mod openapi;
 pub mod problem;

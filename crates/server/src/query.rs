@@ -34,6 +34,22 @@ impl Params {
             .collect()
     }
 
+    /// As [`Params::list`], of a type that can't say what is wrong with a text: `what` it must be.
+    pub fn list_as<T: FromStr>(&mut self, name: &'static str, what: &str) -> Vec<T> {
+        let texts: Vec<String> = self.list(name);
+        let read = |text: &String| {
+            let shown: String = text.chars().take(SHOWN_CHARS).collect();
+            text.parse::<T>().map_err(|_| format!("is {shown:?}; must be {what}"))
+        };
+        let read: Vec<_> = texts.iter().map(read).collect();
+        read.into_iter().filter_map(|r| self.keep(name, r)).collect()
+    }
+
+    /// Notes that something beside the parameters is wrong.
+    pub fn wrong(&mut self, name: &'static str, message: &str) {
+        self.error(name, message.to_owned());
+    }
+
     /// A parameter that may be given once.
     pub fn one<T: FromStr<Err: ToString>>(&mut self, name: &'static str) -> Option<T> {
         let mut values = self.take(name);

@@ -10,6 +10,8 @@
 //! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `list`, `place`, `past`,
 //!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`: the verbs by concern; each is a struct whose `run` is one
 //!   transaction.
+//! - `events`: which lines of history a transaction wrote, and their positions in the order of all events.
+//! - `doors`: how far each queue has been taken in.
 //! - `hot`: the statements whose plans are tested.
 //! - `rows`, `reader`, `codec`, `policy`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
 //!
@@ -23,7 +25,9 @@ mod catalog;
 mod claim;
 mod clusters;
 mod codec;
+mod doors;
 mod ends;
+mod events;
 mod fault;
 mod fence;
 mod forecasts;

@@ -133,7 +133,7 @@ impl Work for FindHistory {
     }
 }
 
-fn read_line(row: Row) -> Result<HistoryLine, Fault> {
+pub(crate) fn read_line(row: Row) -> Result<HistoryLine, Fault> {
     let mut r = Reader::new("history", row);
     let (job, seq) = (r.job_id("job_id")?, r.small("seq")?);
     let (at, actor) = (r.time("at_us")?, Actor(r.text("actor")?));

@@ -1,7 +1,7 @@
 //! From raw bytes to what the store commits: the same for SQS and HTTP, valid or not.
 
 use serde_json::Value;
-use yard_domain::{Arrival, JobId, JobSpec, NewJob, RetryPolicy, SubmissionKey, Timeouts};
+use yard_domain::{Arrival, JobId, JobSpec, NewJob, RetryPolicy, SubmissionKey, Timeouts, Timestamp};
 
 use crate::admission::Admission;
 use crate::canonical::{Listed, canonical_hash, canonical_text, hash_bytes, parse_strict};
@@ -19,6 +19,8 @@ pub struct Source {
     pub door: String,
     /// The message's or request's own id.
     pub message_id: String,
+    /// When it was sent, by the queue's clock, if it says so.
+    pub sent_at: Option<Timestamp>,
     /// The key that came beside the document (`Idempotency-Key`), if any.
     pub key: Option<String>,
 }
@@ -101,6 +103,7 @@ impl Intake<'_> {
             key,
             source: source.door.clone(),
             message_id: source.message_id.clone(),
+            sent_at: source.sent_at,
             body_hash,
             content,
         }

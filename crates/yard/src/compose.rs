@@ -98,6 +98,9 @@ pub async fn installation(
             body_max_bytes: config.server.body_max_bytes,
             request_timeout: config.server.request_timeout,
             concurrency_max: config.server.concurrency_max,
+            event_streams_max: config.server.event_streams_max,
+            events_poll: config.server.events_poll,
+            waits_max: config.server.waits_max,
             list_scan_max: config.server.list_scan_max,
             ..yard_server::ServerConfig::default()
         },

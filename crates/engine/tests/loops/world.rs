@@ -114,6 +114,7 @@ impl World {
             key: SubmissionKey { team: team.into(), key: job.key.clone() },
             source: "test".into(),
             message_id: "m".into(),
+            sent_at: None,
             body_hash: job.body_hash,
             content: Ok(Box::new(job.clone())),
         };

@@ -83,7 +83,12 @@ fn read(state: &AppState, documents: &[Listed], request: &str) -> Vec<Arrival> {
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     let arrival = |(place, document): (usize, &Listed)| {
-        let source = Source { door: DOOR.to_owned(), message_id: format!("{request}/{place}"), key: None };
+        let source = Source {
+            door: DOOR.to_owned(),
+            message_id: format!("{request}/{place}"),
+            sent_at: None,
+            key: None,
+        };
         intake.arrival_listed(document, &source, (state.new_id)())
     };
     documents.iter().enumerate().map(arrival).collect()

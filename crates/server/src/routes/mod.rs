@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod catalog;
 pub(crate) mod clusters;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod history;
@@ -26,6 +27,7 @@ use axum::routing::{get, post};
 use yard_domain::JobId;
 use yard_wire::views::ProblemCode;
 
+use crate::feed::Feed;
 use crate::layers;
 use crate::problem::ApiError;
 use crate::state::AppState;
@@ -34,6 +36,9 @@ use crate::state::AppState;
 pub fn router(state: AppState) -> Router {
     let config = state.config.clone();
     let streams = logs::Streams::new(config.log_streams_max);
+    let (state, feed) = with_feed(state);
+    let event_streams = events::EventStreams(logs::Streams::new(config.event_streams_max));
+    let waits = job::Waits(logs::Streams::new(config.waits_max));
     let api = Router::new()
         .route("/v1/jobs", get(jobs::list).post(submit::submit))
         .route(
@@ -41,6 +46,11 @@ pub fn router(state: AppState) -> Router {
             post(bulk::submit).layer(DefaultBodyLimit::max(state.limits.bulk_body_bytes_max)),
         )
         .route("/v1/jobs/{id}", get(job::get))
+        .route("/v1/jobs/{id}/events", get(events::job))
+        .route("/v1/events", get(events::all))
+        .layer(axum::Extension(event_streams))
+        .layer(axum::Extension(waits))
+        .layer(axum::Extension(feed))
         .route("/v1/jobs/{id}/explain", get(explain::job))
         .route("/v1/jobs/{id}/history", get(history::history))
         .route("/v1/jobs/{id}/logs", get(logs::logs).layer(axum::Extension(streams.clone())))
@@ -70,6 +80,17 @@ pub fn router(state: AppState) -> Router {
             ApiError::new(ProblemCode::MethodNotAllowed, "see the Allow header")
         });
     layers::surround(all)
+}
+
+/// The feed of events, which every commit of a handler wakes.
+fn with_feed(state: AppState) -> (AppState, Feed) {
+    let feed = Feed::new(&state);
+    let (nudge, woken) = (state.nudge.clone(), feed.clone());
+    let nudge = std::sync::Arc::new(move || {
+        nudge();
+        woken.wake();
+    });
+    (AppState { nudge, ..state }, feed)
 }
 
 /// The job that the path names.

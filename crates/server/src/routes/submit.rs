@@ -90,7 +90,7 @@ fn read(state: &AppState, headers: &HeaderMap, body: &Bytes, request: String) ->
     let document = parse_strict(body)
         .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
     let key = headers.get("idempotency-key").map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-    let source = Source { door: DOOR.to_owned(), message_id: request, key };
+    let source = Source { door: DOOR.to_owned(), message_id: request, sent_at: None, key };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     Ok(intake.arrival_of(&document, &source, (state.new_id)()))

@@ -21,6 +21,7 @@ pub mod claims;
 pub mod clocks;
 pub mod cohorts;
 pub mod ends;
+pub mod events;
 pub mod fencing;
 pub mod intake;
 pub mod launches;
@@ -194,6 +195,11 @@ macro_rules! store_suite {
                 an_unknown_state_is_an_error_that_names_the_row,
                 the_audit_finds_drift,
                 history_by_pages,
+            ],
+            events: [
+                concurrent_writers_and_readers_see_every_line_once,
+                events_tell_whose_and_are_trimmed,
+                doors_tell_how_far_they_are,
             ],
             walk: [
                 actors_at_random,

@@ -114,6 +114,7 @@ pub(super) fn arrival(job: NewJob) -> Arrival {
         key: SubmissionKey { team: job.team.to_string(), key: job.key.clone() },
         source: "test".to_owned(),
         message_id: format!("message-{}", job.id),
+        sent_at: None,
         body_hash: job.body_hash,
         content: Ok(Box::new(job)),
     }

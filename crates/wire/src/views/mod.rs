@@ -25,7 +25,7 @@ pub use explain::{
     MakingRoomView, PastErrorView, PositionView, ReservationView, SearchView, TeamExplanationView,
     TeamHoldView,
 };
-pub use history::{HistoryView, LineView};
+pub use history::{EventView, HistoryView, LineView};
 pub use job::{
     AttemptView, Clock, FailureView, JobList, JobSummary, JobView, RetriesView, StopAnswerView, StopRequest,
     Waiting,
