@@ -106,7 +106,12 @@ impl Intake {
 
     fn read(&mut self, message: &Message) -> Arrival {
         let fresh = self.ids.next_id();
-        let source = Source { door: door(self.inbox.name()), message_id: message.id.clone(), key: None };
+        let source = Source {
+            door: door(self.inbox.name()),
+            message_id: message.id.clone(),
+            sent_at: message.sent_at,
+            key: None,
+        };
         let admission = self.catalog.admission();
         let rules =
             yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };
@@ -128,6 +133,7 @@ impl Intake {
         let source = Source {
             door: spilled.door.clone(),
             message_id: spilled.request.clone(),
+            sent_at: None,
             key: spilled.key.clone(),
         };
         let mut arrival = rules.arrival(message.body.as_bytes(), &source, spilled.job);

@@ -38,8 +38,16 @@ pub struct ServerConfig {
     pub log_streams_max: usize,
     /// How much of a log is handed out.
     pub logs: LogLimits,
+    /// Most streams of events open at once. Default 4,096.
+    pub event_streams_max: usize,
+    /// Pause between looks for events that other processes have committed, while somebody listens. Default 100 ms.
+    pub events_poll: Duration,
+    /// Most requests that wait for a change of a job at once. Default 256.
+    pub waits_max: usize,
     /// Most entries on one page of a list. Default 500.
     pub page_max: u32,
+    /// Most jobs that one call of a list looks at. Default 20,000.
+    pub list_scan_max: u32,
     /// How long open requests may go on after the server was told to stop. Default 10 s.
     pub drain_timeout: Duration,
 }
@@ -52,7 +60,11 @@ impl Default for ServerConfig {
             concurrency_max: 512,
             log_streams_max: 256,
             logs: LogLimits::default(),
+            event_streams_max: 4_096,
+            events_poll: Duration::from_millis(100),
+            waits_max: 256,
             page_max: 500,
+            list_scan_max: 20_000,
             drain_timeout: Duration::from_secs(10),
         }
     }

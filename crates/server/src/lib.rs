@@ -12,6 +12,7 @@
 //! [`yard_wire::Intake`] as every other door, and wakes the scheduler.
 
 mod config;
+mod feed;
 pub mod layers;
 mod logs;
 pub mod openapi;

@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents. What went wrong inside is logged here, once, and never sent.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -39,6 +41,13 @@ impl ApiError {
     #[must_use]
     pub fn about(mut self, job: JobId) -> Self {
         self.0.job = Some(job.to_string());
+        self
+    }
+
+    /// The same, with how far each door is.
+    #[must_use]
+    pub fn with_newest_arrival(mut self, newest: BTreeMap<String, String>) -> Self {
+        self.0.newest_arrival = newest;
         self
     }
 

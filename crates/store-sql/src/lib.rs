@@ -7,9 +7,11 @@
 //!   force, cohorts, accounts, jobs by id),
 //!   changed by what the domain decides, and written together with history.
 //! - `in_force`: teams, cohorts and policy, remembered until another catalog is applied.
-//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `shown`, `packages`, `place`, `past`,
+//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `list`, `shown`, `packages`, `place`, `past`,
 //!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`: the verbs by concern; each is a struct whose `run` is one
 //!   transaction.
+//! - `events`: which lines of history a transaction wrote, and their positions in the order of all events.
+//! - `doors`: how far each queue has been taken in.
 //! - `hot`: the statements whose plans are tested.
 //! - `rows`, `reader`, `codec`, `policy`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
 //!
@@ -23,7 +25,9 @@ mod catalog;
 mod claim;
 mod clusters;
 mod codec;
+mod doors;
 mod ends;
+mod events;
 mod fault;
 mod fence;
 mod forecasts;
@@ -34,6 +38,7 @@ mod in_force;
 mod intake;
 mod launch;
 mod leases;
+mod list;
 mod load;
 mod moves;
 mod packages;

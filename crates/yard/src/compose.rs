@@ -120,6 +120,10 @@ pub async fn installation(
             request_timeout: config.server.request_timeout,
             concurrency_max: config.server.concurrency_max,
             logs: config.logs.limits,
+            event_streams_max: config.server.event_streams_max,
+            events_poll: config.server.events_poll,
+            waits_max: config.server.waits_max,
+            list_scan_max: config.server.list_scan_max,
             ..yard_server::ServerConfig::default()
         },
         drain: config.server.drain_timeout,

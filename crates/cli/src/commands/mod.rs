@@ -1,5 +1,6 @@
 //! The commands. Each takes the client and whether JSON is wanted, and returns an exit code.
 
+mod bulk;
 mod catalog;
 mod clusters;
 mod explain;

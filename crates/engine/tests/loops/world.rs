@@ -130,6 +130,7 @@ impl World {
             key: SubmissionKey { team: team.into(), key: job.key.clone() },
             source: "test".into(),
             message_id: "m".into(),
+            sent_at: None,
             body_hash: job.body_hash,
             content: Ok(Box::new(job.clone())),
         };
@@ -236,7 +237,7 @@ impl World {
             let counters = driver.counters();
             assert_eq!((counters.doubled, counters.overlapping, counters.live), (vec![], vec![], 0));
         }
-        for row in self.store.jobs(&JobFilter { limit: 1_000, ..JobFilter::default() }).await.unwrap() {
+        for row in self.store.jobs(&JobFilter { limit: 1_000, ..JobFilter::default() }).await.unwrap().jobs {
             let lines = self.store.history(row.lifecycle.id, 0, 1_000).await.unwrap();
             let replayed = yard_domain::Lifecycle::replay(row.lifecycle.clone(), &lines).unwrap();
             assert_eq!(replayed, row.lifecycle);

@@ -1,8 +1,10 @@
 //! A file per endpoint: handler, errors, tests.
 
 pub(crate) mod audit;
+pub(crate) mod bulk;
 pub(crate) mod catalog;
 pub(crate) mod clusters;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod history;
@@ -21,12 +23,13 @@ pub(crate) mod workload;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::routing::{get, post};
 use yard_domain::JobId;
 use yard_wire::views::ProblemCode;
 
+use crate::feed::Feed;
 use crate::layers;
 use crate::problem::ApiError;
 use crate::state::AppState;
@@ -35,10 +38,22 @@ use crate::state::AppState;
 pub fn router(state: AppState) -> Router {
     let config = state.config.clone();
     let streams = logs::Streams::new(config.log_streams_max);
+    let (state, feed) = with_feed(state);
     let ray = ray::routes(&state, &streams);
+    let event_streams = events::EventStreams(logs::Streams::new(config.event_streams_max));
+    let waits = job::Waits(logs::Streams::new(config.waits_max));
     let api = Router::new()
         .route("/v1/jobs", get(jobs::list).post(submit::submit))
+        .route(
+            "/v1/jobs/batch",
+            post(bulk::submit).layer(DefaultBodyLimit::max(state.limits.bulk_body_bytes_max)),
+        )
         .route("/v1/jobs/{id}", get(job::get))
+        .route("/v1/jobs/{id}/events", get(events::job))
+        .route("/v1/events", get(events::all))
+        .layer(axum::Extension(event_streams))
+        .layer(axum::Extension(waits))
+        .layer(axum::Extension(feed))
         .route("/v1/jobs/{id}/explain", get(explain::job))
         .route("/v1/jobs/{id}/history", get(history::history))
         .route("/v1/jobs/{id}/logs", get(logs::logs).layer(axum::Extension(streams.clone())))
@@ -69,6 +84,17 @@ pub fn router(state: AppState) -> Router {
             ApiError::new(ProblemCode::MethodNotAllowed, "see the Allow header")
         });
     layers::surround(all)
+}
+
+/// The feed of events, which every commit of a handler wakes.
+fn with_feed(state: AppState) -> (AppState, Feed) {
+    let feed = Feed::new(&state);
+    let (nudge, woken) = (state.nudge.clone(), feed.clone());
+    let nudge = std::sync::Arc::new(move || {
+        nudge();
+        woken.wake();
+    });
+    (AppState { nudge, ..state }, feed)
 }
 
 /// The job that the path names.

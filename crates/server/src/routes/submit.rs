@@ -97,7 +97,8 @@ pub(super) fn body_of_kind(
 fn read(state: &AppState, headers: &HeaderMap, body: &Bytes, request: String) -> Result<Arrival, ApiError> {
     let document = parse_strict(body)
         .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
-    let source = Source { door: DOOR.to_owned(), message_id: request, key: key_beside(headers) };
+    let source =
+        Source { door: DOOR.to_owned(), message_id: request, sent_at: None, key: key_beside(headers) };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     let mut arrival = intake.arrival_of(&document, &source, (state.new_id)());
@@ -114,13 +115,17 @@ fn key_beside(headers: &HeaderMap) -> Option<String> {
 
 /// Turns a submission away if its team submits faster than it may: nothing is kept of it.
 pub(super) fn keep_to_rate(state: &AppState, arrival: &Arrival, door: &'static str) -> Result<(), ApiError> {
-    let Ok(team) = arrival.key.team.parse::<TeamId>() else { return Ok(()) };
-    (state.submit_rate)(&team).map_err(|wait| {
-        metrics::counter!("yard_submissions_total", "door" => door, "verdict" => "rate_limited").increment(1);
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let detail = format!("nothing was kept of it: send the same again in {seconds} s");
-        ApiError::new(ProblemCode::RateLimited, detail).retry_after(seconds.max(1))
-    })
+    let Some(seconds) = turned_away(state, arrival, door) else { return Ok(()) };
+    let detail = format!("nothing was kept of it: send the same again in {seconds} s");
+    Err(ApiError::new(ProblemCode::RateLimited, detail).retry_after(seconds))
+}
+
+/// Counts a submission against its team's rate: whether it is over it, and in how many seconds to come again.
+pub(super) fn turned_away(state: &AppState, arrival: &Arrival, door: &'static str) -> Option<u64> {
+    let team = arrival.key.team.parse::<TeamId>().ok()?;
+    let wait = (state.submit_rate)(&team).err()?;
+    metrics::counter!("yard_submissions_total", "door" => door, "verdict" => "rate_limited").increment(1);
+    Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
 }
 
 /// Counts what became of a submission.

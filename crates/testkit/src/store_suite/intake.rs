@@ -14,6 +14,7 @@ fn rejected(team: &str, key: &str) -> Arrival {
         key: SubmissionKey { team: team.to_owned(), key: key.to_owned() },
         source: "sqs:in".to_owned(),
         message_id: "m-rejected".to_owned(),
+        sent_at: None,
         body_hash: [9; 32],
         content: Err(vec![error]),
     }

@@ -21,6 +21,7 @@ pub mod claims;
 pub mod clocks;
 pub mod cohorts;
 pub mod ends;
+pub mod events;
 pub mod fencing;
 pub mod intake;
 pub mod launches;
@@ -188,6 +189,7 @@ macro_rules! store_suite {
             ],
             views: [
                 lists_by_pages_and_filters,
+                searches_are_bounded_and_miss_nothing,
                 counts_by_team_and_state,
                 a_job_knows_its_place,
                 receipts_and_keys_outlive_a_purge,
@@ -200,6 +202,11 @@ macro_rules! store_suite {
                 uploads_at_once_keep_one_content,
                 packages_expire_unless_used,
                 hidden_jobs_are_not_shown,
+            ],
+            events: [
+                concurrent_writers_and_readers_see_every_line_once,
+                events_tell_whose_and_are_trimmed,
+                doors_tell_how_far_they_are,
             ],
             walk: [
                 actors_at_random,

@@ -4,6 +4,7 @@
 //! left out. Fields are only ever added: readers must pass over those they don't know.
 
 mod amounts;
+mod bulk;
 mod catalog;
 mod explain;
 mod history;
@@ -15,6 +16,7 @@ mod versions;
 mod workload;
 
 pub use amounts::{Amounts, Quota};
+pub use bulk::{BulkAnswer, BulkRequest, BulkVerdict};
 pub use catalog::{
     AuditView, ClusterList, ClusterView, DriftView, ElasticView, SwitchAnswer, TeamList, TeamView,
 };
@@ -23,7 +25,7 @@ pub use explain::{
     MakingRoomView, PastErrorView, PositionView, ReservationView, SearchView, TeamExplanationView,
     TeamHoldView,
 };
-pub use history::{HistoryView, LineView};
+pub use history::{EventView, HistoryView, LineView};
 pub use job::{
     AttemptView, Clock, FailureView, JobList, JobSummary, JobView, RetriesView, StopAnswerView, StopRequest,
     Waiting,

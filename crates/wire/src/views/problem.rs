@@ -1,5 +1,7 @@
 //! Errors of the HTTP API: RFC 9457 problem documents.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use yard_domain::FieldError;
@@ -13,6 +15,8 @@ pub enum ProblemCode {
     CrossSite,
     /// There is no such job, receipt, cluster or page.
     NotFound,
+    /// What was asked for has been deleted.
+    Gone,
     /// The path is there, but not for this method.
     MethodNotAllowed,
     /// The key belongs to a job with another body.
@@ -51,10 +55,11 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every code.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::CrossSite,
         Self::NotFound,
+        Self::Gone,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::VersionConflict,
@@ -80,6 +85,7 @@ impl ProblemCode {
             Self::BadRequest => ("bad_request", 400, "The request can't be read"),
             Self::CrossSite => ("cross_site", 403, "Not from a page of another site"),
             Self::NotFound => ("not_found", 404, "Not found"),
+            Self::Gone => ("gone", 410, "Deleted"),
             Self::MethodNotAllowed => ("method_not_allowed", 405, "Not for this method"),
             Self::Conflict => ("conflict", 409, "The key belongs to a job with another body"),
             Self::VersionConflict => ("version_conflict", 409, "Another version of the catalog is in force"),
@@ -125,6 +131,9 @@ pub struct Problem {
     /// The job that it is about: with `conflict`, the one that has the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
+    /// With `not_found` of a receipt: when the newest message of each door that has a verdict was sent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub newest_arrival: BTreeMap<String, String>,
     /// Everything that is wrong with the request, by field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
@@ -156,6 +165,7 @@ impl Problem {
             code: name.to_owned(),
             detail: detail.into(),
             job: None,
+            newest_arrival: BTreeMap::new(),
             errors: Vec::new(),
         }
     }

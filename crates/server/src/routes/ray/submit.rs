@@ -87,7 +87,7 @@ fn read(state: &AppState, headers: &HeaderMap, body: &Value) -> Result<RaySubmis
 }
 
 fn arrival(state: &AppState, given: &RaySubmission, request: String) -> Arrival {
-    let source = Source { door: DOOR.to_owned(), message_id: request, key: None };
+    let source = Source { door: DOOR.to_owned(), message_id: request, sent_at: None, key: None };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     intake.arrival_of(&given.document, &source, (state.new_id)())
