@@ -106,8 +106,8 @@ impl Session {
     /// What a command prints, which must work.
     fn yard(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_yard"));
-        let output =
-            command.args(arguments).args(["--server", &format!("http://{}", self.address)]).output().unwrap();
+        let server = format!("http://{}", self.address);
+        let output = command.args(["--server", &server]).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }

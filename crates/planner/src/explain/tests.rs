@@ -121,11 +121,18 @@ fn check(
     }
     let codes: Vec<_> = explanation.counterfactuals.iter().map(|c| c.change.code()).collect();
     prop_assert!(explanation.plans <= Bounds::default().plans_max, "{:?}", codes);
-    if let Forecast::Starts { at, after, .. } = &explanation.forecast {
+    if let Forecast::Starts { cluster, at, after } = &explanation.forecast {
         prop_assert!(NOW <= *after && after <= at);
         let full = plan(snapshot, policy, NOW, seed).placements.len() >= policy.placements_max as usize;
         let starts = matches!(explanation.standing, Standing::Starts(_));
-        prop_assert!(starts == (*at == NOW) || full, "a full pass is followed by another at once");
+        let elastic = snapshot
+            .clusters
+            .iter()
+            .find(|c| c.cluster.id == *cluster)
+            .and_then(|c| c.cluster.elastic.as_ref());
+        let grown = elastic.map(|e| NOW.plus(e.delay));
+        let at_once = *at == NOW || (starts && Some(*at) == grown);
+        prop_assert!(starts == at_once || full, "a full pass is followed by another at once");
     }
     Ok(())
 }
