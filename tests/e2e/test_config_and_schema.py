@@ -1,5 +1,6 @@
 """`yard check-config`, `yard migrate`, and what `yard serve` does with a database it does not know."""
 
+import json
 import subprocess
 
 import pytest
@@ -65,11 +66,38 @@ def test_check_config_reports_everything_at_once(binary, tmp_path):
     assert "did you mean listen" in done.stderr
 
 
+def test_check_config_gives_errors_as_json(binary, tmp_path):
+    """The same errors, as one problem document on one line; exit code 2. `serve` and `migrate` do so too."""
+    file = tmp_path / "yard.toml"
+    file.write_text(BAD)
+    said = []
+    for command in ("check-config", "serve", "migrate"):
+        done = subprocess.run(
+            [str(binary), command, "--json", "--config", str(file)],
+            env={"YARD__LOG__LEVEL": "info"},
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        said.append(json.loads(done.stderr))
+    problem = said[0]
+    assert said == [problem] * 3
+    assert (problem["code"], problem["exit_code"], problem["file"]) == ("invalid_configuration", 2, str(file))
+    places = {(error.get("line"), error["field"]) for error in problem["errors"]}
+    assert places >= {(2, "server.listen"), (3, "server.lisen"), (23, "colour")}, places
+    assert [error["variable"] for error in problem["errors"] if "variable" in error] == ["YARD__LOG__LEVEL"]
+    assert problem["detail"].startswith(f"{len(problem['errors'])} problems in ")
+    assert "hunter2" not in json.dumps(problem)
+
+
 def test_check_config_of_a_good_file(yard):
     """Exit 0, a summary, and nothing secret in it."""
     yard.configure()
     done = yard.run("check-config", "--config", str(yard.config_file))
     assert "valid" in done.stdout
+    done = yard.run("check-config", "--json", "--config", str(yard.config_file))
+    assert json.loads(done.stdout) == {"file": str(yard.config_file), "valid": True}
     assert yard.database.server.password not in done.stdout + done.stderr
 
 

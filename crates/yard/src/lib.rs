@@ -4,6 +4,7 @@ pub mod compose;
 pub mod config;
 pub mod dev;
 pub mod drivers;
+pub mod metrics_help;
 pub mod run;
 pub mod serve;
 pub mod simulate;

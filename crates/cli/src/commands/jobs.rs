@@ -130,9 +130,12 @@ pub async fn stop(jobs: &[String], reason: &str, client: &Client, as_json: bool)
                 }
                 answers.push(answer);
             }
-            Err(failure) => {
-                eprintln!("yard: {job}: {}", failure.message);
+            Err(mut failure) => {
                 code = failure.code;
+                if let Some(document) = &mut failure.document {
+                    document.job.get_or_insert_with(|| job.clone());
+                }
+                Failure { message: format!("{job}: {}", failure.message), ..failure }.tell(as_json);
             }
         }
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ use super::board::{Action, Board};
 use super::breaker::{Breaker, RecentFailures};
 use super::clock::DbClock;
 use super::gauges::Gauges;
-use super::launcher::{Answer, Launcher};
+use super::launcher::{Answer, FAILED_CALLS_MAX, Launcher};
 use super::leftovers::Leftovers;
 use super::recorder::Recorder;
 use super::{ClusterRuntime, Shared, at};
@@ -69,6 +69,7 @@ pub struct Actor {
     /// What the last report said of the breaker.
     told_holding: bool,
     launcher: Launcher,
+    failed_calls: mpsc::Receiver<()>,
     launches: JoinSet<(AttemptRef, Answer)>,
     launch_cancels: HashMap<AttemptRef, CancellationToken>,
     calls: JoinSet<Done>,
@@ -89,6 +90,7 @@ impl Actor {
     pub fn new(cluster: ClusterId, shared: Shared, runtime: ClusterRuntime, held: Held, seed: u64) -> Self {
         let s = &shared.settings;
         let rng = SmallRng::seed_from_u64(seed);
+        let (failed_tx, failed_calls) = mpsc::channel(FAILED_CALLS_MAX);
         let recorder = Recorder::new(shared.store.clone(), held.clone(), s.retry, s.linger, s.batch_max, rng);
         Self {
             board: Board::default(),
@@ -96,7 +98,8 @@ impl Actor {
             breaker: Breaker::new(s.breaker_threshold, s.breaker_pause),
             failures: RecentFailures::new(s.failures_half_life, Instant::now()),
             told_holding: false,
-            launcher: Launcher::new(runtime.driver.clone(), held.clone(), &runtime.launches, s),
+            launcher: Launcher::new(runtime.driver.clone(), held.clone(), &runtime.launches, s, failed_tx),
+            failed_calls,
             launches: JoinSet::new(),
             launch_cancels: HashMap::new(),
             calls: JoinSet::new(),
@@ -140,6 +143,7 @@ impl Actor {
                 () = self.held.lost().cancelled() => return Ok(()),
                 () = at(flush_at), if flush_at.is_some() => self.flush().await,
                 Some(seen) = stream.next() => self.observe(seen).await,
+                Some(()) = self.failed_calls.recv() => self.call_failed().await,
                 Some(Ok((r, answer))) = self.launches.join_next(), if !self.launches.is_empty() => self.launched(r, answer).await,
                 Some(Ok(done)) = self.calls.join_next(), if !self.calls.is_empty() => self.call_done(done).await,
                 () = nudge.notified() => self.poll().await,
@@ -389,16 +393,16 @@ impl Actor {
 
     /// Placement is to know at once whether launches are held back.
     async fn tell_breaker(&mut self) -> Result<(), StoreError> {
-        if self.breaker.is_holding(Instant::now()) == self.told_holding {
-            Ok(())
-        } else {
-            self.send_report().await
-        }
+        if self.is_holding(Instant::now()) == self.told_holding { Ok(()) } else { self.send_report().await }
+    }
+
+    fn is_holding(&self, now: Instant) -> bool {
+        self.breaker.is_holding(self.board.calls_in_flight(), now)
     }
 
     async fn send_report(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
-        self.told_holding = self.breaker.is_holding(now);
+        self.told_holding = self.is_holding(now);
         let report = ClusterReport {
             breaker_open: self.told_holding,
             recent_failures: self.failures.count(now),

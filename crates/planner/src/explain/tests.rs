@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use proptest::prelude::*;
 use yard_domain::policy::PriorityClass;
 use yard_domain::{
-    AttemptNumber, Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Cohort, Limits,
+    AttemptNumber, Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Cohort, Elastic, Limits,
     QuotaOwner, Team,
 };
 
@@ -121,11 +121,18 @@ fn check(
     }
     let codes: Vec<_> = explanation.counterfactuals.iter().map(|c| c.change.code()).collect();
     prop_assert!(explanation.plans <= Bounds::default().plans_max, "{:?}", codes);
-    if let Forecast::Starts { at, after, .. } = &explanation.forecast {
+    if let Forecast::Starts { cluster, at, after } = &explanation.forecast {
         prop_assert!(NOW <= *after && after <= at);
         let full = plan(snapshot, policy, NOW, seed).placements.len() >= policy.placements_max as usize;
         let starts = matches!(explanation.standing, Standing::Starts(_));
-        prop_assert!(starts == (*at == NOW) || full, "a full pass is followed by another at once");
+        let elastic = snapshot
+            .clusters
+            .iter()
+            .find(|c| c.cluster.id == *cluster)
+            .and_then(|c| c.cluster.elastic.as_ref());
+        let grown = elastic.map(|e| NOW.plus(e.delay));
+        let at_once = *at == NOW || (starts && Some(*at) == grown);
+        prop_assert!(starts == at_once || full, "a full pass is followed by another at once");
     }
     Ok(())
 }
@@ -167,6 +174,41 @@ fn quota_and_the_end_of_an_own_job() {
     };
     assert_eq!(when(&first), NOW.plus(30 * MINUTE));
     assert_eq!(when(&second), NOW.plus(50 * MINUTE), "after the first one's usual run");
+}
+
+#[test]
+fn a_job_for_which_a_cluster_must_grow_is_expected_after_the_delay() {
+    let delay = 3 * MINUTE;
+    let start = |present: Option<u64>, used: u64| {
+        let waiting = group("a", request(4, 0), 0, 0..2);
+        let mut grows = cluster("east", 8, 0);
+        let present = present.map(|cpu| Capacity(Request { jobs: 100, ..request(cpu, 0) }));
+        grows.cluster.elastic = Some(Elastic { present, delay });
+        let mut parts = Parts {
+            teams: vec![team("a", Limits::default())],
+            clusters: vec![grows],
+            groups: vec![waiting.clone()],
+            ..Parts::default()
+        };
+        if used > 0 {
+            open(&mut parts, 1, "a", "east", &request(used, 0), 30);
+        }
+        [0, 1].map(|n| match explained(parts.clone(), &target(&waiting, n)).forecast {
+            Forecast::Starts { at, .. } => at.since(NOW),
+            Forecast::Unknown(why) => panic!("{why:?}"),
+        })
+    };
+    let (now, usual_run) = (Duration::ZERO, 20 * MINUTE);
+    assert_eq!(start(Some(8), 0), [now, now], "all of it is there");
+    assert_eq!(start(Some(2), 0), [delay, delay]);
+    assert_eq!(start(None, 0), [delay, delay], "nothing has been seen of it");
+    assert_eq!(start(Some(4), 0), [now, delay], "the second one needs more");
+    assert_eq!(start(Some(6), 2), [now, usual_run], "the second one has the place of the first");
+    assert_eq!(
+        start(Some(2), 2),
+        [delay, delay + usual_run + delay],
+        "what grew for the first has not been seen"
+    );
 }
 
 #[test]

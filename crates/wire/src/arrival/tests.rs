@@ -258,6 +258,21 @@ fn the_installation_has_its_say() {
 }
 
 #[test]
+fn an_unknown_cluster_is_told_beside_what_else_is_wrong() {
+    let cases = [
+        (json!({"cpu":"2"}), json!({"only":["wset"]}), "resources.cpu"),
+        (json!({}), json!({"only":["wset"],"labels":{"region":1}}), "clusters.labels.region"),
+    ];
+    for (resources, clusters, wrong) in cases {
+        let document = json!({"v":1,"team":"search","key":"k","entrypoint":"x","resources":resources,"clusters":clusters});
+        let told = judge(&document).content.unwrap_err();
+        let fields: Vec<&str> = told.iter().map(|e| e.field.as_str()).collect();
+        assert_eq!(fields, [wrong, "clusters"]);
+        assert!(told[1].message.contains("did you mean \"west\""), "{}", told[1].message);
+    }
+}
+
+#[test]
 fn doors_bind_teams_and_unknown_capacity_could_fit() {
     let document = json!({"v":1,"team":"ads","key":"k","entrypoint":"x"});
     let raw = document.to_string();
