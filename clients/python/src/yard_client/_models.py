@@ -484,6 +484,10 @@ class Problem(TypedDict):
     """
     The job that it is about: with `conflict`, the one that has the key.
     """
+    newest_arrival: NotRequired[dict[str, str]]
+    """
+    With `not_found` of a receipt: when the newest message of each door that has a verdict was sent.
+    """
     status: int
     """
     The HTTP status.
@@ -927,6 +931,39 @@ class AuditView(TypedDict):
     """
 
 
+class BulkVerdict(TypedDict):
+    """
+    What became of one document.
+    """
+
+    errors: NotRequired[list[FieldProblem]]
+    """
+    Everything that is wrong with it, if it was rejected.
+    """
+    job: NotRequired[str | None]
+    """
+    The job: the new one, or the one that has the key.
+    """
+    key: str
+    """
+    Its key: the one given, or the one that was made for it.
+    """
+    retry_after_s: NotRequired[int | None]
+    """
+    With `rate_limited`: send it again after so many seconds.
+    """
+    team: str
+    """
+    The team as it stood in the document; `-` if none could be read.
+    """
+    verdict: str
+    """
+    `accepted`: a new job. `duplicate`: the same document came before under its key. `conflict`: the key belongs to
+    a job with another body. `rejected`: see `errors`; kept as a receipt. `rate_limited`: the team submits faster
+    than it may, and nothing was kept.
+    """
+
+
 class CatalogAnswer(TypedDict):
     """
     What became of a catalog that was sent.
@@ -1042,6 +1079,26 @@ class ClusterView(TypedDict):
     used: Amounts
     """
     What its open attempts are charged.
+    """
+
+
+class EventView(LineView):
+    """
+    One thing that happened to some job.
+    """
+
+    id: NotRequired[int | None]
+    """
+    Its place in the order of all events: where to go on after it. On a job's own stream it is left out; there `seq`
+    says that.
+    """
+    job: str
+    """
+    Which job.
+    """
+    team: str
+    """
+    Whose.
     """
 
 
@@ -1308,6 +1365,28 @@ class TeamList(TypedDict):
     teams: list[TeamView]
     """
     The teams, by id.
+    """
+
+
+class BulkAnswer(TypedDict):
+    """
+    The verdicts, in the order of the documents.
+    """
+
+    verdicts: list[BulkVerdict]
+    """
+    One for each document.
+    """
+
+
+class BulkRequest(TypedDict, closed=True):
+    """
+    Many documents, each with a verdict of its own.
+    """
+
+    jobs: list[Submission]
+    """
+    The documents, each as it would be submitted alone.
     """
 
 
