@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 use yard::serve::{Installation, Queue, Role, Running};
@@ -32,6 +32,22 @@ pub struct Whole {
 impl Whole {
     /// Starts every role over `store`. `inbox` is where the intake receives; without one it has nothing to do.
     pub async fn start(
+        store: Arc<dyn Store>,
+        drivers: &HashMap<ClusterId, NullDriver>,
+        inbox: Option<Arc<dyn Inbox>>,
+        metrics: PrometheusHandle,
+    ) -> Result<Self> {
+        Self::of(&Role::all(), store, drivers, inbox, metrics).await
+    }
+
+    /// Starts the API alone.
+    pub async fn api(store: Arc<dyn Store>) -> Result<Self> {
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        Self::of(&[Role::Api].into(), store, &HashMap::new(), None, metrics).await
+    }
+
+    async fn of(
+        roles: &std::collections::BTreeSet<Role>,
         store: Arc<dyn Store>,
         drivers: &HashMap<ClusterId, NullDriver>,
         inbox: Option<Arc<dyn Inbox>>,
@@ -65,7 +81,7 @@ impl Whole {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let api = listener.local_addr()?;
-        let running = yard::serve::start(plan, &Role::all(), Some(listener), "bench", 1).await?;
+        let running = yard::serve::start(plan, roles, Some(listener), "bench", 1).await?;
         Ok(Self { api, running })
     }
 
