@@ -128,6 +128,28 @@ def test_errors_are_one_clear_message(shell):
     assert "can't reach http://127.0.0.1:9" in err and len(err.strip().splitlines()) == 1
 
 
+def test_with_json_errors_are_problem_documents(shell):
+    """The server's own, or one of the same form; each on one line, with the exit code beside it."""
+
+    def problem(*arguments: str) -> dict:
+        code, out, err = shell("--json", *arguments)
+        [line] = err.splitlines()
+        document = json.loads(line)
+        assert out in ("", "[]\n") and document["exit_code"] == code != 0
+        assert document["type"] == f"urn:yard:problem:{document['code']}" and document["title"], document
+        return document
+
+    refused = problem("submit", "--team", "ads", "--cpu", "9999", "--label", "region=mars", "--", "true")
+    assert (refused["code"], refused["status"]) == ("rejected", 422)
+    assert {error["field"] for error in refused["errors"]} == {"clusters", "resources.cpu"}
+    for command in ("get", "explain", "history", "logs", "stop", "wait"):
+        assert problem(command, "ads/nothing")["exit_code"] == 4, command
+    assert problem("list", "--server", "http://127.0.0.1:9")["code"] == "unreachable"
+    assert "no-such-file" in problem("submit", "no-such-file")["detail"]
+    assert problem("get")["code"] == "usage", "the command line itself"
+    assert "no-such-file" in problem("simulate", "--workload", "no-such-file")["detail"]
+
+
 def test_logs_are_followed_to_the_end(shell):
     """`logs -f` prints as it comes, through a retry, and ends with the job."""
     yard = shell.yard

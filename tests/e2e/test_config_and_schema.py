@@ -1,10 +1,12 @@
 """`yard check-config`, `yard migrate`, and what `yard serve` does with a database it does not know."""
 
+import json
 import subprocess
 
 import pytest
 
 from support.jobs import Job
+from support.old_schema import SqliteFile, go_back
 from support.yard import Yard
 
 BAD = """\
@@ -64,11 +66,38 @@ def test_check_config_reports_everything_at_once(binary, tmp_path):
     assert "did you mean listen" in done.stderr
 
 
+def test_check_config_gives_errors_as_json(binary, tmp_path):
+    """The same errors, as one problem document on one line; exit code 2. `serve` and `migrate` do so too."""
+    file = tmp_path / "yard.toml"
+    file.write_text(BAD)
+    said = []
+    for command in ("check-config", "serve", "migrate"):
+        done = subprocess.run(
+            [str(binary), command, "--json", "--config", str(file)],
+            env={"YARD__LOG__LEVEL": "info"},
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        said.append(json.loads(done.stderr))
+    problem = said[0]
+    assert said == [problem] * 3
+    assert (problem["code"], problem["exit_code"], problem["file"]) == ("invalid_configuration", 2, str(file))
+    places = {(error.get("line"), error["field"]) for error in problem["errors"]}
+    assert places >= {(2, "server.listen"), (3, "server.lisen"), (23, "colour")}, places
+    assert [error["variable"] for error in problem["errors"] if "variable" in error] == ["YARD__LOG__LEVEL"]
+    assert problem["detail"].startswith(f"{len(problem['errors'])} problems in ")
+    assert "hunter2" not in json.dumps(problem)
+
+
 def test_check_config_of_a_good_file(yard):
     """Exit 0, a summary, and nothing secret in it."""
     yard.configure()
     done = yard.run("check-config", "--config", str(yard.config_file))
     assert "valid" in done.stdout
+    done = yard.run("check-config", "--json", "--config", str(yard.config_file))
+    assert json.loads(done.stdout) == {"file": str(yard.config_file), "valid": True}
     assert yard.database.server.password not in done.stdout + done.stderr
 
 
@@ -151,3 +180,42 @@ def test_sqlite_runs_on_one_machine(embedded):
         assert yard.api.wait_end(job)["state"] == "succeeded"
     assert len(yard.log.runs()) == len(jobs)
     assert yard.api.get("/v1/audit")["exact"] is True
+
+
+def _upgrade(yard, database) -> None:
+    """What ran goes on, what waited starts, and the catalog of the configuration becomes version 1."""
+    [process] = yard.start(1)
+    running = yard.api.submitted(Job("ads", "running", 8, resources={"cpu": 6}).document(yard.log.path))
+    yard.api.wait_state(running, "running")
+    waiting = [Job("ads", f"waiting-{i}", 0.2, resources={"cpu": 4}) for i in range(3)]
+    waiting = [yard.api.submitted(job.document(yard.log.path)) for job in waiting]
+    process.terminate()
+    go_back(database)
+    if yard.database:
+        refused = yard.run("serve", "--config", str(yard.config_file), check=False, timeout_s=30)
+        assert refused.returncode == 2 and "run `yard migrate`" in refused.stderr, refused.stderr
+        yard.migrate()
+    # (A file of its own is brought up to date by `yard serve` itself.)
+    process.start()
+    yard.wait_ready()
+    exported = yard.run("export", "--server", process.url).stdout
+    assert 'id = "ads"' in exported and 'id = "local"' in exported
+    assert yard.run("export", "--version", "1", "--server", process.url).stdout == exported
+    for job in [running, *waiting]:
+        assert yard.api.wait_end(job, 40)["state"] == "succeeded"
+    assert yard.api.job(running)["attempt"] == 1, "what ran was not started again"
+    assert len(yard.log.runs()) == 4
+    assert yard.api.get("/v1/audit")["exact"] is True
+
+
+def test_an_installation_of_the_first_schema_goes_on(yard):
+    """On a server: an upgrade from before catalogs had versions."""
+    yard.configure()
+    _upgrade(yard, yard.database)
+
+
+def test_an_installation_of_the_first_schema_goes_on_with_sqlite(embedded):
+    """The same on a file."""
+    embedded.configure(database={"url": "sqlite:yard.db"})
+    embedded.migrate()
+    _upgrade(embedded, SqliteFile(embedded.folder / "yard.db"))

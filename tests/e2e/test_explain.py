@@ -141,6 +141,27 @@ def test_less_is_asked_for(one):
     end(yard, holder, smaller)
 
 
+def test_a_higher_priority(one):
+    """What is left of the quota is kept for the team's first job; with the priority that is told, the other goes before it."""
+    yard = one()
+    holder = submit(yard, "ads", "holder", 2)
+    yard.api.wait_state(holder, "running")
+    first, job = submit(yard, "ads", "first", 4), submit(yard, "ads", "waits", 2)
+    found = explained(yard, job, "higher_priority")
+    assert (found["code"], found["position"]["ahead"]) == ("quota_reserved", 1)
+    told = change(found, "higher_priority")
+    assert f"  - with priority {told['priority']} (on " in yard.run("explain", job).stdout
+    yard.api.stop(job)
+    # The least that does: with one less it stands behind the other still.
+    lower = submit(yard, "ads", "lower", 2, priority=told["priority"] - 1)
+    assert change(explained(yard, lower, "higher_priority"), "higher_priority")["priority"] == told["priority"]
+    yard.api.stop(lower)
+    higher = submit(yard, "ads", "higher", 2, priority=told["priority"])
+    yard.api.wait_state(higher, "running")
+    assert yard.api.job(first)["state"] == "queued"
+    end(yard, higher, holder, first)
+
+
 def test_the_expected_start_comes_true(one):
     """Jobs that run three seconds each, on a cluster that has room for one: after some history, the start is known."""
     yard = one()

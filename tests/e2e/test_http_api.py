@@ -172,6 +172,8 @@ def test_metrics_parse_and_count(served):
     answer = yard.api.request("GET", "/metrics", at=process.url)
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
     lines = [line for line in answer.text.splitlines() if line and not line.startswith("#")]
+    about = {kind: {line.split()[2] for line in answer.text.splitlines() if line.startswith(f"# {kind} ")} for kind in ("HELP", "TYPE")}
+    assert len(about["TYPE"]) > 15 and about["HELP"] == about["TYPE"], "each says what it is"
     assert lines and not [line for line in lines if not METRIC.fullmatch(line)]
     assert yard.api.metric("yard_intake_total", process.url, verdict="accepted") == 1
     assert yard.api.metric("yard_launches_total", process.url, cluster="local") == 1

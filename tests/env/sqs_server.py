@@ -40,7 +40,7 @@ class MiniStack(Server):
             "BIND_HOST": HOST,
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_HOST": HOST,
-            "SERVICES": "sqs",
+            "SERVICES": "sqs,s3",
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
             "PERSIST_STATE": "1",

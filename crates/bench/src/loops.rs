@@ -8,12 +8,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use yard_domain::{ClusterId, InstanceId};
 use yard_engine::Nudges;
+use yard_engine::archive::LogKeeping;
 use yard_engine::dispatch::{ClusterRuntime, Dispatchers, Shared};
 use yard_engine::keeper::Keeper;
 use yard_engine::placement::Scheduler;
-use yard_engine::settings::{DispatcherSettings, LaunchLimits, SchedulerSettings};
+use yard_engine::settings::{DispatcherSettings, LaunchLimits, LogSettings, SchedulerSettings};
 use yard_engine::sweep::Sweeper;
 use yard_ports::Store;
+use yard_testkit::memory_archive::MemoryArchive;
 use yard_testkit::null_driver::{NullConfig, NullDriver};
 
 use crate::Result;
@@ -21,6 +23,11 @@ use crate::world::World;
 
 /// Launches begun and not yet answered, at most, where nothing is to hold launches back.
 pub const IN_FLIGHT: u32 = 512;
+
+/// Logs are kept as in an installation, but in memory: what a disk adds is not ours.
+pub fn logs() -> LogKeeping {
+    LogKeeping { archive: Arc::new(MemoryArchive::default()), settings: LogSettings::default() }
+}
 
 /// A cluster in memory that may be driven as fast as it answers.
 pub fn runtime(driver: &NullDriver) -> ClusterRuntime {
@@ -92,7 +99,14 @@ impl Loops {
         }
         if let Some((settings, drivers)) = roles.dispatcher {
             let runtimes = drivers.iter().map(|(id, driver)| (id.clone(), runtime(driver))).collect();
-            let shared = Shared { store: store.clone(), keeper, nudges: nudges.clone(), settings, instance };
+            let shared = Shared {
+                store: store.clone(),
+                keeper,
+                nudges: nudges.clone(),
+                settings,
+                instance,
+                logs: Some(logs()),
+            };
             working
                 .spawn(Dispatchers::new(shared, yard_engine::catalog::fixed(runtimes), 1).run(soft.clone()));
         }

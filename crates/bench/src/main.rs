@@ -8,15 +8,20 @@
 //! | [`leases`] | renewing and taking over 100,000 running jobs |
 //! | [`latency`] | submission → launch call on an idle system |
 //! | [`plan`] | one pass of the planner over 100,000 queued jobs |
+//! | [`plan::explain`] | why one job of 100,000 waits, beside one pass |
 //! | [`quota`] | many queues with little quota each: the shape of Kueue's large test |
+//! | [`api`] | reads of a job and bulk submissions over HTTP |
+//! | [`events`] | an event in thousands of open streams |
 //! | [`memory`] | what an idle process takes, and one with 100,000 running jobs |
 //!
 //! The rest: [`world`] is the installation that is measured, [`loops`] runs the product's loops on it, [`whole`]
 //! a whole process; [`fill`] and [`running`] fill it with many jobs; [`database`] and [`rows`] are for plain SQL; [`meter`], [`stats`] and
 //! [`report`] for figures.
 
+mod api;
 mod claim;
 mod database;
+mod events;
 mod fill;
 mod intake;
 mod latency;
@@ -92,8 +97,14 @@ enum Command {
     Latency,
     /// One pass of the planner.
     Plan,
+    /// Why one job of many waits, and what would change it.
+    Explain,
     /// Fifty thousand jobs of a thousand teams with little quota each.
     Quota,
+    /// Reads and bulk submissions over HTTP.
+    Api,
+    /// An event in two thousand open streams.
+    Events,
     /// What a process takes: idle, and with 100,000 running jobs.
     Memory,
     #[command(hide = true)]
@@ -177,8 +188,17 @@ async fn measure(command: Command, plan: &Plan) -> Result<Vec<Finding>> {
     if wanted(Command::Plan) {
         findings.extend(progress("plan", async { plan::run(plan) }).await?);
     }
+    if wanted(Command::Explain) {
+        findings.extend(progress("explain", async { plan::explain::run(plan) }).await?);
+    }
     if wanted(Command::Quota) {
         findings.extend(progress("quota", Box::pin(quota::run(plan))).await?);
+    }
+    if wanted(Command::Api) {
+        findings.extend(progress("api", Box::pin(api::run(plan))).await?);
+    }
+    if wanted(Command::Events) {
+        findings.extend(progress("events", Box::pin(events::run(plan))).await?);
     }
     if wanted(Command::Memory) {
         findings.extend(progress("memory", memory::run(plan)).await?);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 use yard::serve::{Installation, Queue, Role, Running};
@@ -15,11 +15,12 @@ use yard_engine::catalog::Fixed;
 use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
 use yard_inbox_sqs::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint, SqsInbox, SqsProducer};
 use yard_ports::{Inbox, Store};
+use yard_testkit::memory_archive::MemoryArchive;
 use yard_testkit::null_driver::NullDriver;
 use yard_wire::{Defaults, Limits};
 
 use crate::Result;
-use crate::loops::runtime;
+use crate::loops::{logs, runtime};
 
 /// A running process.
 pub struct Whole {
@@ -36,8 +37,28 @@ impl Whole {
         inbox: Option<Arc<dyn Inbox>>,
         metrics: PrometheusHandle,
     ) -> Result<Self> {
+        Self::of(&Role::all(), store, drivers, inbox, metrics).await
+    }
+
+    /// Starts the API alone.
+    pub async fn api(store: Arc<dyn Store>) -> Result<Self> {
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        Self::of(&[Role::Api].into(), store, &HashMap::new(), None, metrics).await
+    }
+
+    async fn of(
+        roles: &std::collections::BTreeSet<Role>,
+        store: Arc<dyn Store>,
+        drivers: &HashMap<ClusterId, NullDriver>,
+        inbox: Option<Arc<dyn Inbox>>,
+        metrics: PrometheusHandle,
+    ) -> Result<Self> {
         let queue = |inbox| Queue { inbox, settings: IntakeSettings::default() };
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let limits = yard_packages::PackageLimits::default();
+        let packages = yard_packages::Shelf::new(store.clone(), objects, limits, Duration::from_hours(1));
         let plan = Installation {
+            ray: yard_server::RayApi { packages, config: yard_server::RayApiConfig::default() },
             store,
             // The world has put its catalog in force.
             catalog: None,
@@ -55,12 +76,14 @@ impl Whole {
             // What is measured is the way of a job; looking a token up again is a read in five seconds.
             access: yard_server::AccessConfig { required: false, ..yard_server::AccessConfig::default() },
             server: yard_server::ServerConfig::default(),
+            logs: Arc::new(MemoryArchive::default()),
+            keeping: Some(logs()),
             drain: Duration::from_secs(10),
             metrics,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let api = listener.local_addr()?;
-        let running = yard::serve::start(plan, &Role::all(), Some(listener), "bench", 1).await?;
+        let running = yard::serve::start(plan, roles, Some(listener), "bench", 1).await?;
         Ok(Self { api, running })
     }
 

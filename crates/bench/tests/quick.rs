@@ -25,6 +25,8 @@ fn every_benchmark_comes_to_its_end() {
         ("claim", 3),
         ("leases", 3),
         ("latency", if sqs { 6 } else { 2 }),
+        ("api", 4),
+        ("events", 1),
         ("memory", 2),
     ];
     for (bench, count) in expected {

@@ -64,6 +64,9 @@ pub enum Command {
         /// Of this attempt (by default the last).
         #[arg(long)]
         attempt: Option<u32>,
+        /// Only this many of the lines that are there now (looked for in the last MiB).
+        #[arg(short = 'n', long, value_name = "LINES")]
+        tail: Option<usize>,
     },
     /// Stop jobs.
     Stop {
@@ -183,8 +186,11 @@ pub struct AuditLogPage {
 #[derive(Debug, Args)]
 pub struct Submit {
     /// The document; - reads standard input.
-    #[arg(value_name = "FILE", conflicts_with_all = ["team", "command"], required_unless_present = "team")]
+    #[arg(value_name = "FILE", conflicts_with_all = ["team", "command"], required_unless_present_any = ["team", "bulk"])]
     pub file: Option<PathBuf>,
+    /// Many documents: each file has one on every line (JSON Lines); - reads standard input.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["file", "team", "command", "wait"])]
+    pub bulk: Vec<PathBuf>,
     /// Who is charged.
     #[arg(long, requires = "command")]
     pub team: Option<String>,
@@ -287,6 +293,24 @@ pub struct List {
     /// On this cluster.
     #[arg(long)]
     pub cluster: Option<String>,
+    /// With this in its metadata; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
+    pub metadata: Vec<(String, String)>,
+    /// That asks for a cluster with this label; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
+    pub label: Vec<(String, String)>,
+    /// Accepted at this time or later, such as 2026-11-22T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub after: Option<String>,
+    /// Accepted before this time.
+    #[arg(long, value_name = "TIME")]
+    pub before: Option<String>,
+    /// Whose key begins like this.
+    #[arg(long)]
+    pub key_prefix: Option<String>,
+    /// Of this name.
+    #[arg(long)]
+    pub name: Option<String>,
     /// At most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,

@@ -191,7 +191,8 @@ pub async fn problem(response: Response) -> Failure {
         message.push_str("\n  ");
         message.push_str(&clean(&format!("{line}{place}: {}", error.message)));
     }
-    Failure { problem: ProblemCode::from_code(&problem.code), ..Failure::new(code, message) }
+    let known = ProblemCode::from_code(&problem.code);
+    Failure { problem: known, document: Some(Box::new(problem)), ..Failure::new(code, message) }
 }
 
 /// An error with its sources, once.

@@ -1,6 +1,7 @@
 //! Exit codes: the same meaning in every command (docs/cli.md).
 
-use yard_wire::views::ProblemCode;
+use serde_json::{Value, json};
+use yard_wire::views::{Problem, ProblemCode};
 
 /// It worked; for `wait` and `submit --wait`: every job succeeded.
 pub const OK: i32 = 0;
@@ -46,12 +47,48 @@ pub struct Failure {
     pub message: String,
     /// What the server called it, if it was the server that said no.
     pub problem: Option<ProblemCode>,
+    /// Everything that the server said of it.
+    pub document: Option<Box<Problem>>,
 }
 
 impl Failure {
     /// A failure with this code.
     pub fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), problem: None }
+        Self { code, message: message.into(), problem: None, document: None }
+    }
+
+    /// Tells it on standard error: a line for people, or as JSON a problem document on one line.
+    pub fn tell(&self, as_json: bool) {
+        if as_json {
+            eprintln!("{}", self.to_json());
+        } else {
+            eprintln!("yard: {}", self.message);
+        }
+    }
+
+    /// A problem document (RFC 9457): the server's own, or one of the same form (without `status`, which is HTTP's). The
+    /// exit code stands beside it.
+    pub fn to_json(&self) -> Value {
+        let own = || {
+            let (code, title) = kind(self.code);
+            json!({"type": format!("urn:yard:problem:{code}"), "title": title, "code": code, "detail": self.message})
+        };
+        let said = self.document.as_ref().and_then(|problem| serde_json::to_value(problem).ok());
+        let mut document = said.unwrap_or_else(own);
+        document["exit_code"] = self.code.into();
+        document
+    }
+}
+
+/// The stable code and the title of what the command itself found.
+fn kind(code: i32) -> (&'static str, &'static str) {
+    match code {
+        USAGE => ("usage", "The command can't be carried out as it was given"),
+        REJECTED => ("rejected", "It was rejected"),
+        NOT_FOUND => ("not_found", "Not found"),
+        UNAVAILABLE => ("unreachable", "The server can't be reached or can't answer now"),
+        TIMED_OUT => ("timed_out", "The time is over"),
+        _ => ("failed", "It did not work"),
     }
 }
 
@@ -95,6 +132,26 @@ mod tests {
             let name = format!("`yard {}", command.get_name());
             assert!(handbook.contains(&name), "{name} is not in docs/cli.md");
         }
+    }
+
+    #[test]
+    fn failures_are_problem_documents_with_their_exit_code() {
+        let own = Failure::new(UNAVAILABLE, "can't reach it").to_json();
+        assert_eq!((&own["code"], &own["exit_code"]), (&"unreachable".into(), &UNAVAILABLE.into()));
+        assert_eq!(
+            (&own["type"], &own["detail"]),
+            (&"urn:yard:problem:unreachable".into(), &"can't reach it".into())
+        );
+        let said = Problem::new(ProblemCode::NotFound, "there is no job x");
+        let failure =
+            Failure { document: Some(Box::new(said.clone())), ..Failure::new(NOT_FOUND, "for people") };
+        let told = failure.to_json();
+        assert_eq!((&told["detail"], &told["status"]), (&"there is no job x".into(), &404.into()));
+        assert_eq!(
+            serde_json::from_value::<Problem>(told).unwrap(),
+            said,
+            "a reader of the API's can read it"
+        );
     }
 
     #[test]

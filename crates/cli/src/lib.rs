@@ -16,7 +16,7 @@ pub use args::{Command, Global};
 pub use exit::EXIT_CODES_HELP;
 
 use client::Client;
-use exit::Failure;
+pub use exit::Failure;
 
 /// Runs one command; returns its exit code. Errors are printed here, once.
 pub async fn run(command: Command, global: &Global) -> i32 {
@@ -26,9 +26,9 @@ pub async fn run(command: Command, global: &Global) -> i32 {
     };
     match result {
         Ok(code) => code,
-        Err(Failure { code, message, .. }) => {
-            eprintln!("yard: {message}");
-            code
+        Err(failure) => {
+            failure.tell(global.json);
+            failure.code
         }
     }
 }

@@ -95,6 +95,12 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, ids) = (CancellationToken::new(), AtomicU64::new(1));
+        let packages = yard_packages::Shelf::new(
+            store.clone(),
+            Arc::new(object_store::memory::InMemory::new()),
+            yard_packages::PackageLimits::default(),
+            std::time::Duration::from_hours(1),
+        );
         let access = yard_server::AccessConfig {
             bootstrap: Some(yard_server::access::token::hash(TOKEN)),
             ..yard_server::AccessConfig::default()
@@ -102,7 +108,9 @@ impl World {
         let keys = Arc::new(yard_server::access::jwt::NoKeys);
         let state = yard_server::AppState {
             access: Arc::new(yard_server::Access::new(store.clone(), access, keys)),
+            ray: Arc::new(yard_server::RayApi { packages, config: yard_server::RayApiConfig::default() }),
             store: store.clone(),
+            logs: Arc::new(yard_testkit::memory_archive::MemoryArchive::default()),
             driver: Arc::new(|_| None),
             read_catalog: Arc::new(read_catalog),
             submit_rate: Arc::new(|_| Ok(())),
@@ -213,6 +221,25 @@ async fn submissions_are_made_once_and_rejections_have_their_own_code() {
     assert_eq!(world.yard(&["submit", "/no/such/file"]).await, exit::USAGE);
     assert_eq!(world.yard(&["list", "--team", "ads", "--state", "queued"]).await, exit::OK);
     assert_eq!(world.yard(&["list", "--state", "asleep"]).await, exit::USAGE);
+}
+
+#[tokio::test]
+async fn many_documents_are_handed_over_a_line_each() {
+    let world = World::new().await;
+    let line = |key: &str, cpu: u32| {
+        format!(r#"{{"v":1,"team":"ads","key":"{key}","entrypoint":"x","resources":{{"cpu":{cpu}}}}}"#)
+    };
+    let (good, mixed) = (world.folder.path().join("good.jsonl"), world.folder.path().join("mixed.jsonl"));
+    std::fs::write(&good, [line("a", 1), String::new(), line("b", 1)].join("\n")).unwrap();
+    std::fs::write(&mixed, [line("a", 1), line("b", 2), line("c", 1)].join("\n")).unwrap();
+    let (good, mixed) = (good.to_str().unwrap(), mixed.to_str().unwrap());
+    assert_eq!(world.yard(&["submit", "--bulk", good]).await, exit::OK);
+    assert_eq!(world.yard(&["submit", "--bulk", good, mixed]).await, exit::REJECTED, "b has another body");
+    assert_eq!(world.yard(&["--json", "submit", "--bulk", good]).await, exit::OK, "all are duplicates");
+    for key in ["a", "b", "c"] {
+        assert_eq!(world.yard(&["receipt", "ads", key]).await, exit::OK, "{key}");
+    }
+    assert_eq!(world.yard(&["submit", "--bulk", "/no/such/file"]).await, exit::USAGE);
 }
 
 #[tokio::test]

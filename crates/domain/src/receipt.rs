@@ -41,6 +41,8 @@ pub struct Arrival {
     pub source: String,
     /// The message's or request's own id.
     pub message_id: String,
+    /// When it was sent, by the queue's clock, if it says so.
+    pub sent_at: Option<Timestamp>,
     /// Who handed it over, if the door knows.
     pub by: Option<String>,
     /// SHA-256 of what arrived (of the canonical document, if it could be read).

@@ -11,9 +11,11 @@ use uuid::Uuid;
 use yard_domain::{Failure, FailureClass, RemoteName};
 use yard_ports::{RemoteJob, RemoteStatus};
 
+use crate::packages::Fetched;
 use crate::record::{ExitRecord, RequestRecord};
 
-const PREPARED: &str = ".new-";
+/// What the names of folders begin with that are not complete yet.
+pub(crate) const PREPARED: &str = ".new-";
 const DISCARDED: &str = ".gone-";
 /// A prepared folder this old belongs to a yard that died.
 const ABANDONED_AFTER: Duration = Duration::from_mins(10);
@@ -37,14 +39,20 @@ impl AttemptDir {
     }
 
     /// Makes the folder with everything in it, at once. `false` if there was one of that name.
-    pub(crate) fn claim(root: &Path, name: &RemoteName, record: &RequestRecord) -> io::Result<bool> {
+    pub(crate) fn claim(
+        root: &Path,
+        name: &RemoteName,
+        record: &RequestRecord,
+        packages: &Fetched,
+    ) -> io::Result<bool> {
         let target = Self::of(root, name);
         if target.exists()? {
             return Ok(false);
         }
         let prepared = Self::at(root.join(format!("{PREPARED}{}", Uuid::new_v4().simple())));
         fs::DirBuilder::new().mode(0o700).create(&prepared.path)?;
-        let filled = prepared.fill(record).and_then(|()| fs::rename(&prepared.path, &target.path));
+        let filled = prepared.fill(record).and_then(|()| packages.unpack(&prepared.path));
+        let filled = filled.and_then(|()| fs::rename(&prepared.path, &target.path));
         let Err(error) = filled else { return Ok(true) };
         fs::remove_dir_all(&prepared.path)?;
         // A folder is never renamed onto one that isn't empty, and no attempt's folder is ever empty.

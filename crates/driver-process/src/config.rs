@@ -34,6 +34,10 @@ pub struct ProcessConfig {
     pub stop_poll: Duration,
     /// How often a followed log is read once its end has been reached.
     pub log_poll: Duration,
+    /// Most that the packages of one attempt may unpack to, in bytes.
+    pub unpacked_bytes_max: u64,
+    /// Most files and folders in one package.
+    pub unpacked_entries_max: usize,
     /// The variables of yard's own environment that commands get to see. Only these: yard's environment
     /// may hold secrets.
     pub pass_env: Vec<String>,
@@ -52,6 +56,8 @@ impl ProcessConfig {
             stop_grace: Duration::from_secs(10),
             stop_poll: Duration::from_millis(100),
             log_poll: Duration::from_millis(200),
+            unpacked_bytes_max: 8 << 30,
+            unpacked_entries_max: 200_000,
             pass_env: pass_env.map(String::from).to_vec(),
         }
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -11,11 +12,12 @@ use tokio::process::Command;
 use tokio::sync::broadcast;
 use yard_domain::{Capacity, InstanceId, RemoteName};
 use yard_ports::{
-    Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, RemoteStatus,
+    Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, Packages, RemoteStatus,
 };
 
 use crate::attempt_dir::AttemptDir;
 use crate::config::ProcessConfig;
+use crate::packages::{Fetched, Wanted};
 use crate::record::RequestRecord;
 use crate::{logs, observe};
 
@@ -29,6 +31,7 @@ pub struct ProcessDriver {
     environment: Vec<(OsString, OsString)>,
     /// Names of attempts of which this process knows that something has just happened.
     news: broadcast::Sender<RemoteName>,
+    packages: Option<Arc<dyn Packages>>,
 }
 
 impl ProcessDriver {
@@ -39,7 +42,21 @@ impl ProcessDriver {
         AttemptDir::sweep(&config.dir)?;
         let pass = |name: &String| std::env::var_os(name).map(|value| (OsString::from(name), value));
         let environment = config.pass_env.iter().filter_map(pass).collect();
-        Ok(Self { config, environment, news: broadcast::Sender::new(NEWS_MAX) })
+        Ok(Self { config, environment, news: broadcast::Sender::new(NEWS_MAX), packages: None })
+    }
+
+    /// The same, with where to get the packages that runtime environments name. Without, they are refused.
+    #[must_use]
+    pub fn with_packages(self, packages: Arc<dyn Packages>) -> Self {
+        Self { packages: Some(packages), ..self }
+    }
+
+    /// Fetches what a new attempt wants; of one that is there already, nothing.
+    async fn fetch(&self, name: &RemoteName, wanted: Vec<Wanted>) -> Result<Fetched, DriverError> {
+        let dir = self.dir(name);
+        let wanted =
+            if wanted.is_empty() || blocking(move || dir.exists()).await? { Vec::new() } else { wanted };
+        Fetched::new(&self.config, self.packages.as_deref(), wanted).await
     }
 
     fn dir(&self, name: &RemoteName) -> AttemptDir {
@@ -86,10 +103,11 @@ impl Driver for ProcessDriver {
     }
 
     async fn launch(&self, request: &LaunchRequest) -> Result<LaunchOutcome, DriverError> {
-        let record = RequestRecord::new(request, &self.config).map_err(DriverError::Refused)?;
+        let (record, wanted) = RequestRecord::new(request, &self.config).map_err(DriverError::Refused)?;
+        let fetched = self.fetch(&request.name, wanted).await?;
         let (root, name, ours) = (self.config.dir.clone(), request.name.clone(), request.instance);
         let found = blocking(move || {
-            if AttemptDir::claim(&root, &name, &record)? {
+            if AttemptDir::claim(&root, &name, &record, &fetched)? {
                 return Ok(Found::Nothing);
             }
             let Some(job) = AttemptDir::of(&root, &name).remote_job(&name)? else {
@@ -183,7 +201,11 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unreachable(error: io::Error) -> DriverError {
-    DriverError::Unreachable(error.to_string())
+    match error.kind() {
+        // Only a package is ever found wrong in itself: the same again would be wrong again.
+        io::ErrorKind::InvalidData => DriverError::Refused(format!("runtime_env: {error}")),
+        _ => DriverError::Unreachable(error.to_string()),
+    }
 }
 
 impl std::fmt::Debug for ProcessDriver {

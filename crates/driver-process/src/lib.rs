@@ -26,6 +26,7 @@ mod config;
 mod driver;
 mod logs;
 mod observe;
+mod packages;
 mod record;
 pub mod shim;
 

@@ -2,16 +2,18 @@
 //! the folders of an older one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 use yard_domain::{Failure, FailureClass, InstanceId};
+use yard_ports::packages::package_name;
 use yard_ports::{LaunchRequest, RemoteStatus};
 
 use crate::config::ProcessConfig;
+use crate::packages::Wanted;
 
 /// `request.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +34,16 @@ pub(crate) struct RequestRecord {
 }
 
 impl RequestRecord {
-    /// What to write for `request`; `Err` says everything that this host can't do.
-    pub(crate) fn new(request: &LaunchRequest, config: &ProcessConfig) -> Result<Self, String> {
-        let runtime = Runtime::read(&request.runtime_env)?;
-        Ok(Self {
+    /// What to write for `request`, and the packages that it wants; `Err` says everything that this host can't do.
+    pub(crate) fn new(
+        request: &LaunchRequest,
+        config: &ProcessConfig,
+    ) -> Result<(Self, Vec<Wanted>), String> {
+        let mut runtime = Runtime::read(&request.runtime_env)?;
+        let folder = config.dir.join(request.name.as_str());
+        runtime.add_python_path(&folder);
+        let packages = std::mem::take(&mut runtime.packages);
+        let record = Self {
             instance: request.instance.to_string(),
             name: request.name.to_string(),
             job: request.job.to_string(),
@@ -49,7 +57,8 @@ impl RequestRecord {
             stop_grace_ms: millis(config.stop_grace),
             stop_poll_ms: millis(config.stop_poll).max(1),
             run_timeout_ms: millis(request.run_timeout),
-        })
+        };
+        Ok((record, packages))
     }
 
     /// Whose it is; `None` if that can't be told.
@@ -79,9 +88,32 @@ fn millis(span: Duration) -> u64 {
 struct Runtime {
     env: BTreeMap<String, String>,
     working_dir: Option<PathBuf>,
+    packages: Vec<Wanted>,
 }
 
 impl Runtime {
+    /// Python finds what was unpacked, as it does on a Ray cluster.
+    fn add_python_path(&mut self, folder: &Path) {
+        let mut paths: Vec<String> =
+            self.packages.iter().map(|p| folder.join(&p.place).display().to_string()).collect();
+        if paths.is_empty() {
+            return;
+        }
+        paths.extend(self.env.get("PYTHONPATH").cloned());
+        self.env.insert("PYTHONPATH".to_owned(), paths.join(":"));
+    }
+
+    fn read_modules(&mut self, modules: &[Value], problems: &mut Vec<String>) {
+        for (i, module) in modules.iter().enumerate() {
+            match module.as_str().filter(|uri| is_archive(uri)) {
+                Some(uri) => self.packages.push(Wanted::module(uri, i)),
+                None => problems.push(format!(
+                    "runtime_env.py_modules[{i}] must be an uploaded .zip or .whl; others need a Ray cluster"
+                )),
+            }
+        }
+    }
+
     fn read(given: &serde_json::Map<String, Value>) -> Result<Self, String> {
         let mut runtime = Self::default();
         let mut problems = Vec::new();
@@ -103,14 +135,28 @@ impl Runtime {
                 ("working_dir", Value::String(path)) if path.starts_with('/') => {
                     runtime.working_dir = Some(PathBuf::from(path));
                 }
-                ("working_dir", _) => {
-                    problems.push("runtime_env.working_dir must be an absolute path on this host".to_owned());
+                ("working_dir", Value::String(uri)) if is_archive(uri) => {
+                    // First on PYTHONPATH.
+                    runtime.packages.insert(0, Wanted::working_dir(uri));
                 }
+                ("working_dir", _) => problems.push(
+                    "runtime_env.working_dir must be an absolute path on this host, or an uploaded .zip"
+                        .to_owned(),
+                ),
+                ("py_modules", Value::Array(modules)) => runtime.read_modules(modules, &mut problems),
+                // The client has used it already.
+                ("excludes", _) => {}
                 _ => problems.push(format!("runtime_env.{key} needs a Ray cluster")),
             }
         }
         if problems.is_empty() { Ok(runtime) } else { Err(problems.join("; ")) }
     }
+}
+
+/// Whether this is a package that can be unpacked here.
+fn is_archive(uri: &str) -> bool {
+    let unpacks = Path::new(uri).extension().is_some_and(|e| e == "zip" || e == "whl");
+    unpacks && package_name(uri).is_some()
 }
 
 fn is_env(name: &str, value: &str) -> bool {
@@ -183,6 +229,21 @@ mod tests {
         let good = runtime(&serde_json::json!({"env_vars": {"A": "1"}, "working_dir": "/tmp"})).unwrap();
         assert_eq!(good.env, BTreeMap::from([("A".to_owned(), "1".to_owned())]));
         assert_eq!(good.working_dir, Some(PathBuf::from("/tmp")));
+    }
+
+    #[test]
+    fn packages_are_found_with_their_places() {
+        let mut read = runtime(&serde_json::json!({
+            "working_dir": "gcs://_ray_pkg_1.zip", "py_modules": ["gcs://_ray_pkg_2.zip"], "excludes": ["x"],
+            "env_vars": {"PYTHONPATH": "/mine"},
+        }))
+        .unwrap();
+        let wanted = [Wanted::working_dir("gcs://_ray_pkg_1.zip"), Wanted::module("gcs://_ray_pkg_2.zip", 0)];
+        assert_eq!(read.packages, wanted);
+        read.add_python_path(Path::new("/a"));
+        assert_eq!(read.env["PYTHONPATH"], "/a/work:/a/modules/0:/mine");
+        let wrong = serde_json::json!({"py_modules": ["gcs://x.tar.gz", "gcs://../x.zip", 1]});
+        assert_eq!(runtime(&wrong).unwrap_err().matches("must be an uploaded").count(), 3);
     }
 
     #[test]

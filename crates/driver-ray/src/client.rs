@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, StatusCode, Url};
+use reqwest::{Body, Client, Method, StatusCode, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
-use yard_ports::DriverError;
+use yard_ports::{DriverError, PackageContent};
 
 use crate::config::{RayConfig, RayConfigError};
 
@@ -123,6 +123,26 @@ impl Api {
         let result = self.exchange(call).await;
         metrics::histogram!("yard_ray_call_seconds", "call" => name).record(started.elapsed().as_secs_f64());
         result
+    }
+
+    /// Sends a package. What the answer says besides 'yes' does not matter.
+    pub(crate) async fn upload(
+        &self,
+        path: &str,
+        content: PackageContent,
+        timeout: Duration,
+    ) -> Result<(), CallError> {
+        let url = self.base.join(path).map_err(|error| driver(DriverError::Refused(error.to_string())))?;
+        let request = self.client.put(url).timeout(timeout);
+        let request = request.header("content-type", "application/octet-stream");
+        let request = request.header("content-length", content.bytes).body(Body::wrap_stream(content.stream));
+        let response = request.send().await.map_err(|error| driver(kind_of(&error)))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let text = response.text().await.unwrap_or_default();
+        Err(CallError::Refusal(Refusal { status, text }))
     }
 
     async fn exchange(&self, call: Call<'_>) -> Result<Bytes, CallError> {

@@ -53,6 +53,8 @@ pub struct RayConfig {
     pub connect_timeout: Duration,
     /// Longest for a submission. Ray itself waits 10 s for an agent before it says so.
     pub submit_timeout: Duration,
+    /// Longest for bringing one package.
+    pub package_timeout: Duration,
     /// Longest for the list of jobs or nodes.
     pub list_timeout: Duration,
     /// Longest for a log.
@@ -81,6 +83,7 @@ impl RayConfig {
             lost_settle: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(5),
             submit_timeout: Duration::from_secs(30),
+            package_timeout: Duration::from_mins(10),
             list_timeout: Duration::from_secs(30),
             logs_timeout: Duration::from_mins(1),
             call_timeout: Duration::from_secs(15),

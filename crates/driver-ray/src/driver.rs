@@ -10,12 +10,14 @@ use reqwest::Method;
 use tokio::time::Instant;
 use yard_domain::{Capacity, InstanceId, RemoteName};
 use yard_ports::{
-    Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, RemoteJob, RemoteStatus,
+    Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, Packages, RemoteJob,
+    RemoteStatus,
 };
 
 use crate::client::{Api, Call, CallError, Refusal};
 use crate::config::{RayConfig, RayConfigError};
 use crate::status::{is_lost, status};
+use crate::supply::Supply;
 use crate::wire::{JobDetails, Logs, Nodes, Submission};
 use crate::{capacity, logs, observe};
 
@@ -23,13 +25,21 @@ use crate::{capacity, logs, observe};
 #[derive(Debug, Clone)]
 pub struct RayDriver {
     cluster: Arc<Cluster>,
+    supply: Option<Arc<Supply>>,
 }
 
 impl RayDriver {
     /// A driver for the cluster of `config`. Nothing is called yet.
     pub fn new(config: RayConfig) -> Result<Self, RayConfigError> {
         let api = Api::new(&config)?;
-        Ok(Self { cluster: Arc::new(Cluster { api, config, launched: Mutex::default() }) })
+        let cluster = Cluster { api, config, launched: Mutex::default() };
+        Ok(Self { cluster: Arc::new(cluster), supply: None })
+    }
+
+    /// The same, with where to get the packages that runtime environments name. Without, they go on as they are.
+    #[must_use]
+    pub fn with_packages(self, packages: Arc<dyn Packages>) -> Self {
+        Self { supply: Some(Arc::new(Supply::new(packages))), ..self }
     }
 }
 
@@ -40,6 +50,9 @@ impl Driver for RayDriver {
     }
 
     async fn launch(&self, request: &LaunchRequest) -> Result<LaunchOutcome, DriverError> {
+        if let Some(supply) = &self.supply {
+            supply.bring(&self.cluster, request).await?;
+        }
         let outcome = match self.cluster.submit(request).await {
             Ok(()) => LaunchOutcome::Launched,
             Err(CallError::Refusal(refusal)) if says_it_exists(&refusal) => {
@@ -90,7 +103,7 @@ impl Driver for RayDriver {
 /// A cluster, as the parts of the driver share it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    api: Api,
+    pub(crate) api: Api,
     pub(crate) config: RayConfig,
     /// What was launched from here lately: a listing that was asked for before then may not have it yet.
     launched: Mutex<HashMap<RemoteName, (Instant, InstanceId)>>,

@@ -11,6 +11,7 @@
 //! | `client.rs` | HTTP: TLS, the token, timeouts, and what each kind of failure means |
 //! | `wire.rs` | what is sent and read |
 //! | `status.rs` | what a job's fields say about how it stands or why it failed |
+//! | `supply.rs` | packages that the cluster must have before a job is submitted |
 //! | `table.rs` | what the cluster showed last, and what is new |
 //! | `observe.rs` | the one list call, again and again |
 //! | `logs.rs` | a log by byte offset, over an interface that only gives it whole |
@@ -24,6 +25,7 @@ mod driver;
 mod logs;
 mod observe;
 mod status;
+mod supply;
 mod table;
 mod wire;
 

@@ -99,8 +99,13 @@ impl World {
         let admission = Admission::new(catalog, Doors::new());
         let (limits, defaults) = (yard_wire::Limits::default(), yard_wire::Defaults::default());
         let intake = yard_wire::Intake { admission: &admission, limits: &limits, defaults: &defaults };
-        let source =
-            yard_wire::Source { door: "http".to_owned(), message_id: "m".to_owned(), by: None, key: None };
+        let source = yard_wire::Source {
+            door: "http".to_owned(),
+            message_id: "m".to_owned(),
+            sent_at: None,
+            by: None,
+            key: None,
+        };
         let job = yard_domain::JobId::new(1, [0; 10]);
         let arrival = intake.arrival(br#"{"v":1,"team":"ads","key":"k","entrypoint":"x"}"#, &source, job);
         self.store.accept(&[arrival]).await.unwrap();

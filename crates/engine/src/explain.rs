@@ -2,12 +2,13 @@
 //!
 //! It sees what a scheduler sees (the same view of the queue, the same estimates), only without a lease, because it
 //! changes nothing. A plan is work for a processor, so only so many explanations are made at once, off the threads that
-//! serve requests; each is bounded by the number of plans it may make.
+//! serve requests; each is bounded by the number of plans it may make, and in time.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
 use yard_domain::{StateName, TeamId, Timestamp};
 use yard_planner::explain::{Seat, seat};
 use yard_planner::{Bounds, Group, Policy, Snapshot, explain, explain_team};
@@ -62,8 +63,9 @@ impl Explainer {
         let found = self
             .off_the_threads(move || {
                 let target = wanted.target()?;
+                let asked = Instant::now();
                 let snapshot = seat(snapshot, &wanted);
-                Some(explain(&snapshot, &policy, now, SEED, &target, bounds))
+                Some(explain(&snapshot, &policy, now, SEED, &target, bounds, &|| asked.elapsed()))
             })
             .await?;
         let errors = self.store.forecast_errors().await?;
@@ -141,8 +143,12 @@ impl Explain for Explainer {
         }
         let queued = self.store.stats().await?.open.get(&(team.clone(), StateName::Queued)).copied();
         let (bounds, asked) = (self.bounds, team.clone());
-        let found =
-            self.off_the_threads(move || explain_team(&snapshot, &policy, now, SEED, &asked, bounds)).await?;
+        let found = self
+            .off_the_threads(move || {
+                let began = Instant::now();
+                explain_team(&snapshot, &policy, now, SEED, &asked, bounds, &|| began.elapsed())
+            })
+            .await?;
         Ok(Some(TeamExplanationView::new(team, queued.unwrap_or(0), now, &found)))
     }
 }

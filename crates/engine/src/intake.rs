@@ -106,8 +106,13 @@ impl Intake {
 
     fn read(&mut self, message: &Message) -> Arrival {
         let fresh = self.ids.next_id();
-        let source =
-            Source { door: door(self.inbox.name()), message_id: message.id.clone(), by: None, key: None };
+        let source = Source {
+            door: door(self.inbox.name()),
+            message_id: message.id.clone(),
+            sent_at: message.sent_at,
+            by: None,
+            key: None,
+        };
         let admission = self.catalog.admission();
         let rules =
             yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };
@@ -129,6 +134,7 @@ impl Intake {
         let source = Source {
             door: spilled.door.clone(),
             message_id: spilled.request.clone(),
+            sent_at: None,
             by: spilled.by.clone(),
             key: spilled.key.clone(),
         };

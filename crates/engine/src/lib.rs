@@ -8,6 +8,8 @@
 //! | [`sweep`] | clocks that ran out, purge, audit | scheduler lease |
 //! | [`election`] | which replica dispatches which cluster | presence and dispatch leases |
 //! | [`dispatch`] | placed → launched → ended, one cluster | dispatch lease |
+//! | [`archive`] | logs of attempts → archive, one cluster | (of its dispatcher) |
+//! | [`archive::retention`] | deletes old logs | a lease of its own |
 //! | [`catalog`] | what is declared: for admission, rates, and how clusters are driven | — |
 //!
 //! Placement looks through [`view`] (the planner's snapshot), [`holdings`] (open attempts), [`history`] (how long jobs
@@ -17,6 +19,7 @@
 //! No loop takes input: a nudge only wakes it early, its timer always comes, and a full look repairs what a
 //! lost nudge missed. [`process`] starts and stops them; [`keeper`] holds and renews leases for all of them.
 
+pub mod archive;
 pub mod catalog;
 pub mod dispatch;
 pub mod election;

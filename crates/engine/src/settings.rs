@@ -1,10 +1,11 @@
 //! The limits and times of the loops. All of them are configuration; the defaults suit one installation
 //! with a handful of clusters.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use yard_domain::RetryRules;
 use yard_domain::lease::LeaseTerms;
+use yard_domain::{RetryRules, TeamId};
 use yard_ports::store::QueueView;
 
 use crate::history::HistoryBounds;
@@ -63,6 +64,8 @@ pub struct SchedulerSettings {
     pub keep_ended: Duration,
     /// Lines of the audit log that are older are deleted, and tokens that ended so long ago.
     pub keep_audit: Duration,
+    /// How long events can be read on from where a reader left off.
+    pub keep_events: Duration,
     /// Pause between purges.
     pub purge_interval: Duration,
     /// Pause between audits of the ledger.
@@ -84,6 +87,7 @@ impl Default for SchedulerSettings {
             sweep_batch: 200,
             keep_ended: Duration::from_hours(24 * 30),
             keep_audit: Duration::from_hours(24 * 400),
+            keep_events: Duration::from_hours(24 * 3),
             purge_interval: Duration::from_mins(1),
             audit_interval: Duration::from_mins(1),
         }
@@ -158,6 +162,46 @@ impl Default for DispatcherSettings {
             breaker_pause: Duration::from_secs(5),
             failures_half_life: Duration::from_mins(5),
             retry: RetryRules::default(),
+        }
+    }
+}
+
+/// How logs are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Pause between two looks at the log of a running attempt: what a cluster that dies takes with it at most, unless
+    /// there are more attempts than `readers_max` can read in that time.
+    pub chunk_interval: Duration,
+    /// Largest chunk, in bytes of the log.
+    pub chunk_bytes: usize,
+    /// Logs of one cluster that are read at once.
+    pub readers_max: usize,
+    /// Most bytes kept of an attempt: the first half of that, and as much of the newest.
+    pub attempt_bytes_max: u64,
+    /// How long the rest of an ended attempt's log is tried for; until then it stays on its cluster.
+    pub end_wait: Duration,
+    /// Logs whose last line is older are deleted, once their job has ended.
+    pub keep: Duration,
+    /// The same for teams for which it differs.
+    pub keep_by_team: BTreeMap<TeamId, Duration>,
+    /// Pause between looks for old logs.
+    pub sweep_interval: Duration,
+    /// Most chunks deleted before the lease is looked at again.
+    pub sweep_batch: usize,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            chunk_interval: Duration::from_secs(10),
+            chunk_bytes: 1 << 20,
+            readers_max: 8,
+            attempt_bytes_max: 64 << 20,
+            end_wait: Duration::from_hours(6),
+            keep: Duration::from_hours(24 * 30),
+            keep_by_team: BTreeMap::new(),
+            sweep_interval: Duration::from_hours(1),
+            sweep_batch: 1_000,
         }
     }
 }

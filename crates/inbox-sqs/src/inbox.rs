@@ -13,6 +13,7 @@ use aws_sdk_sqs::types::{
 };
 use tokio::sync::OnceCell;
 use tracing::{debug, warn};
+use yard_domain::Timestamp;
 use yard_ports::{Inbox, InboxError, Message, MessageHandle, Spill, Spilled};
 
 use crate::client::{connect, timeouts};
@@ -139,7 +140,8 @@ impl Inbox for SqsInbox {
             .wait_time_seconds(seconds((*wait).min(SqsConfig::WAIT_MAX)))
             .set_message_attribute_names(attributes)
             .visibility_timeout(seconds((*visibility).min(SqsConfig::VISIBILITY_MAX)))
-            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp);
         let answer = call.customize().config_override(limits).send().await.map_err(|e| self.failed(&e))?;
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
     }
@@ -210,9 +212,12 @@ fn entries<T>(
 
 /// A message without an id or a handle could be neither named nor deleted: SQS never sends one.
 fn message(raw: aws_sdk_sqs::types::Message) -> Option<Message> {
-    let count =
-        raw.attributes.as_ref().and_then(|a| a.get(&MessageSystemAttributeName::ApproximateReceiveCount));
+    let attribute = |name| raw.attributes.as_ref().and_then(|a| a.get(&name));
+    let count = attribute(MessageSystemAttributeName::ApproximateReceiveCount);
+    // Milliseconds since the epoch.
+    let sent = attribute(MessageSystemAttributeName::SentTimestamp).and_then(|ms| ms.parse::<i64>().ok());
     Some(Message {
+        sent_at: sent.and_then(|ms| ms.checked_mul(1_000)).map(Timestamp::from_micros),
         receive_count: count.and_then(|c| c.parse().ok()).unwrap_or(0),
         spilled: raw.message_attributes.as_ref().and_then(spill::read),
         id: raw.message_id?,

@@ -1,21 +1,23 @@
 //! When a job will probably start: the planner itself, run forward in virtual time over what is open and what waits.
 //!
 //! Open attempts end when they are expected to, placed jobs run as long as such jobs usually do, and after every end
-//! the planner plans again. What nobody can know is left out: jobs that will yet arrive, clusters that come and go. So
+//! the planner plans again. Where an autoscaler must first add something for a job, it starts later by the delay that this
+//! usually takes. What nobody can know is left out: jobs that will yet arrive, clusters that come and go. So
 //! it is a forecast, and its past error is kept beside it.
 
 use std::fmt;
 use std::time::Duration;
 
 use yard_domain::job::QueueOrder;
-use yard_domain::{AttemptNumber, ClusterId, JobId, Timestamp};
+use yard_domain::{AttemptNumber, ClusterId, JobId, Request, Timestamp};
 
 use crate::explain::change::release;
 use crate::explain::{Bounds, Target, find_group, placed_on};
-use crate::{Group, Parts, Placement, Plan, Policy, Preemption, Running, Snapshot};
+use crate::reserve::STOP_GRACE;
+use crate::{ClusterView, Group, Parts, Placement, Plan, Policy, Preemption, Running, Snapshot};
 
-/// How long an attempt that was asked to make room is taken to need for it.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long an attempt that was asked to make room is taken to need for it: as plans take it.
+const GRACE: Duration = Duration::from_micros(STOP_GRACE.unsigned_abs());
 /// How long an attempt that has outrun its expected end is taken to go on at least.
 const OVERDUE_MIN: Duration = Duration::from_mins(1);
 
@@ -77,7 +79,7 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// Runs the planner forward until the job is placed.
+/// Runs the planner forward until the job is placed, or `elapsed` (since the question was asked) reaches its bound.
 pub fn forecast(
     snapshot: &Snapshot,
     policy: &Policy,
@@ -85,18 +87,26 @@ pub fn forecast(
     seed: u64,
     target: &Target,
     bounds: Bounds,
+    elapsed: &dyn Fn() -> Duration,
 ) -> Forecast {
     if crate::explain::rank(snapshot, target).is_none() {
         return Forecast::Unknown(Unknown::Absent);
     }
     let until = now.plus(bounds.horizon);
     let mut future = Future { snapshot: snapshot.clone(), now, first: now, placed: 0, preempted: Vec::new() };
+    let (mut last, mut longest) = (elapsed(), Duration::ZERO);
     for left in (0..bounds.forecast_plans_max).rev() {
         // The rest of the plan goes at once: it shares the snapshot, which is taken apart next.
         let Plan { placements, preemptions, .. } = crate::plan(&future.snapshot, policy, future.now, seed);
         if let Some(cluster) = placed_on(&future.snapshot, &placements, target) {
-            return Forecast::Starts { cluster, at: future.now, after: future.first };
+            let delay = future.growth_before(&cluster, &placements, target);
+            return Forecast::Starts { cluster, at: future.now.plus(delay), after: future.first.plus(delay) };
         }
+        let before = std::mem::replace(&mut last, elapsed());
+        longest = longest.max(last.saturating_sub(before));
+        let Some(left) = in_time(left, bounds.time_max.saturating_sub(last), longest) else {
+            return Forecast::Unknown(Unknown::BeyondPlans);
+        };
         let full = placements.len() >= policy.placements_max as usize;
         future.carry_out(&placements, &preemptions);
         if !full && !future.go_on(left) {
@@ -107,6 +117,15 @@ pub fn forecast(
         }
     }
     Forecast::Unknown(Unknown::BeyondPlans)
+}
+
+/// How many of `left` plans there is still time for; `None` if for none.
+fn in_time(left: u32, time: Duration, each: Duration) -> Option<u32> {
+    let most = time.as_nanos().checked_div(each.as_nanos()).unwrap_or(u128::from(u32::MAX));
+    if time.is_zero() || most == 0 {
+        return None;
+    }
+    Some(left.min(u32::try_from(most).unwrap_or(u32::MAX)))
 }
 
 struct Future {
@@ -134,7 +153,8 @@ impl Future {
                 let group = find_group(&parts.groups, &p.team, p.shape).map(|g| &mut parts.groups[g]);
                 let Some(group) = group.filter(|g| !g.orders.is_empty()) else { continue };
                 placed += 1;
-                let running = started(group, p.cluster.clone(), now, placed);
+                let from = now.plus(growth(&parts.clusters, &p.cluster, &Request::default(), &group.request));
+                let running = started(group, p.cluster.clone(), from, placed);
                 group.orders.remove(0);
                 charge(parts, &running);
                 parts.running.push(running);
@@ -149,6 +169,28 @@ impl Future {
         });
         self.placed = placed;
         self.preempted.extend(preemptions.iter().map(|p| p.victim));
+    }
+
+    /// How long the job, placed there as one of these, waits for the cluster to grow.
+    fn growth_before(&self, cluster: &ClusterId, placements: &[Placement], target: &Target) -> Duration {
+        let groups = &self.snapshot.groups;
+        let group_of = |team, shape| find_group(groups, team, shape).map(|g| &groups[g]);
+        let Some(own) = group_of(&target.team, target.shape) else { return Duration::ZERO };
+        let mut ahead = own.orders.iter().take_while(|order| **order != target.order).count();
+        let mut beside = Request::default();
+        for p in placements {
+            if (&p.team, p.shape) == (&target.team, target.shape) {
+                // Those of a group are placed in its order: after those ahead comes this one.
+                let Some(less) = ahead.checked_sub(1) else { break };
+                ahead = less;
+            }
+            if p.cluster == *cluster
+                && let Some(group) = group_of(&p.team, p.shape)
+            {
+                beside.add(&group.request);
+            }
+        }
+        growth(&self.snapshot.clusters, cluster, &beside, &own.request)
     }
 
     /// Nothing is open any more.
@@ -177,6 +219,21 @@ impl Future {
         self.preempted = preempted;
         (self.first, self.now) = (first, next);
         true
+    }
+}
+
+/// The delay of the cluster's autoscaler, if what is present there has no room for the request beside what is in use and
+/// what is placed there at the same time.
+fn growth(clusters: &[ClusterView], cluster: &ClusterId, beside: &Request, request: &Request) -> Duration {
+    let view = clusters.binary_search_by(|c| c.cluster.id.cmp(cluster)).map(|i| &clusters[i]);
+    let Ok((view, elastic)) = view.and_then(|v| v.cluster.elastic.as_ref().map(|e| (v, e)).ok_or(0)) else {
+        return Duration::ZERO;
+    };
+    let mut used = view.used.clone();
+    used.add(beside);
+    match &elastic.present {
+        Some(present) if present.allows(&used, request).is_ok() => Duration::ZERO,
+        Some(_) | None => elastic.delay,
     }
 }
 

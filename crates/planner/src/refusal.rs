@@ -79,7 +79,7 @@ impl fmt::Display for Refusal {
             Self::BreakerOpen => f.write_str("launches there keep failing; it is left alone for a while"),
             Self::Full(short) => write!(f, "no room now ({short})"),
             Self::Reserved { team, .. } => {
-                write!(f, "its room is kept for a job of team {team} that has waited longer")
+                write!(f, "its room is kept for a job of team {team} that goes first")
             }
         }
     }
@@ -128,7 +128,7 @@ impl fmt::Display for Hold {
         match self {
             Self::Quota(short) => write!(f, "quota is used up ({short})"),
             Self::QuotaReserved { team, .. } => {
-                write!(f, "the rest of the quota is kept for a job of team {team} that has waited longer")
+                write!(f, "the rest of the quota is kept for a job of team {team} that goes first")
             }
             Self::Preempting { cluster, victims } => {
                 write!(f, "{victims} other jobs on {cluster} have been asked to stop for it")

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
-use yard_domain::JobId;
+use yard_domain::{JobId, Timestamp};
 
 /// What to name a received message by when deleting or extending it: SQS's receipt handle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,6 +19,8 @@ pub struct Message {
     pub handle: MessageHandle,
     /// What was sent.
     pub body: String,
+    /// When it was sent, by the queue's clock, if the queue says so.
+    pub sent_at: Option<Timestamp>,
     /// How many times it has been received, this one included; 0 if the queue doesn't say.
     pub receive_count: u32,
     /// How the API took it in before it was put here; only from a queue that is meant for that.

@@ -1,4 +1,4 @@
-//! The ports: what the engine needs from a store, an inbox and a driver.
+//! The ports: what the engine needs from a store, an inbox, a driver and an archive of logs.
 //!
 //! Adapters implement these; the engine and the server know nothing else of the outside. An error's *kind*
 //! says what may be done about it (again later, never, or 'it may have happened'), so that no caller reads
@@ -7,6 +7,8 @@
 pub mod access;
 pub mod driver;
 pub mod inbox;
+pub mod log_archive;
+pub mod packages;
 pub mod store;
 
 pub use access::AccessStore;
@@ -15,4 +17,6 @@ pub use driver::{
     RemoteJob, RemoteStatus,
 };
 pub use inbox::{Inbox, InboxError, Message, MessageHandle, Spill, Spilled};
+pub use log_archive::{ArchiveError, JobLogs, LogArchive};
+pub use packages::{PackageContent, PackageError, Packages};
 pub use store::{Store, StoreError};

@@ -19,6 +19,8 @@ use yard_domain::{
     Policy, Receipt, Request, RetryRules, Shape, StateName, SubmissionKey, Team, TeamId, Timestamp, Verdict,
 };
 
+use crate::packages::{KeptPackage, PackageRow};
+
 /// Why a store call failed, by what may be done about it.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -480,7 +482,7 @@ pub struct AttemptView {
 }
 
 /// Which jobs to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFilter {
     /// Of this team.
     pub team: Option<TeamId>,
@@ -490,10 +492,54 @@ pub struct JobFilter {
     pub states: Vec<StateName>,
     /// With an open attempt on this cluster.
     pub cluster: Option<ClusterId>,
+    /// Accepted at this time or later.
+    pub accepted_from: Option<Timestamp>,
+    /// Accepted before this time.
+    pub accepted_before: Option<Timestamp>,
+    /// Whose key begins like this.
+    pub key_prefix: Option<String>,
+    /// Of this name.
+    pub name: Option<String>,
+    /// With all of these in their metadata. A name must not hold quotes, backslashes or control characters.
+    pub metadata: Vec<(String, String)>,
+    /// That ask for a cluster with all of these labels. Names as with metadata.
+    pub labels: Vec<(String, String)>,
     /// Older than this job: the cursor of the page before.
     pub before: Option<JobId>,
     /// At most this many.
     pub limit: u32,
+    /// Look at no more than about this many jobs; what has not been looked at is for the next page. With a cluster, all
+    /// its open attempts are looked at.
+    pub scan_max: u32,
+}
+
+impl Default for JobFilter {
+    fn default() -> Self {
+        Self {
+            team: None,
+            among: None,
+            states: Vec::new(),
+            cluster: None,
+            accepted_from: None,
+            accepted_before: None,
+            key_prefix: None,
+            name: None,
+            metadata: Vec::new(),
+            labels: Vec::new(),
+            before: None,
+            limit: 0,
+            scan_max: 20_000,
+        }
+    }
+}
+
+/// Jobs of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobPage {
+    /// The jobs, newest first; may be fewer than asked for, or none, though there are more.
+    pub jobs: Vec<JobRow>,
+    /// The cursor of the next page, if there may be more.
+    pub next: Option<JobId>,
 }
 
 /// A job in a list.
@@ -509,6 +555,30 @@ pub struct JobRow {
     pub created_at: Timestamp,
     /// When it entered its state.
     pub since: Timestamp,
+}
+
+/// A line of history in the order of all events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobEvent {
+    /// Its place in that order, from 1. Lines of one job are in the order of its history.
+    pub pos: u64,
+    /// Whose job.
+    pub team: TeamId,
+    /// The line.
+    pub line: HistoryLine,
+    /// The job's metadata.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Some events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// In order. Those of jobs that were deleted since are left out.
+    pub events: Vec<JobEvent>,
+    /// All up to this one are in it: go on after it. What was asked for if there is nothing new.
+    pub upto: u64,
+    /// Whether events after the one asked for have been deleted.
+    pub missed: bool,
 }
 
 /// A queued job's place in the queue.
@@ -675,10 +745,22 @@ pub trait Store: crate::access::AccessStore {
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError>;
     /// A job's place in its team's queue, exactly, in one consistent read; `None` if it is not queued.
     async fn queue_place(&self, id: JobId) -> Result<Option<QueuePlace>, StoreError>;
-    /// Jobs, newest first.
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError>;
+    /// Jobs by the order of their ids, newest first, which is nearly that of their acceptance (ids are made moments
+    /// before; a job that was accepted more than a day after its id was made may be missed by `accepted_from`).
+    async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StoreError>;
     /// A job's history from `after_seq` on, in order.
     async fn history(&self, id: JobId, after_seq: u32, limit: u32) -> Result<Vec<HistoryLine>, StoreError>;
+    /// When the newest message of each door that has a verdict was sent, by the queue's clock. Doors that do not say when
+    /// (`http`) are not in it.
+    async fn newest_arrivals(&self) -> Result<BTreeMap<String, Timestamp>, StoreError>;
+    /// Gives up to `limit` transactions' lines of history, of those that are committed and have none, their positions in
+    /// the order of all events. Answers how many lines; 0 also if another process is at it. Positions appear in their
+    /// order: whoever sees one sees, from then on, every smaller one that there will ever be.
+    async fn number_events(&self, limit: u32) -> Result<u64, StoreError>;
+    /// The last position that was given; 0 before the first.
+    async fn event_head(&self) -> Result<u64, StoreError>;
+    /// Up to `limit` events after a position.
+    async fn events(&self, after: u64, limit: u32) -> Result<EventPage, StoreError>;
     /// Records a wish to stop; ends the job at once if it is queued.
     async fn request_stop(&self, id: JobId, by: &str, reason: &str) -> Result<StopAnswer, StoreError>;
     /// Opens or drains a cluster. `false` if there is no such cluster.
@@ -708,10 +790,30 @@ pub trait Store: crate::access::AccessStore {
     /// Counts for metrics.
     async fn stats(&self) -> Result<QueueStats, StoreError>;
 
+    // --- the Ray Jobs API ---
+
+    /// Jobs under this key in any of these teams, as far as they are shown: not purged, not hidden.
+    async fn shown_jobs_of_key(&self, key: &str, teams: &[TeamId]) -> Result<Vec<JobId>, StoreError>;
+    /// The newest jobs that are shown, of a team or of all, whole.
+    async fn shown_jobs(&self, team: Option<&TeamId>, limit: u32) -> Result<Vec<JobView>, StoreError>;
+    /// Shows a job no more. Nothing else changes.
+    async fn hide_job(&self, id: JobId) -> Result<(), StoreError>;
+    /// Keeps an uploaded package for at least `keep`. Where the same content is kept already, that counts and the new
+    /// object is dropped; a package of the same URI is replaced.
+    async fn keep_package(&self, package: &PackageRow, keep: Duration) -> Result<KeptPackage, StoreError>;
+    /// A package, which is then kept for at least `keep` from now.
+    async fn use_package(&self, uri: &str, keep: Duration) -> Result<Option<PackageRow>, StoreError>;
+    /// Forgets up to `limit` packages whose time is over; answers the objects that nothing names any more.
+    async fn expire_packages(&self, limit: u32) -> Result<Vec<String>, StoreError>;
+    /// Which of these objects some package names.
+    async fn named_objects(&self, objects: &[String]) -> Result<Vec<String>, StoreError>;
+
     // --- upkeep ---
 
     /// Recomputes every account from the open attempts, in one consistent read; empty is exact.
     async fn audit(&self) -> Result<Vec<Drift>, StoreError>;
+    /// Forgets the positions of up to `limit` transactions' events that are older than `keep`. Histories stay.
+    async fn trim_events(&self, keep: Duration, limit: u32) -> Result<u32, StoreError>;
     /// Deletes up to `limit` jobs that ended longer than `keep` ago, with attempts and history. Receipts stay: keys
     /// are unique for ever.
     async fn purge(&self, keep: Duration, limit: u32) -> Result<u32, StoreError>;

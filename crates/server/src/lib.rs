@@ -5,6 +5,7 @@
 //! - [`access`]: who is asking, and what they may do.
 //! - [`problem`]: every error is an RFC 9457 document.
 //! - [`query`]: query parameters with every error at once.
+//! - `logs`: one log out of what the archive and the cluster have.
 //! - [`AppState`], [`ServerConfig`]: what the handlers work with.
 //!
 //! The server decides nothing about jobs: it reads the store, commits submissions through the same
@@ -12,16 +13,20 @@
 
 pub mod access;
 mod config;
+mod feed;
 pub mod layers;
+mod logs;
 pub mod openapi;
 pub mod problem;
 pub mod query;
+mod ray;
 pub mod routes;
 mod serve;
 mod state;
 
 pub use access::{Access, AccessConfig};
-pub use config::ServerConfig;
+pub use config::{LogLimits, ServerConfig};
+pub use ray::{RayApi, RayApiConfig};
 pub use routes::router;
 pub use serve::serve;
 pub use state::AppState;

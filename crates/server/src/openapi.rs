@@ -1,11 +1,16 @@
 //! The API's description for programs: `GET /openapi.json`.
 
 use axum::Json;
-use utoipa::OpenApi;
+use utoipa::OpenApi as _;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use crate::routes;
 
-#[derive(OpenApi)]
+/// The media type of errors.
+const PROBLEM: &str = "application/problem+json";
+
+#[derive(utoipa::OpenApi)]
 #[openapi(
     info(
         title = "Switchyard",
@@ -13,10 +18,13 @@ use crate::routes;
     ),
     paths(
         routes::submit::submit,
+        routes::bulk::submit,
         routes::jobs::list,
         routes::job::get,
         routes::explain::job,
         routes::history::history,
+        routes::events::all,
+        routes::events::job,
         routes::logs::logs,
         routes::stop::stop,
         routes::receipt::receipt,
@@ -42,11 +50,52 @@ use crate::routes;
 struct Description;
 
 /// The OpenAPI document.
-pub fn document() -> utoipa::openapi::OpenApi {
-    Description::openapi()
+pub fn document() -> OpenApi {
+    let mut document = Description::openapi();
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            (&mut item.get, false),
+            (&mut item.put, true),
+            (&mut item.post, true),
+            (&mut item.delete, true),
+            (&mut item.patch, true),
+        ];
+        for (operation, changes) in operations {
+            if let Some(operation) = operation {
+                complete(operation, path.starts_with("/v1/"), changes);
+            }
+        }
+    }
+    document
 }
 
-pub(crate) async fn serve() -> Json<utoipa::openapi::OpenApi> {
+/// What holds for every operation: errors are problems, and those that may meet any request are said.
+fn complete(operation: &mut Operation, in_api: bool, changes: bool) {
+    let responses = &mut operation.responses.responses;
+    let mut say = |status: &str, description: &str| {
+        let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+        let response = ResponseBuilder::new().description(description).content(PROBLEM, problem).build();
+        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(response));
+    };
+    if in_api {
+        say("400", "The path, a parameter or the body can't be read: see errors");
+        if changes {
+            say("403", "It comes from a page of another site, open in a browser");
+        }
+        say("500", "A fault of the server, or a row that does not fit the model");
+        say("503", "Too many requests at once, or the database can't be used now: see Retry-After");
+        say("504", "It took longer than the server allows; it may still take effect");
+    }
+    for (status, response) in responses {
+        if let (RefOr::T(response), true) = (response, status.starts_with(['4', '5']))
+            && let Some(content) = response.content.shift_remove("application/json")
+        {
+            response.content.insert(PROBLEM.to_owned(), content);
+        }
+    }
+}
+
+pub(crate) async fn serve() -> Json<OpenApi> {
     Json(document())
 }
 
@@ -74,9 +123,11 @@ mod tests {
     #[tokio::test]
     async fn every_described_operation_is_there_and_others_are_problems() {
         let world = World::new().await;
-        assert_eq!(operations().len(), 25);
+        assert_eq!(operations().len(), 28);
         for (path, method) in operations() {
             let real = path.replace("{id}", "no-such").replace("{team}", "a").replace("{key}", "b");
+            // A stream without an end, unless it is refused.
+            let real = if real == "/v1/events" { format!("{real}?after=x") } else { real };
             let request = Request::builder().method(method.as_str()).uri(&real).body(Body::empty()).unwrap();
             let answer = world.send(request).await;
             let code =
@@ -91,6 +142,23 @@ mod tests {
         }
         world.get("/v2/jobs").await.problem(404, "not_found");
         assert_eq!(world.get("/openapi.json").await.json()["info"]["title"], "Switchyard");
+    }
+
+    #[test]
+    fn errors_are_problems_and_none_that_any_request_may_meet_is_left_out() {
+        let document = serde_json::to_value(document()).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        for (path, method) in operations() {
+            let responses = document["paths"][&path][method.to_lowercase()]["responses"].as_object().unwrap();
+            for (status, response) in responses.iter().filter(|(s, _)| s.starts_with(['4', '5'])) {
+                let kinds: Vec<_> = response["content"].as_object().unwrap().keys().collect();
+                assert_eq!(kinds, ["application/problem+json"], "{method} {path} {status}");
+            }
+            for status in ["400", "500", "503", "504"].iter().filter(|_| path.starts_with("/v1/")) {
+                assert!(responses.contains_key(*status), "{method} {path} lacks {status}");
+            }
+            assert_eq!(responses.contains_key("403"), method != "GET", "{method} {path}");
+        }
     }
 
     #[test]

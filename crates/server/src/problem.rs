@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents. What went wrong inside is logged here, once, and never sent.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -42,11 +44,28 @@ impl ApiError {
         self
     }
 
+    /// The same, with how far each door is.
+    #[must_use]
+    pub fn with_newest_arrival(mut self, newest: BTreeMap<String, String>) -> Self {
+        self.0.newest_arrival = newest;
+        self
+    }
+
     /// The same, to be tried again after so many seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.2 = Some(seconds);
         self
+    }
+
+    /// What kind of error it is.
+    pub fn code(&self) -> ProblemCode {
+        self.1
+    }
+
+    /// After how many seconds to try again, if that helps.
+    pub(crate) fn wait(&self) -> Option<u64> {
+        self.2
     }
 
     /// The document that is sent.

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use yard_wire::views::{FieldProblem, ProblemCode};
+use yard_domain::Timestamp;
+use yard_wire::views::{FieldProblem, ProblemCode, parse_time};
 
 use crate::problem::ApiError;
 
@@ -33,6 +34,22 @@ impl Params {
             .collect()
     }
 
+    /// As [`Params::list`], of a type that can't say what is wrong with a text: `what` it must be.
+    pub fn list_as<T: FromStr>(&mut self, name: &'static str, what: &str) -> Vec<T> {
+        let texts: Vec<String> = self.list(name);
+        let read = |text: &String| {
+            let shown: String = text.chars().take(SHOWN_CHARS).collect();
+            text.parse::<T>().map_err(|_| format!("is {shown:?}; must be {what}"))
+        };
+        let read: Vec<_> = texts.iter().map(read).collect();
+        read.into_iter().filter_map(|r| self.keep(name, r)).collect()
+    }
+
+    /// Notes that something beside the parameters is wrong.
+    pub fn wrong(&mut self, name: &'static str, message: &str) {
+        self.error(name, message.to_owned());
+    }
+
     /// A parameter that may be given once.
     pub fn one<T: FromStr<Err: ToString>>(&mut self, name: &'static str) -> Option<T> {
         let mut values = self.take(name);
@@ -51,6 +68,32 @@ impl Params {
         let shown: String = text.chars().take(SHOWN_CHARS).collect();
         let read = text.parse::<T>().map_err(|_| format!("is {shown:?}; must be {what}"));
         self.keep(name, read)
+    }
+
+    /// Pairs of a name and a value: `<name>.NAME=VALUE`, or `<name>=NAME=VALUE`; both may be repeated.
+    pub fn pairs(&mut self, name: &'static str) -> Vec<(String, String)> {
+        let (dotted, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.given)
+            .into_iter()
+            .partition(|(n, _)| n.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
+        self.given = left;
+        let mut pairs = Vec::new();
+        for value in self.take(name) {
+            match value.split_once('=') {
+                Some((key, value)) if is_plain(key) => pairs.push((key.to_owned(), value.to_owned())),
+                _ => self.error(name, "must be NAME=VALUE, with a name that can be searched by".to_owned()),
+            }
+        }
+        for (field, value) in dotted {
+            let key = field.get(name.len() + 1..).unwrap_or_default();
+            if is_plain(key) {
+                pairs.push((key.to_owned(), value));
+                continue;
+            }
+            let field = field.chars().take(SHOWN_CHARS).collect();
+            let message = "needs a name without quotes, backslashes and control characters".to_owned();
+            self.errors.push(FieldProblem { field, code: "invalid".to_owned(), message, line: None });
+        }
+        pairs
     }
 
     /// Notes that a parameter must be given, unless it was (or was wrong, which is noted already).
@@ -124,6 +167,26 @@ impl Params {
             message,
             line: None,
         });
+    }
+}
+
+/// Whether a name can be searched by.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(|c| c.is_control() || c == '"' || c == '\\')
+}
+
+/// A point in time as a parameter.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment(pub Timestamp);
+
+impl FromStr for Moment {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_time(text)
+            .or_else(|| parse_time(&format!("{}.000000Z", text.strip_suffix('Z')?)))
+            .map(Self)
+            .ok_or("must be a time in UTC, such as 2026-11-22T22:30:45Z")
     }
 }
 

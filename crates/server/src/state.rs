@@ -7,11 +7,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use yard_domain::{ClusterId, JobId, TeamId};
-use yard_ports::{Driver, Spill, Store};
+use yard_ports::{Driver, LogArchive, Spill, Store};
 use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
 use crate::access::Access;
 use crate::config::ServerConfig;
+use crate::ray::RayApi;
 
 /// Finds the driver of a cluster.
 pub type FindDriver = dyn Fn(&ClusterId) -> Option<Arc<dyn Driver>> + Send + Sync;
@@ -26,6 +27,8 @@ pub struct AppState {
     pub store: Arc<dyn Store>,
     /// Who is asking, and what they may do.
     pub access: Arc<Access>,
+    /// Logs that are kept, whatever has become of their clusters.
+    pub logs: Arc<dyn LogArchive>,
     /// How to read logs from a cluster; `None` if this process can't talk to it.
     pub driver: Arc<FindDriver>,
     /// Reads catalog documents.
@@ -49,6 +52,8 @@ pub struct AppState {
     pub new_id: Arc<dyn Fn() -> JobId + Send + Sync>,
     /// This process's metrics.
     pub metrics: PrometheusHandle,
+    /// The Ray Jobs API.
+    pub ray: Arc<RayApi>,
     /// The server's limits.
     pub config: Arc<ServerConfig>,
     /// Cancelled when the process is to stop: it is not ready any more and ends its log streams.

@@ -24,6 +24,7 @@ use yard_domain::{
 use yard_ports::store::{AttemptRef, ClaimRequest, EndOrder, PlacementOrder, Store, StoreLimits};
 use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream};
 use yard_store_sqlite::SqliteOptions;
+use yard_testkit::memory_archive::MemoryArchive;
 use yard_wire::views::FieldProblem;
 use yard_wire::{Admission, CatalogDraft};
 
@@ -48,12 +49,16 @@ pub(crate) fn as_operator(mut request: Request<Body>) -> Request<Body> {
 pub(crate) struct LogDriver {
     /// What `logs` answers, by remote name; what is not there is not found.
     pub(crate) logs: Mutex<HashMap<String, Log>>,
+    /// From which bytes on logs were asked for.
+    pub(crate) asked: Mutex<Vec<u64>>,
 }
 
 #[derive(Clone)]
 pub(crate) enum Log {
     /// These bytes from the beginning; a follower gets no end after them.
     Text(&'static str),
+    /// These bytes, and an end.
+    Whole(&'static str),
     /// Breaks off after these bytes.
     Broken(&'static str),
     /// The call itself fails.
@@ -84,13 +89,14 @@ impl Driver for LogDriver {
 
     async fn logs(&self, name: &RemoteName, offset: u64, follow: bool) -> Result<LogStream, DriverError> {
         let log = self.logs.lock().unwrap().get(name.as_str()).cloned().ok_or(DriverError::NotFound)?;
+        self.asked.lock().unwrap().push(offset);
         let offset = usize::try_from(offset).unwrap();
         let rest = |text: &'static str| {
             stream::iter([Ok(Bytes::from_static(&text.as_bytes()[offset.min(text.len())..]))])
         };
         match log {
             Log::Text(text) if follow => Ok(rest(text).chain(stream::pending()).boxed()),
-            Log::Text(text) => Ok(rest(text).boxed()),
+            Log::Text(text) | Log::Whole(text) => Ok(rest(text).boxed()),
             Log::Broken(text) => {
                 let end = stream::iter([Err(DriverError::Unclear("at 10.0.0.7".to_owned()))]);
                 Ok(rest(text).chain(end).boxed())
@@ -109,6 +115,7 @@ impl Driver for LogDriver {
 pub(crate) struct World {
     pub(crate) state: AppState,
     pub(crate) driver: Arc<LogDriver>,
+    pub(crate) archive: MemoryArchive,
     pub(crate) nudges: Arc<AtomicUsize>,
     _folder: TempDir,
 }
@@ -215,6 +222,9 @@ impl World {
             )
             .await
             .unwrap();
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let limits = yard_packages::PackageLimits { bytes_max: 8, ..Default::default() };
+        let packages = yard_packages::Shelf::new(store.clone(), objects, limits, LONG);
         let (driver, nudges) = (Arc::new(LogDriver::default()), Arc::new(AtomicUsize::new(0)));
         let (counted, ids) = (nudges.clone(), AtomicU64::new(1));
         let drivers: HashMap<yard_domain::ClusterId, _> =
@@ -224,8 +234,10 @@ impl World {
             yard_engine::settings::SchedulerSettings::default(),
             yard_engine::settings::ExplainSettings::default(),
         );
+        let archive = MemoryArchive::default();
         let state = AppState {
             access: Arc::new(Access::new(store.clone(), access, Arc::new(NoKeys))),
+            logs: Arc::new(archive.clone()),
             store,
             explainer: Arc::new(explainer),
             driver: Arc::new(move |id| drivers.get(id).cloned()),
@@ -242,10 +254,11 @@ impl World {
             nudge: Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed)),
             new_id: Arc::new(move || JobId::new(ids.fetch_add(1, Ordering::Relaxed), [0; 10])),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
+            ray: Arc::new(crate::RayApi { packages, config: crate::RayApiConfig::default() }),
             config: Arc::new(config),
             shutdown: CancellationToken::new(),
         };
-        Self { state, driver, nudges, _folder: folder }
+        Self { state, driver, archive, nudges, _folder: folder }
     }
 
     /// Sends a request as an operator, unless it says otherwise (an empty token: none).

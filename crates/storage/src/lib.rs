@@ -1,6 +1,6 @@
 //! Where packages and archived logs are kept: a folder that every replica sees, or a bucket of S3 (or what speaks its
 //! protocol). What comes out is an [`ObjectStore`]: that trait is the port, there is none of our own. This crate only
-//! opens it, so that one place knows about credentials and TLS.
+//! opens it, so that one place knows about credentials and TLS, and keeps logs in it ([`LogObjects`]).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,10 @@ use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
 use thiserror::Error;
 
+mod logs;
 mod s3;
+
+pub use logs::LogObjects;
 
 /// Where objects are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

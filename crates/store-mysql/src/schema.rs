@@ -1,7 +1,7 @@
 //! The schema: migrations are part of the binary.
 
 use sqlx::Row;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::mysql::MySqlPool;
 use yard_ports::store::StoreError;
 use yard_store_sql::{Applied, Known};
@@ -27,8 +27,16 @@ pub(crate) async fn migrate(pool: &MySqlPool) -> Result<(), StoreError> {
     let migrated = MIGRATIONS.run_direct(None, &mut *connection, false).await;
     // The lock goes with the connection, so it must not go back to the pool.
     let closed = connection.close().await;
-    migrated.map_err(|e| StoreError::Schema(format!("can't migrate: {e}")))?;
+    migrated.map_err(|e| refused(&e))?;
     closed.map_err(unavailable)
+}
+
+fn refused(error: &MigrateError) -> StoreError {
+    let newest = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
+    StoreError::Schema(match error {
+        MigrateError::VersionMissing(unknown) => yard_store_sql::newer_schema(*unknown, newest),
+        error => format!("can't migrate: {error}"),
+    })
 }
 
 pub(crate) async fn check(pool: &MySqlPool) -> Result<(), StoreError> {

@@ -303,7 +303,10 @@ async fn schemas_that_do_not_fit_are_refused(variable: &str) {
     schema.tamper("INSERT INTO _sqlx_migrations VALUES (9999, 'later', NOW(), 1, 'x', 0)").await;
     assert!(refused().await.contains("newer yard"));
     let migrated = migrate(&schema.url, &options(calm())).await;
-    assert!(matches!(migrated, Err(StoreError::Schema(_))), "{migrated:?}");
+    assert!(
+        matches!(&migrated, Err(StoreError::Schema(text)) if text.contains("newer yard")),
+        "{migrated:?}"
+    );
     schema.remove().await;
 }
 

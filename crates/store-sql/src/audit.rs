@@ -87,7 +87,9 @@ impl Work for Purge {
         let ids: Vec<JobId> =
             rows.into_iter().map(|row| Reader::new("jobs", row).job_id("id")).collect::<Result<_, _>>()?;
         for ids in id_values(ids.iter().copied()).chunks(BATCH) {
-            for (table, key) in [("history", "job_id"), ("attempts", "job_id"), ("jobs", "id")] {
+            for (table, key) in
+                [("history", "job_id"), ("attempts", "job_id"), ("ray_hidden", "job_id"), ("jobs", "id")]
+            {
                 let mut args = Vec::new();
                 sql::pad(&mut args, ids);
                 conn.run(format!("DELETE FROM {table} WHERE {key} IN ({})", sql::marks(ids.len())), args)

@@ -174,6 +174,22 @@ impl Dialect {
         }
     }
 
+    /// The text at a path (an argument) of a JSON column.
+    pub(crate) fn json_text(self, column: &str) -> String {
+        match self {
+            Self::MySql => format!("JSON_UNQUOTE(JSON_EXTRACT({column}, ?))"),
+            Self::Sqlite => format!("json_extract({column}, ?)"),
+        }
+    }
+
+    /// The text of the object at a path of a JSON column.
+    pub(crate) fn json_object(self, column: &str, path: &'static str) -> String {
+        match self {
+            Self::MySql => format!("CAST(JSON_EXTRACT({column}, '{path}') AS CHAR)"),
+            Self::Sqlite => format!("json_extract({column}, '{path}')"),
+        }
+    }
+
     /// The beginning of an INSERT that leaves rows alone whose key is taken.
     pub(crate) fn insert_ignore(self) -> &'static str {
         match self {

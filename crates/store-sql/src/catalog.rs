@@ -221,8 +221,10 @@ impl Work for Seed {
 
     async fn run(&self, conn: &mut Conn) -> Result<(), Fault> {
         let head = conn.dialect.insert_ignore();
-        let sql =
-            format!("{head}meta (name, text, number) VALUES ('instance', ?, NULL), ('lease_token', NULL, 0)");
+        let sql = format!(
+            "{head}meta (name, text, number) VALUES ('instance', ?, NULL), ('lease_token', NULL, 0), \
+             ('event_pos', NULL, 0)"
+        );
         conn.run(sql, vec![Uuid::new_v4().to_string().into()]).await?;
         conn.run(format!("{head}catalog_in_force (id, version, generation) VALUES (1, 0, 0)"), Vec::new())
             .await?;

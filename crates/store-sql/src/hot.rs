@@ -112,6 +112,14 @@ pub fn arrivals(dialect: Dialect) -> String {
     )
 }
 
+/// The last of the next jobs of a list, by this index and under these conditions, which it must know: the conditions'
+/// arguments, how many to pass over.
+pub fn list_end(dialect: Dialect, index: &'static str, condition: &str) -> String {
+    let index = dialect.index(index);
+    let condition = if condition.is_empty() { String::new() } else { format!(" WHERE {condition}") };
+    format!("SELECT id FROM jobs{index}{condition} ORDER BY id DESC LIMIT 1 OFFSET ?")
+}
+
 fn due(dialect: Dialect, columns: &str, kind: i64, and: &str) -> String {
     let (index, lock) = (dialect.index("jobs_clock"), dialect.skip_locked());
     format!(

@@ -11,6 +11,8 @@ use yard_domain::{Arrival, JobId, JobState, Lifecycle, Receipt, SubmissionKey, T
 
 use crate::backend::{Dialect, SqlError, TxKind, Value};
 use crate::codec::{read_errors, write_errors, write_request, write_selector};
+use crate::doors;
+use crate::events;
 use crate::fault::Fault;
 use crate::moves::HISTORY_COLUMNS;
 use crate::reader::{Reader, id_value};
@@ -31,7 +33,7 @@ const RECEIPT_COLUMNS: [&str; 9] =
 /// A submission's key as stored.
 type Key = (Vec<u8>, Vec<u8>);
 
-fn stored_key(key: &SubmissionKey) -> Key {
+pub(crate) fn stored_key(key: &SubmissionKey) -> Key {
     (fit_bytes(&key.team, 252), fit_bytes(&key.key, 800))
 }
 
@@ -48,12 +50,13 @@ enum Known {
 /// and it is done again with a look at what is stored. Looking always would double the server's work for a batch.
 pub(crate) struct Accept<'a> {
     arrivals: &'a [Arrival],
+    slot: u8,
     look_first: AtomicBool,
 }
 
 impl<'a> Accept<'a> {
-    pub(crate) fn new(arrivals: &'a [Arrival]) -> Self {
-        Self { arrivals, look_first: AtomicBool::new(false) }
+    pub(crate) fn new(arrivals: &'a [Arrival], slot: u8) -> Self {
+        Self { arrivals, slot, look_first: AtomicBool::new(false) }
     }
 }
 
@@ -72,7 +75,10 @@ impl Work for Accept<'_> {
         if let Err(Fault::Redo(_)) = &written {
             self.look_first.store(true, Ordering::Relaxed);
         }
-        written.map(|()| verdicts)
+        written?;
+        // Last, since others of its door wait for it until the commit.
+        doors::note(conn, self.arrivals, self.slot).await?;
+        Ok(verdicts)
     }
 }
 
@@ -180,7 +186,8 @@ impl<'a> Desk<'a> {
                 other => other,
             },
         )?;
-        let history = self.jobs.iter().map(|(record, _, arrival)| first_line(record, arrival)).collect();
+        let history: Vec<_> =
+            self.jobs.iter().map(|(record, _, arrival)| first_line(record, arrival)).collect();
         let jobs: Vec<_> =
             self.jobs.iter().zip(0..).map(|((record, new, _), i)| job_row(record, new, now, i)).collect();
         if let Some((columns, _)) = jobs.first() {
@@ -188,6 +195,7 @@ impl<'a> Desk<'a> {
             let rows = jobs.into_iter().map(|(_, row)| row).collect();
             sql::insert(conn, "INSERT INTO jobs", &columns, rows).await?;
         }
+        events::announce(conn, &history, now).await?;
         sql::insert(conn, "INSERT INTO history", &HISTORY_COLUMNS, history).await?;
         keep_conflicts(conn, &self.conflicts, now).await
     }

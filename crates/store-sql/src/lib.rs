@@ -7,9 +7,11 @@
 //!   force, cohorts, accounts, jobs by id),
 //!   changed by what the domain decides, and written together with history.
 //! - `in_force`: teams, cohorts and policy, remembered until another catalog is applied.
-//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `place`, `past`,
+//! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `list`, `shown`, `packages`, `place`, `past`,
 //!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`, `tokens`, `audit_log`: the verbs by concern; each is a struct whose `run` is one
 //!   transaction.
+//! - `events`: which lines of history a transaction wrote, and their positions in the order of all events.
+//! - `doors`: how far each queue has been taken in.
 //! - `hot`: the statements whose plans are tested.
 //! - `rows`, `reader`, `codec`, `policy`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
 //!
@@ -25,7 +27,9 @@ mod catalog;
 mod claim;
 mod clusters;
 mod codec;
+mod doors;
 mod ends;
+mod events;
 mod fault;
 mod fence;
 mod forecasts;
@@ -36,8 +40,10 @@ mod in_force;
 mod intake;
 mod launch;
 mod leases;
+mod list;
 mod load;
 mod moves;
+mod packages;
 mod past;
 mod place;
 mod placement;
@@ -45,6 +51,7 @@ mod policy;
 mod reader;
 mod rows;
 mod schema;
+mod shown;
 mod sql;
 mod store;
 mod sweep;
@@ -54,6 +61,6 @@ mod tx;
 mod views;
 
 pub use backend::{Backend, Dialect, Row, SqlError, Tx, TxKind, Value};
-pub use schema::{Applied, Known, check_schema};
+pub use schema::{Applied, Known, check_schema, newer_schema};
 pub use store::{SqlStore, StoreOptions};
 pub use tx::RetryOptions;

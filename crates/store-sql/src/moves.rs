@@ -8,6 +8,7 @@ use yard_domain::lifecycle::OpenAttempt;
 use yard_domain::{ClusterId, JobId, Lease, LeaseRole, Outcome, Timestamp};
 
 use crate::backend::Value;
+use crate::events;
 use crate::fault::Fault;
 use crate::reader::{id_value, id_values};
 use crate::rows::{JOB_COLUMNS, JobRecord, Stages};
@@ -185,6 +186,7 @@ impl Moves {
             ));
         }
         sql::insert(conn, "INSERT INTO attempts", &ATTEMPT_COLUMNS, self.attempts).await?;
+        events::announce(conn, &self.history, self.now).await?;
         sql::insert(conn, "INSERT INTO history", &HISTORY_COLUMNS, self.history).await?;
         for (cluster, id) in self.fulfilled {
             let args = vec![cluster.into(), id_value(id)];

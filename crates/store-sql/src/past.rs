@@ -17,7 +17,7 @@ use crate::tx::{Conn, Work};
 
 /// How far the clock of the process that made a job's id, plus the time from there to its acceptance, may be off the
 /// database's at the edges of what [`Arrivals`] looks for.
-const ID_SKEW_US: i64 = 60_000_000;
+pub(crate) const ID_SKEW_US: i64 = 60_000_000;
 
 /// See [`yard_ports::store::Store::ended_runs`].
 pub(crate) struct EndedRuns {
@@ -105,7 +105,7 @@ impl Work for Arrivals {
 }
 
 /// The smallest id that can have been made at this time: version 7 begins with the milliseconds, in 48 bits.
-fn first_id(at_us: i64) -> JobId {
+pub(crate) fn first_id(at_us: i64) -> JobId {
     let ms = u128::try_from(at_us / 1_000).unwrap_or(0).min((1 << 48) - 1);
     JobId(Uuid::from_u128(ms << 80))
 }

@@ -24,6 +24,14 @@ pub struct Applied {
     pub success: bool,
 }
 
+/// What to say of a database that a newer binary has migrated: `unknown` is a migration that this one does not bring.
+pub fn newer_schema(unknown: i64, newest: i64) -> String {
+    format!(
+        "the database's schema has migration {unknown}, but this binary knows only those up to {newest}: use a newer yard \
+         (an older binary can't run on a newer schema)"
+    )
+}
+
 /// Accepts the schema only if the database has seen exactly the migrations that this binary knows. `applied` is
 /// `None` for a database without any schema of ours.
 pub fn check_schema(known: &[Known], applied: Option<&[Applied]>) -> Result<(), StoreError> {
@@ -41,10 +49,7 @@ pub fn check_schema(known: &[Known], applied: Option<&[Applied]>) -> Result<(), 
     }
     let by_version: BTreeMap<i64, &Applied> = applied.iter().map(|a| (a.version, a)).collect();
     if let Some(unknown) = by_version.keys().find(|v| known.iter().all(|k| k.version != **v)) {
-        return refuse(format!(
-            "the database's schema has migration {unknown}, but this binary knows only those up to {newest}: use a \
-             newer yard (an older binary can't run on a newer schema)"
-        ));
+        return refuse(newer_schema(*unknown, newest));
     }
     for migration in known {
         match by_version.get(&migration.version) {

@@ -1,5 +1,6 @@
 //! The port, verb by verb, handed to the transactions that do the work.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,15 @@ use yard_domain::event::ReleaseReason;
 use yard_domain::ledger::Drift;
 use yard_domain::{
     Account, Arrival, Catalog, Cluster, ClusterId, ClusterReport, ClusterSwitch, HistoryLine, InstanceId,
-    JobId, Lease, LeaseScope, Receipt, RetryRules, SubmissionKey, Team, Timestamp, Verdict,
+    JobId, Lease, LeaseScope, Receipt, RetryRules, SubmissionKey, Team, TeamId, Timestamp, Verdict,
 };
+use yard_ports::packages::{KeptPackage, PackageRow};
 use yard_ports::store::{
     ActiveAttempt, ApplyAnswer, AttemptRef, CatalogDocument, ClaimRequest, ClaimedJob, EndOrder, EndedRun,
-    ForecastBucket, ForecastError, JobFilter, JobRow, JobView, LaunchBatch, OpenHolding, PastArrival,
-    PlacementInput, PlacementOrder, PlacementReport, PreemptOrder, QueuePlace, QueueStats, QueueView,
-    Recorded, StopAnswer, StopCause, Store, StoreError, StoreLimits, SweepReport, TimeCursor, WaitNote,
+    EventPage, ForecastBucket, ForecastError, JobFilter, JobPage, JobView, LaunchBatch, OpenHolding,
+    PastArrival, PlacementInput, PlacementOrder, PlacementReport, PreemptOrder, QueuePlace, QueueStats,
+    QueueView, Recorded, StopAnswer, StopCause, Store, StoreError, StoreLimits, SweepReport, TimeCursor,
+    WaitNote,
 };
 
 use crate::backend::Backend;
@@ -24,8 +27,8 @@ use crate::in_force::Remembered;
 use crate::load::Shapes;
 use crate::tx::{RetryOptions, Runner, Work};
 use crate::{
-    apply, audit, catalog, claim, clusters, ends, forecasts, holdings, intake, launch, leases, load, past,
-    place, placement, sweep, views,
+    apply, audit, catalog, claim, clusters, doors, ends, events, forecasts, holdings, intake, launch, leases,
+    list, load, packages, past, place, placement, shown, sweep, views,
 };
 
 /// How the store behaves, whatever the database.
@@ -50,6 +53,8 @@ pub struct SqlStore {
     shapes: Shapes,
     seen: Seen,
     remembered: Remembered,
+    /// This process's row of a door.
+    slot: u8,
 }
 
 impl SqlStore {
@@ -62,6 +67,7 @@ impl SqlStore {
             shapes: Shapes::default(),
             seen: Seen::default(),
             remembered: Remembered::default(),
+            slot: uuid::Uuid::new_v4().as_bytes()[0] % doors::SLOTS,
         }
     }
 
@@ -110,7 +116,7 @@ impl Store for SqlStore {
     }
 
     async fn accept(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError> {
-        self.run(intake::Accept::new(arrivals)).await
+        self.run(intake::Accept::new(arrivals, self.slot)).await
     }
 
     async fn receipt(&self, key: &SubmissionKey) -> Result<Option<Receipt>, StoreError> {
@@ -258,12 +264,36 @@ impl Store for SqlStore {
         self.run(place::FindPlace { id }).await
     }
 
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError> {
-        self.run(views::ListJobs { filter }).await
+    async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StoreError> {
+        self.run(list::ListJobs { filter }).await
     }
 
     async fn history(&self, id: JobId, after_seq: u32, limit: u32) -> Result<Vec<HistoryLine>, StoreError> {
         self.run(views::FindHistory { id, after_seq, limit }).await
+    }
+
+    async fn newest_arrivals(&self) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+        self.run(doors::NewestArrivals).await
+    }
+
+    async fn number_events(&self, limit: u32) -> Result<u64, StoreError> {
+        // Nearly always there is nothing, which a read tells.
+        if !self.run(events::AnyWithoutPosition).await? {
+            return Ok(0);
+        }
+        self.run(events::GivePositions { limit }).await
+    }
+
+    async fn event_head(&self) -> Result<u64, StoreError> {
+        self.run(events::Head).await
+    }
+
+    async fn events(&self, after: u64, limit: u32) -> Result<EventPage, StoreError> {
+        self.run(events::Events { after, limit }).await
+    }
+
+    async fn trim_events(&self, keep: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.run(events::Trim { keep, limit }).await
     }
 
     async fn request_stop(&self, id: JobId, by: &str, reason: &str) -> Result<StopAnswer, StoreError> {
@@ -306,6 +336,34 @@ impl Store for SqlStore {
 
     async fn stats(&self) -> Result<QueueStats, StoreError> {
         self.run(views::Stats).await
+    }
+
+    async fn shown_jobs_of_key(&self, key: &str, teams: &[TeamId]) -> Result<Vec<JobId>, StoreError> {
+        self.run(shown::JobsOfKey { key, teams }).await
+    }
+
+    async fn shown_jobs(&self, team: Option<&TeamId>, limit: u32) -> Result<Vec<JobView>, StoreError> {
+        self.run(shown::ShownJobs { team, limit }).await
+    }
+
+    async fn hide_job(&self, id: JobId) -> Result<(), StoreError> {
+        self.run(shown::Hide { id }).await
+    }
+
+    async fn keep_package(&self, package: &PackageRow, keep: Duration) -> Result<KeptPackage, StoreError> {
+        self.run(packages::Keep { package, keep }).await
+    }
+
+    async fn use_package(&self, uri: &str, keep: Duration) -> Result<Option<PackageRow>, StoreError> {
+        self.run(packages::Use { uri, keep }).await
+    }
+
+    async fn expire_packages(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.run(packages::Expire { limit }).await
+    }
+
+    async fn named_objects(&self, objects: &[String]) -> Result<Vec<String>, StoreError> {
+        self.run(packages::NamedObjects { objects }).await
     }
 
     async fn audit(&self) -> Result<Vec<Drift>, StoreError> {

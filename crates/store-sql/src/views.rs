@@ -1,19 +1,19 @@
-//! What people and programs ask: jobs, lists, histories, counts; and their wish to stop a job.
+//! What people and programs ask: jobs, histories, counts; and their wish to stop a job.
 
 use async_trait::async_trait;
 use serde_json::Value as Json;
 use yard_domain::event::{Actor, Event};
 use yard_domain::job::QueueOrder;
 use yard_domain::{AttemptNumber, HistoryLine, JobId, Shape, StateName, TeamId};
-use yard_ports::store::{AttemptView, JobFilter, JobRow, JobView, QueueStats, StopAnswer, WaitNote};
+use yard_ports::store::{AttemptView, JobView, QueueStats, StopAnswer, WaitNote};
 
-use crate::backend::{Row, TxKind, Value};
+use crate::backend::{Row, TxKind};
 use crate::catalog;
 use crate::codec::read_by_cluster;
 use crate::fault::Fault;
 use crate::moves::{Moves, lock_jobs};
 use crate::reader::{Reader, id_value};
-use crate::rows::{CLOCK_BACKOFF, CLOCK_ENDED, CLOCK_QUEUE, JOB_COLUMNS, JobRecord};
+use crate::rows::{CLOCK_BACKOFF, JOB_COLUMNS, JobRecord};
 use crate::text::fit_chars;
 use crate::tx::{Conn, Work};
 
@@ -29,29 +29,35 @@ impl Work for FindJob {
     const KIND: TxKind = TxKind::Snapshot;
 
     async fn run(&self, conn: &mut Conn) -> Result<Option<JobView>, Fault> {
-        let sql = format!(
-            "SELECT {JOB_COLUMNS}, idem_key, document, shape, queue_order, created_us, ended_us FROM jobs WHERE id = ?"
-        );
+        let sql = format!("SELECT {JOB_COLUMNS}, {VIEW_COLUMNS} FROM jobs WHERE id = ?");
         let Some(row) = conn.rows(sql, vec![id_value(self.id)]).await?.pop() else { return Ok(None) };
-        let mut r = Reader::new("jobs", row);
-        let record = JobRecord::take(&mut r)?;
-        let mut view = JobView {
-            key: r.text("idem_key")?,
-            document: r.text("document")?,
-            shape: Shape(r.int("shape")?),
-            order: QueueOrder(r.int("queue_order")?),
-            created_at: r.time("created_us")?,
-            since: record.since,
-            ended_at: r.opt_time("ended_us")?,
-            attempts: attempts(conn, &record).await?,
-            waiting: None,
-            lifecycle: record.job,
-        };
-        if view.lifecycle.state.name() == StateName::Queued {
-            view.waiting = wait_note(conn, &view.lifecycle.team, view.shape).await?;
-        }
-        Ok(Some(view))
+        view(conn, row).await.map(Some)
     }
+}
+
+/// What a view needs of a job's row beside [`JOB_COLUMNS`].
+pub(crate) const VIEW_COLUMNS: &str = "idem_key, document, shape, queue_order, created_us, ended_us";
+
+/// A job, whole, from its row of [`JOB_COLUMNS`] and [`VIEW_COLUMNS`].
+pub(crate) async fn view(conn: &mut Conn, row: Row) -> Result<JobView, Fault> {
+    let mut r = Reader::new("jobs", row);
+    let record = JobRecord::take(&mut r)?;
+    let mut view = JobView {
+        key: r.text("idem_key")?,
+        document: r.text("document")?,
+        shape: Shape(r.int("shape")?),
+        order: QueueOrder(r.int("queue_order")?),
+        created_at: r.time("created_us")?,
+        since: record.since,
+        ended_at: r.opt_time("ended_us")?,
+        attempts: attempts(conn, &record).await?,
+        waiting: None,
+        lifecycle: record.job,
+    };
+    if view.lifecycle.state.name() == StateName::Queued {
+        view.waiting = wait_note(conn, &view.lifecycle.team, view.shape).await?;
+    }
+    Ok(view)
 }
 
 /// Those that ended, and the open one, which is in the job's row.
@@ -112,97 +118,6 @@ async fn wait_note(conn: &mut Conn, team: &TeamId, shape: Shape) -> Result<Optio
     }))
 }
 
-/// See [`yard_ports::store::Store::jobs`].
-pub(crate) struct ListJobs<'a> {
-    pub(crate) filter: &'a JobFilter,
-}
-
-#[async_trait]
-impl Work for ListJobs<'_> {
-    type Out = Vec<JobRow>;
-    const NAME: &'static str = "jobs";
-    const KIND: TxKind = TxKind::Read;
-
-    async fn run(&self, conn: &mut Conn) -> Result<Vec<JobRow>, Fault> {
-        let (condition, mut args) = self.condition();
-        args.push(self.filter.limit.into());
-        let sql = format!(
-            "SELECT {JOB_COLUMNS}, idem_key, name, created_us FROM jobs{condition} ORDER BY id DESC LIMIT ?"
-        );
-        conn.rows(sql, args)
-            .await?
-            .into_iter()
-            .map(|row| {
-                let mut r = Reader::new("jobs", row);
-                let record = JobRecord::take(&mut r)?;
-                let (key, name) = (r.text("idem_key")?, r.text("name")?);
-                Ok(JobRow {
-                    lifecycle: record.job,
-                    key,
-                    name,
-                    created_at: r.time("created_us")?,
-                    since: record.since,
-                })
-            })
-            .collect()
-    }
-}
-
-impl ListJobs<'_> {
-    fn condition(&self) -> (String, Vec<Value>) {
-        let filter = self.filter;
-        let (mut terms, mut args) = (Vec::new(), Vec::<Value>::new());
-        if let Some(team) = &filter.team {
-            terms.push("team = ?".to_owned());
-            args.push(team.as_str().into());
-        }
-        if let Some(teams) = &filter.among {
-            if teams.is_empty() {
-                terms.push("1 = 0".to_owned());
-            } else {
-                terms.push(format!("team IN ({})", crate::sql::marks(teams.len())));
-                let teams: Vec<Value> = teams.iter().map(|team| team.as_str().into()).collect();
-                crate::sql::pad(&mut args, &teams);
-            }
-        }
-        if let Some(cluster) = &filter.cluster {
-            terms.push("cluster = ?".to_owned());
-            args.push(cluster.as_str().into());
-        }
-        if let Some(before) = filter.before {
-            terms.push("id < ?".to_owned());
-            args.push(id_value(before));
-        }
-        if !filter.states.is_empty() {
-            terms.push(format!("state IN ({})", crate::sql::marks(filter.states.len())));
-            let codes: Vec<Value> = filter.states.iter().map(|s| s.code().into()).collect();
-            crate::sql::pad(&mut args, &codes);
-            terms.extend(implied(&filter.states));
-        }
-        let condition =
-            if terms.is_empty() { String::new() } else { format!(" WHERE {}", terms.join(" AND ")) };
-        (condition, args)
-    }
-}
-
-/// A condition that follows from the states and that an index knows, should the optimizer want it.
-fn implied(states: &[StateName]) -> Option<String> {
-    let kind = |state: &StateName| match state {
-        StateName::Queued | StateName::Claimed => 0,
-        StateName::Placed | StateName::Launching | StateName::Running => 1,
-        _ => 2,
-    };
-    let first = kind(states.first()?);
-    if states.iter().any(|state| kind(state) != first) {
-        return None;
-    }
-    Some(match first {
-        0 => format!("clock_kind IN ({CLOCK_QUEUE}, {CLOCK_BACKOFF})"),
-        1 => "cluster IS NOT NULL".to_owned(),
-        _ => format!("clock_kind = {CLOCK_ENDED}"),
-    })
-}
-
 /// See [`yard_ports::store::Store::history`].
 pub(crate) struct FindHistory {
     pub(crate) id: JobId,
@@ -224,7 +139,7 @@ impl Work for FindHistory {
     }
 }
 
-fn read_line(row: Row) -> Result<HistoryLine, Fault> {
+pub(crate) fn read_line(row: Row) -> Result<HistoryLine, Fault> {
     let mut r = Reader::new("history", row);
     let (job, seq) = (r.job_id("job_id")?, r.small("seq")?);
     let (at, actor) = (r.time("at_us")?, Actor(r.text("actor")?));

@@ -25,7 +25,7 @@ pub(crate) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
         match MIGRATIONS.run_direct(None, &mut *connection, false).await {
             Ok(()) => return Ok(()),
             Err(error) if tries == TRIES || !is_rivalry(&error) => {
-                return Err(StoreError::Schema(format!("can't migrate: {error}")));
+                return Err(refused(&error));
             }
             Err(_) => tries += 1,
         }
@@ -37,6 +37,14 @@ pub(crate) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
 /// What is wrong with the migrations themselves stays wrong; what the database says may be another's doing.
 fn is_rivalry(error: &MigrateError) -> bool {
     matches!(error, MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))
+}
+
+fn refused(error: &MigrateError) -> StoreError {
+    let newest = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
+    StoreError::Schema(match error {
+        MigrateError::VersionMissing(unknown) => yard_store_sql::newer_schema(*unknown, newest),
+        error => format!("can't migrate: {error}"),
+    })
 }
 
 pub(crate) async fn check(pool: &SqlitePool) -> Result<(), StoreError> {

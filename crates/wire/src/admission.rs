@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use yard_domain::resources::{Shortage, show_quantity};
 use yard_domain::{
-    Catalog, Cluster, ClusterSelector, Priority, PriorityClass, QuotaShortage, QuotaTree, Request, Team,
-    TeamId,
+    Catalog, Cluster, ClusterId, ClusterSelector, Priority, PriorityClass, QuotaShortage, QuotaTree, Request,
+    Team, TeamId,
 };
 
 use crate::submission::{Draft, Faults};
@@ -43,9 +43,20 @@ impl Admission {
         if let Some(team) = &draft.team {
             self.check_team(door, team, draft.request.as_ref(), faults);
         }
-        if let (Some(request), Some(selector)) = (&draft.request, &draft.clusters) {
-            self.check_fit(request, selector, faults);
+        match (&draft.request, &draft.clusters) {
+            (Some(request), Some(selector)) => self.check_fit(request, selector, faults),
+            // Something else is wrong with it; a name that is none would come to light only once that is mended.
+            _ if self.knows_none(&draft.only) => {
+                let selector = ClusterSelector { only: draft.only.clone(), ..ClusterSelector::default() };
+                faults.push("clusters", "never_fits", self.nothing_selected(&selector));
+            }
+            _ => {}
         }
+    }
+
+    /// Whether clusters are named, and there is none of them.
+    fn knows_none(&self, only: &BTreeSet<ClusterId>) -> bool {
+        !only.is_empty() && !self.clusters.iter().any(|c| c.configured && only.contains(&c.id))
     }
 
     /// The priority of a job that names its class.

@@ -1,10 +1,10 @@
 //! From raw bytes to what the store commits: the same for SQS and HTTP, valid or not.
 
 use serde_json::Value;
-use yard_domain::{Arrival, JobId, JobSpec, NewJob, RetryPolicy, SubmissionKey, Timeouts};
+use yard_domain::{Arrival, JobId, JobSpec, NewJob, RetryPolicy, SubmissionKey, Timeouts, Timestamp};
 
 use crate::admission::Admission;
-use crate::canonical::{canonical_hash, hash_bytes, parse_strict};
+use crate::canonical::{Listed, canonical_hash, canonical_text, hash_bytes, parse_strict};
 use crate::effective::effective_document;
 use crate::limits::{Defaults, Limits};
 use crate::submission::{self, Draft, Faults};
@@ -19,6 +19,8 @@ pub struct Source {
     pub door: String,
     /// The message's or request's own id.
     pub message_id: String,
+    /// When it was sent, by the queue's clock, if it says so.
+    pub sent_at: Option<Timestamp>,
     /// Who hands it over, if the door knows.
     pub by: Option<String>,
     /// The key that came beside the document (`Idempotency-Key`), if any.
@@ -62,6 +64,21 @@ impl Intake<'_> {
         self.judge(Some(document), canonical_hash(document), source, id, faults)
     }
 
+    /// Like [`Intake::arrival`], of a document of a list ([`crate::canonical::parse_list`]).
+    pub fn arrival_listed(&self, (document, fault): &Listed, source: &Source, id: JobId) -> Arrival {
+        let mut faults = Faults::new(self.limits.errors_max);
+        let text = canonical_text(document);
+        let max = self.limits.body_bytes_max;
+        if text.len() > max {
+            let message = format!("the document has {} bytes; at most {max} are allowed", text.len());
+            faults.push("", "too_large", message);
+        }
+        if let Some(fault) = fault {
+            faults.push("", "invalid", format!("is not valid JSON: {fault}"));
+        }
+        self.judge(Some(document), hash_bytes(text.as_bytes()), source, id, faults)
+    }
+
     fn judge(
         &self,
         document: Option<&Value>,
@@ -88,6 +105,7 @@ impl Intake<'_> {
             key,
             source: source.door.clone(),
             message_id: source.message_id.clone(),
+            sent_at: source.sent_at,
             by: source.by.clone(),
             body_hash,
             content,

@@ -5,6 +5,7 @@
 //! are a string and a number, so they differ, though both ask for the same memory. The hash must stay the
 //! same for ever, so it must not depend on how this or a later version reads quantities.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -16,9 +17,21 @@ use sha2::{Digest, Sha256};
 /// the line and column.
 pub fn parse_strict(raw: &[u8]) -> Result<Value, serde_json::Error> {
     let mut de = serde_json::Deserializer::from_slice(raw);
-    let value = Strict.deserialize(&mut de)?;
+    let value = Strict::default().deserialize(&mut de)?;
     de.end()?;
     Ok(value)
+}
+
+/// A document of a list: its value, and what is wrong with its JSON though it could be read on.
+pub type Listed = (Value, Option<String>);
+
+/// Reads `{"<name>": [document, …]}`. A key given twice inside one document is a fault of that document alone; whatever
+/// else is no JSON, or another shape, is an error of the whole.
+pub fn parse_list(raw: &[u8], name: &str) -> Result<Vec<Listed>, serde_json::Error> {
+    let mut de = serde_json::Deserializer::from_slice(raw);
+    let list = Wrapped(name).deserialize(&mut de)?;
+    de.end()?;
+    Ok(list)
 }
 
 /// The canonical text of a value: sorted keys, no white space, one spelling per number.
@@ -81,9 +94,13 @@ impl Serialize for CanonicalNumber {
 }
 
 /// Builds a [`Value`], refusing a key that is given twice (serde_json would keep the last one, silently).
-struct Strict;
+#[derive(Clone, Copy, Default)]
+struct Strict<'a> {
+    /// Where the first such key is noted instead.
+    doubled: Option<&'a RefCell<Option<String>>>,
+}
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Value, D::Error> {
@@ -91,7 +108,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,7 +145,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Strict)? {
+        while let Some(item) = seq.next_element_seed(self)? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -139,18 +156,93 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = entries.next_key::<String>()? {
             if map.contains_key(&key) {
                 let short: String = key.chars().take(100).collect();
-                return Err(A::Error::custom(format!("the key {short:?} is given twice")));
+                let error = format!("the key {short:?} is given twice");
+                let Some(doubled) = self.doubled else { return Err(A::Error::custom(error)) };
+                doubled.borrow_mut().get_or_insert(error);
             }
-            let value = entries.next_value_seed(Strict)?;
+            let value = entries.next_value_seed(self)?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))
     }
 }
 
+/// `{"<name>": [document, …]}`, and nothing beside it.
+struct Wrapped<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for Wrapped<'_> {
+    type Value = Vec<Listed>;
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Vec<Listed>, D::Error> {
+        de.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Wrapped<'_> {
+    type Value = Vec<Listed>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{\"{}\": [document, …]}}", self.0)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Vec<Listed>, A::Error> {
+        let mut list = None;
+        while let Some(key) = entries.next_key::<String>()? {
+            if key != self.0 || list.is_some() {
+                let short: String = key.chars().take(100).collect();
+                return Err(A::Error::custom(format!("{short:?} is not expected: give {:?} once", self.0)));
+            }
+            list = Some(entries.next_value_seed(Documents)?);
+        }
+        list.ok_or_else(|| A::Error::custom(format!("{:?} is missing", self.0)))
+    }
+}
+
+struct Documents;
+
+impl<'de> DeserializeSeed<'de> for Documents {
+    type Value = Vec<Listed>;
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Vec<Listed>, D::Error> {
+        de.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Documents {
+    type Value = Vec<Listed>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of documents")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Listed>, A::Error> {
+        let mut list = Vec::new();
+        loop {
+            let doubled = RefCell::new(None);
+            let Some(value) = seq.next_element_seed(Strict { doubled: Some(&doubled) })? else { break };
+            list.push((value, doubled.into_inner()));
+        }
+        Ok(list)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_document_of_a_list_has_its_own_faults() {
+        let list = parse_list(br#"{"jobs": [{"a": 1}, {"b": {"c": 1, "c": 2}}, 7]}"#, "jobs").unwrap();
+        assert_eq!(list[0], (serde_json::json!({"a": 1}), None));
+        assert_eq!(list[1].1.as_deref(), Some("the key \"c\" is given twice"));
+        assert_eq!(list[2].0, serde_json::json!(7));
+        let error = |raw: &[u8]| parse_list(raw, "jobs").unwrap_err().to_string();
+        assert!(error(b"{}").contains("\"jobs\" is missing"));
+        assert!(error(br#"{"jobs": [], "jobs": []}"#).contains("give \"jobs\" once"));
+        assert!(error(br#"{"jobs": [{]}"#).contains("line 1 column"));
+        assert!(error(b"[]").contains("{\"jobs\": [document"), "{}", error(b"[]"));
+        assert!(error(br#"{"jobs": 1}"#).contains("a list of documents"));
+    }
 
     fn hash(text: &str) -> [u8; 32] {
         canonical_hash(&parse_strict(text.as_bytes()).unwrap())

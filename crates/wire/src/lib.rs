@@ -20,6 +20,7 @@ pub mod explain;
 pub mod launch;
 pub mod limits;
 pub mod quantity;
+pub mod ray;
 mod spilled;
 pub mod submission;
 pub mod views;

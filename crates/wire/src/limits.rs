@@ -9,6 +9,10 @@ use yard_domain::Request;
 pub struct Limits {
     /// Longest document, in bytes as sent. Default 1 MiB, like an SQS message.
     pub body_bytes_max: usize,
+    /// Most documents in one bulk submission. Default 1,000.
+    pub bulk_max: usize,
+    /// Longest body of a bulk submission, in bytes. Default 16 MiB.
+    pub bulk_body_bytes_max: usize,
     /// Longest key, in bytes. Default 200.
     pub key_bytes_max: usize,
     /// Longest name, in characters. Default 200.
@@ -47,6 +51,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes_max: 1 << 20,
+            bulk_max: 1_000,
+            bulk_body_bytes_max: 16 << 20,
             key_bytes_max: 200,
             name_chars_max: 200,
             entrypoint_bytes_max: 64 << 10,

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use yard_engine::archive::LogKeeping;
 use yard_engine::catalog::Doors;
 use yard_engine::intake::door;
 use yard_inbox_sqs::SqsInbox;
-use yard_ports::{Spill, Store, StoreError};
+use yard_packages::Shelf;
+use yard_ports::{LogArchive, Spill, Store, StoreError};
+use yard_storage::LogObjects;
 use yard_store_mysql::MySqlOptions;
 use yard_store_sql::{RetryOptions, StoreOptions};
 use yard_store_sqlite::SqliteOptions;
@@ -21,6 +24,9 @@ pub enum ComposeError {
     /// The store.
     #[error("the store can't be opened")]
     Store(#[from] StoreError),
+    /// Where packages and archived logs are kept.
+    #[error("the object storage can't be opened")]
+    Storage(#[from] yard_storage::StorageError),
 }
 
 /// What is done about the schema when a store is opened.
@@ -79,6 +85,9 @@ pub async fn installation(
     metrics: PrometheusHandle,
 ) -> Result<Installation, ComposeError> {
     let store = open_store(config, Schema::of(config)).await?;
+    let objects = yard_storage::open(&config.storage).await?;
+    let logs: Arc<dyn LogArchive> = Arc::new(LogObjects::new(objects.clone(), &config.storage));
+    let packages = Shelf::new(store.clone(), objects, config.packages, package_life(&config.limits));
     let mut queues = Vec::new();
     if roles.contains(&Role::Intake) {
         for queue in &config.queues {
@@ -94,7 +103,14 @@ pub async fn installation(
         store,
         spill,
         catalog: config.catalog.clone(),
-        builder: Arc::new(Drivers::new(config.folder.clone(), Environment::of_process())),
+        keeping: config.logs.keeping.clone().map(|settings| LogKeeping { archive: logs.clone(), settings }),
+        logs,
+        builder: Arc::new(Drivers::new(
+            config.folder.clone(),
+            Environment::of_process(),
+            Arc::new(packages.clone()),
+        )),
+        ray: yard_server::RayApi { packages, config: config.ray_api.clone() },
         read_catalog: catalog_reader(config.folder.clone()),
         queues,
         doors: doors(config),
@@ -109,11 +125,22 @@ pub async fn installation(
             body_max_bytes: config.server.body_max_bytes,
             request_timeout: config.server.request_timeout,
             concurrency_max: config.server.concurrency_max,
+            logs: config.logs.limits,
+            event_streams_max: config.server.event_streams_max,
+            events_poll: config.server.events_poll,
+            waits_max: config.server.waits_max,
+            list_scan_max: config.server.list_scan_max,
             ..yard_server::ServerConfig::default()
         },
         drain: config.server.drain_timeout,
         metrics,
     })
+}
+
+/// How long a job may want its packages after it was submitted or launched: it waits and runs, and what is launched
+/// anew counts anew.
+fn package_life(limits: &yard_wire::Limits) -> std::time::Duration {
+    limits.queue_timeout_max.saturating_add(limits.run_timeout_max)
 }
 
 fn doors(config: &Config) -> Doors {

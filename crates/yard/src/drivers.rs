@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::error;
+use tracing::{error, info};
 use yard_domain::ClusterId;
 use yard_domain::catalog::CatalogVersion;
 use yard_driver_process::{ProcessConfig, ProcessDriver, ShimCommand};
 use yard_driver_ray::{RayConfig, RayDriver, Token};
 use yard_engine::catalog::{RuntimeBuilder, Runtimes};
 use yard_engine::dispatch::ClusterRuntime;
-use yard_ports::Driver;
+use yard_ports::{Driver, Packages};
 use yard_wire::views::FieldProblem;
 use yard_wire::{CatalogDraft, CatalogReader};
 
@@ -45,7 +45,10 @@ pub fn catalog_reader(folder: PathBuf) -> Arc<CatalogReader> {
 pub struct Drivers {
     folder: PathBuf,
     environment: Environment,
+    packages: Arc<dyn Packages>,
     made: Mutex<HashMap<ClusterId, Made>>,
+    /// Why clusters can't be driven from here, as it has been told: they are tried again and again.
+    told: Mutex<HashMap<ClusterId, String>>,
 }
 
 /// A driver with all that it was made from.
@@ -56,9 +59,10 @@ struct Made {
 }
 
 impl Drivers {
-    /// Relative paths in documents are below `folder`; `environment` has what `token_env` names.
-    pub fn new(folder: PathBuf, environment: Environment) -> Self {
-        Self { folder, environment, made: Mutex::default() }
+    /// Relative paths in documents are below `folder`; `environment` has what `token_env` names; `packages` has what
+    /// runtime environments name.
+    pub fn new(folder: PathBuf, environment: Environment, packages: Arc<dyn Packages>) -> Self {
+        Self { folder, environment, packages, made: Mutex::default(), told: Mutex::default() }
     }
 
     fn runtime(&self, cluster: &ClusterConfig) -> Result<ClusterRuntime, String> {
@@ -69,6 +73,16 @@ impl Drivers {
             jobs_max: cluster.jobs_max,
             resync: cluster.resync,
         })
+    }
+
+    /// Whether it has not been told yet that the cluster can't be driven for this reason; `None`: it can be.
+    fn is_news(&self, id: &ClusterId, reason: Option<&str>) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match reason {
+            Some(reason) => told.insert(id.clone(), reason.to_owned()),
+            None => told.remove(id),
+        };
+        before.as_deref() != reason
     }
 
     fn driver(&self, id: &ClusterId, config: &DriverConfig) -> Result<Arc<dyn Driver>, String> {
@@ -92,14 +106,17 @@ impl Drivers {
                     reserve_entrypoint: ray.reserve_entrypoint,
                     ..RayConfig::new(ray.address.clone())
                 };
-                Arc::new(RayDriver::new(config).map_err(|e| chain(&e))?)
+                Arc::new(RayDriver::new(config).map_err(|e| chain(&e))?.with_packages(self.packages.clone()))
             }
             DriverConfig::Process(process) => {
                 let program = std::env::current_exe().map_err(|e| format!("can't find this program: {e}"))?;
                 let mut config = ProcessConfig::new(process.dir.clone(), shim_of(program));
                 config.poll_interval = process.poll_interval;
                 config.stop_grace = process.stop_grace;
-                Arc::new(ProcessDriver::new(config).map_err(|e| chain(&e))?)
+                config.capacity.clone_from(&process.present);
+                Arc::new(
+                    ProcessDriver::new(config).map_err(|e| chain(&e))?.with_packages(self.packages.clone()),
+                )
             }
         };
         let made = Made { config: config.clone(), token, driver: driver.clone() };
@@ -120,13 +137,19 @@ impl RuntimeBuilder for Drivers {
         for cluster in declared.clusters.iter().filter(wanted) {
             let id = &cluster.cluster.id;
             match self.runtime(cluster) {
-                Ok(runtime) => _ = runtimes.insert(id.clone(), runtime),
-                Err(reason) => error!(
+                Ok(runtime) => {
+                    if self.is_news(id, None) {
+                        info!(cluster = %id, "this process can drive the cluster now");
+                    }
+                    runtimes.insert(id.clone(), runtime);
+                }
+                Err(reason) if self.is_news(id, Some(&reason)) => error!(
                     cluster = %id,
                     version = document.number,
                     reason,
                     "this process can't drive the cluster, and leaves it to others"
                 ),
+                Err(_) => {}
             }
         }
         Ok(runtimes)
@@ -149,6 +172,15 @@ mod tests {
 
     use super::*;
 
+    struct NoPackages;
+
+    #[async_trait::async_trait]
+    impl Packages for NoPackages {
+        async fn open(&self, uri: &str) -> Result<yard_ports::PackageContent, yard_ports::PackageError> {
+            Err(yard_ports::PackageError::Missing(uri.to_owned()))
+        }
+    }
+
     fn version(text: &str) -> CatalogVersion {
         let (at, source) = (Timestamp::from_micros(0), CatalogSource::Applied);
         CatalogVersion { number: 1, at, by: "test".to_owned(), source, text: text.to_owned() }
@@ -164,7 +196,7 @@ mod tests {
 
     fn drivers(environment: &[(&str, &str)]) -> Drivers {
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Drivers::new(Path::new("/etc/yard").to_owned(), Environment(environment))
+        Drivers::new(Path::new("/etc/yard").to_owned(), Environment(environment), Arc::new(NoPackages))
     }
 
     #[test]
@@ -204,6 +236,16 @@ mod tests {
         let only = ["far".parse().unwrap()].into();
         assert!(drivers.build(&document("http://a", 5), Some(&only)).unwrap().is_empty());
         assert!(drivers.build(&version("nonsense"), None).is_err());
+    }
+
+    #[test]
+    fn why_a_cluster_is_left_to_others_is_told_once() {
+        let drivers = drivers(&[]);
+        let far: ClusterId = "far".parse().unwrap();
+        assert!(!drivers.is_news(&far, None));
+        let told = ["no token", "no token", "no folder"].map(|reason| drivers.is_news(&far, Some(reason)));
+        assert_eq!(told, [true, false, true]);
+        assert_eq!([drivers.is_news(&far, None), drivers.is_news(&far, None)], [true, false]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod config;
 pub mod dev;
 pub mod drivers;
 pub mod jwks;
+pub mod metrics_help;
 pub mod run;
 pub mod serve;
 pub mod simulate;

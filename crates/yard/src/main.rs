@@ -66,7 +66,10 @@ enum Command {
 const EXIT_SETUP: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
     // The shim is a process per attempt: it stays small, with no runtime.
     if let Command::ProcessShim { target } = cli.command {
         return ExitCode::from(u8::try_from(yard_driver_process::shim_main(&target)).unwrap_or(1));
@@ -82,20 +85,25 @@ fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> ExitCode {
+    let as_json = cli.global.json;
     match cli.command {
         Command::Serve { config, roles } => {
             let roles: BTreeSet<Role> =
                 if roles.is_empty() { Role::all() } else { roles.into_iter().collect() };
-            match load(&config) {
+            match load(&config, as_json) {
                 Ok(config) => serve(&config, &roles).await,
                 Err(code) => code,
             }
         }
-        Command::Migrate { config } => match load(&config) {
-            Ok(config) => migrate(&config).await,
+        Command::Migrate { config } => match load(&config, as_json) {
+            Ok(config) => migrate(&config, as_json).await,
             Err(code) => code,
         },
-        Command::CheckConfig { config } => match load(&config) {
+        Command::CheckConfig { config: path } => match load(&path, as_json) {
+            Ok(_) if as_json => {
+                println!("{}", serde_json::json!({"file": path.display().to_string(), "valid": true}));
+                ExitCode::SUCCESS
+            }
             Ok(config) => {
                 print!("{}", Summary(&config));
                 println!("the configuration is valid");
@@ -115,8 +123,24 @@ async fn dispatch(cli: Cli) -> ExitCode {
     }
 }
 
-fn load(path: &std::path::Path) -> Result<Config, ExitCode> {
-    Config::load(path, &Environment::of_process()).map_err(|errors| fail(&errors.to_string()))
+fn load(path: &std::path::Path, as_json: bool) -> Result<Config, ExitCode> {
+    Config::load(path, &Environment::of_process()).map_err(|errors| {
+        if as_json {
+            eprintln!("{}", errors.to_json(EXIT_SETUP));
+            return ExitCode::from(EXIT_SETUP);
+        }
+        fail(&errors.to_string())
+    })
+}
+
+/// What is wrong with the command line, in the form that it asks for; help and version are no errors.
+fn misread(error: &clap::Error) -> ExitCode {
+    let as_json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if error.use_stderr() && as_json {
+        yard_cli::Failure::new(i32::from(EXIT_SETUP), error.to_string().trim()).tell(true);
+        return ExitCode::from(EXIT_SETUP);
+    }
+    error.exit()
 }
 
 fn fail(message: &str) -> ExitCode {
@@ -135,7 +159,7 @@ async fn serve(config: &Config, roles: &BTreeSet<Role>) -> ExitCode {
 /// Straight into the database. The schema is left to `yard migrate`, as a server that runs leaves it.
 async fn first_token(args: &TokenCreate, json: bool) -> ExitCode {
     let Some(path) = &args.config else { return ExitCode::FAILURE };
-    let config = match load(path) {
+    let config = match load(path, json) {
         Ok(config) => config,
         Err(code) => return code,
     };
@@ -153,12 +177,16 @@ async fn first_token(args: &TokenCreate, json: bool) -> ExitCode {
     }
 }
 
-async fn migrate(config: &Config) -> ExitCode {
+async fn migrate(config: &Config, as_json: bool) -> ExitCode {
     match compose::open_store(config, Schema::Migrate).await {
         Ok(_) => {
             println!("the schema is up to date");
             ExitCode::SUCCESS
         }
-        Err(error) => fail(&format!("migration failed: {error}")),
+        Err(error) => {
+            let failure = yard_cli::Failure::new(i32::from(EXIT_SETUP), format!("migration failed: {error}"));
+            failure.tell(as_json);
+            ExitCode::from(EXIT_SETUP)
+        }
     }
 }

@@ -34,7 +34,10 @@ pub async fn serve(config: &Config, roles: &BTreeSet<Role>, metrics: PrometheusH
         }
         Err(message) => {
             error!("{message}");
-            eprintln!("{message}");
+            // Once; and in any case, even if the log is turned off.
+            if !tracing::enabled!(tracing::Level::ERROR) {
+                eprintln!("{message}");
+            }
             ExitCode::from(exit::SETUP)
         }
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use yard_engine::archive::LogKeeping;
+use yard_engine::archive::retention::LogSweeper;
 use yard_engine::catalog::{Doors, RuntimeBuilder};
 use yard_engine::dispatch::{Dispatchers, Shared};
 use yard_engine::intake::{IdSource, Intake};
@@ -16,7 +18,7 @@ use yard_engine::settings::{DispatcherSettings, ExplainSettings, IntakeSettings,
 use yard_engine::sweep::Sweeper;
 use yard_engine::{Catalog, Ending, Explainer, Nudges, Process, catalog};
 use yard_ports::store::{ApplyAnswer, CatalogDocument};
-use yard_ports::{Inbox, Spill, Store, StoreError};
+use yard_ports::{Inbox, LogArchive, Spill, Store, StoreError};
 use yard_server::Access;
 use yard_wire::{CatalogReader, Defaults, Limits};
 
@@ -55,12 +57,18 @@ pub struct Queue {
 pub struct Installation {
     /// The truth.
     pub store: Arc<dyn Store>,
+    /// Where logs of jobs are read from once their clusters have them no more.
+    pub logs: Arc<dyn LogArchive>,
+    /// How logs are kept there; `None` if they are not.
+    pub keeping: Option<LogKeeping>,
     /// What the configuration declares of teams, clusters and policy, if it does.
     pub catalog: Option<Declared>,
     /// Makes drivers of the clusters in force.
     pub builder: Arc<dyn RuntimeBuilder>,
     /// Reads catalog documents for the API.
     pub read_catalog: Arc<CatalogReader>,
+    /// The Ray Jobs API, with the packages that its clients upload.
+    pub ray: yard_server::RayApi,
     /// Where submissions come from.
     pub queues: Vec<Queue>,
     /// Where the API puts submissions while the database is away.
@@ -148,6 +156,7 @@ pub async fn start(
     process.spawn("lease keeper", keep(keeper.clone(), soft.clone(), plan.drain));
     if let (true, Some(listener)) = (roles.contains(&Role::Api), listener) {
         let state = api_state(&plan, &catalog, &nudges, ids.clone())?;
+        process.spawn("packages", plan.ray.packages.clone().run(soft.clone()));
         process.spawn("api", serve_api(listener, state, soft.clone()));
     }
     if roles.contains(&Role::Scheduler) {
@@ -160,6 +169,7 @@ pub async fn start(
             nudges: nudges.clone(),
             settings: plan.dispatcher,
             instance,
+            logs: plan.keeping.clone(),
         };
         process.spawn("dispatchers", Dispatchers::new(shared, catalog.runtimes(), seed).run(soft.clone()));
     }
@@ -226,7 +236,12 @@ fn start_scheduler(process: &mut Process, plan: &Installation, keeper: &Keeper, 
         settings: plan.scheduler,
         retry: plan.dispatcher.retry,
     };
-    process.spawn("sweeper", sweeper.run(soft));
+    process.spawn("sweeper", sweeper.run(soft.clone()));
+    if let Some(keeping) = plan.keeping.clone() {
+        let (store, keeper) = (plan.store.clone(), keeper.clone());
+        let sweeper = LogSweeper { store, keeper, lease: plan.scheduler.lease, keeping };
+        process.spawn("log sweeper", sweeper.run(soft));
+    }
 }
 
 fn api_state(
@@ -242,6 +257,7 @@ fn api_state(
     Ok(yard_server::AppState {
         access: Arc::new(access),
         store: plan.store.clone(),
+        logs: plan.logs.clone(),
         driver: Arc::new(move |id| runtimes.borrow().get(id).map(|runtime| runtime.driver.clone())),
         read_catalog: plan.read_catalog.clone(),
         submit_rate: Arc::new(move |team| rates.take(team)),
@@ -256,6 +272,7 @@ fn api_state(
         }),
         new_id: Arc::new(move || ids.lock().unwrap_or_else(PoisonError::into_inner).next_id()),
         metrics: plan.metrics.clone(),
+        ray: Arc::new(plan.ray.clone()),
         config: Arc::new(plan.server.clone()),
         shutdown: CancellationToken::new(),
     })

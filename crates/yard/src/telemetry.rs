@@ -12,6 +12,7 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::{LogConfig, LogFormat};
+use crate::metrics_help;
 
 /// Bounds of every histogram of seconds: from a cheap transaction to a slow launch.
 const SECONDS: [f64; 15] =
@@ -49,6 +50,7 @@ fn install(log: &LogConfig, writer: BoxMakeWriter, ansi: bool) -> Result<Prometh
     log_panics();
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let handle = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS)?.install_recorder()?;
+    metrics_help::describe();
     tokio::spawn(upkeep(handle.clone()));
     Ok(handle)
 }

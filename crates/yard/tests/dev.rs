@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 /// `yard dev` in a folder of its own, with nothing of ours in its environment.
 fn dev(folder: &Path, listen: SocketAddr, arguments: &[&str]) -> Command {
@@ -79,4 +80,73 @@ fn one_folder_is_used_by_one_process_at_a_time() {
     let lines = lines(&output);
     assert_eq!((output.status.code(), lines.len()), (Some(2), 1), "{lines:?}");
     assert!(lines[0].contains("another `yard dev`") && lines[0].contains("--dir"), "{lines:?}");
+}
+
+/// A `yard dev` that runs, up to the end of what it says of itself.
+struct Session {
+    child: Child,
+    said: BufReader<ChildStderr>,
+    banner: String,
+    address: SocketAddr,
+}
+
+impl Session {
+    fn start(folder: &Path) -> Self {
+        let address = free_address();
+        let mut command = dev(folder, address, &["--clusters", "process"]);
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut banner = String::new();
+        while !banner.contains("then  yard list") {
+            assert_ne!(said.read_line(&mut banner).unwrap(), 0, "it ended: {banner}");
+        }
+        Self { child, said, banner, address }
+    }
+
+    /// What a command prints, which must work.
+    fn yard(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yard"));
+        let server = format!("http://{}", self.address);
+        let output = command.args(["--server", &server]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// As Ctrl-C.
+    fn end(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut self.said, &mut rest).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{rest}");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_was_applied_stands_at_the_next_start_which_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join(".yard");
+    let first = Session::start(&folder);
+    assert!(!first.banner.contains("catalog "), "{}", first.banner);
+    let applied = first.yard(&["export"]) + "\n[[team]]\nid = \"added\"\n";
+    let file = place.path().join("catalog.toml");
+    std::fs::write(&file, &applied).unwrap();
+    first.yard(&["apply", file.to_str().unwrap(), "--yes"]);
+    first.end();
+
+    let second = Session::start(&folder);
+    let line = second.banner.lines().find(|line| line.starts_with("  catalog ")).unwrap();
+    assert!(line.contains("version 2 applied by user:anonymous stands"), "{line}");
+    assert!(second.banner.contains("  teams     ads, search, research, added\n"), "{}", second.banner);
+    assert!(!second.banner.contains("\n! "), "nothing has moved: {}", second.banner);
+    assert_eq!(second.yard(&["export"]), applied);
+    second.yard(&["submit", "--team", "added", "--wait", "--", "true"]);
+    second.end();
 }

@@ -119,60 +119,6 @@ class AttemptView(TypedDict):
     """
 
 
-class AuditLineView(TypedDict):
-    """
-    A change that somebody made, or tried to make.
-    """
-
-    action: str
-    """
-    What: `job.submit`, `job.stop`, `cluster.drain`, `cluster.resume`, `catalog.apply`, `token.create`, `token.revoke`.
-    """
-    actor: str
-    """
-    Who.
-    """
-    address: str
-    """
-    From which address.
-    """
-    at: str
-    """
-    When.
-    """
-    id: int
-    """
-    Its number; grows with time.
-    """
-    request: str
-    """
-    The request's id, as in the answer's `x-request-id`.
-    """
-    result: str
-    """
-    `ok` or another word for what it came to, or the code of the problem that was answered.
-    """
-    target: str
-    """
-    Of what.
-    """
-
-
-class AuditLog(TypedDict):
-    """
-    Some lines of the audit log.
-    """
-
-    lines: list[AuditLineView]
-    """
-    The lines, newest first.
-    """
-    next: NotRequired[int | None]
-    """
-    Ask for lines before this one to go on; left out on the last page.
-    """
-
-
 CatalogChange = TypedDict(
     'CatalogChange',
     {
@@ -538,6 +484,10 @@ class Problem(TypedDict):
     """
     The job that it is about: with `conflict`, the one that has the key.
     """
+    newest_arrival: NotRequired[dict[str, str]]
+    """
+    With `not_found` of a receipt: when the newest message of each door that has a verdict was sent.
+    """
     status: int
     """
     The HTTP status.
@@ -898,72 +848,6 @@ class Timeouts(TypedDict, closed=True):
     """
 
 
-class TokenRequest(TypedDict):
-    """
-    A token to be made.
-    """
-
-    expires_in_s: NotRequired[int | None]
-    """
-    How long it is good for, in seconds; left out or null: for ever.
-    """
-    name: str
-    """
-    For people: what it is for, or whose. Up to 100 characters.
-    """
-    role: str
-    """
-    `viewer`, `submitter`, `team-admin` or `operator`.
-    """
-    teams: NotRequired[list[str]]
-    """
-    The teams that it is for; `*` is every team. An operator is one for every team.
-    """
-
-
-class TokenView(TypedDict):
-    """
-    A token without its secret.
-    """
-
-    created_at: str
-    """
-    When it was made.
-    """
-    created_by: str
-    """
-    Who made it.
-    """
-    expires_at: NotRequired[str | None]
-    """
-    When it ends; left out: never.
-    """
-    id: str
-    """
-    Its id: the middle part of it, which is not secret.
-    """
-    last_used_at: NotRequired[str | None]
-    """
-    When it was last used, to the minute; left out: not yet.
-    """
-    name: str
-    """
-    For people.
-    """
-    revoked_at: NotRequired[str | None]
-    """
-    When it was revoked.
-    """
-    role: str
-    """
-    `viewer`, `submitter`, `team-admin` or `operator`.
-    """
-    teams: list[str]
-    """
-    The teams that it is for; `*` is every team.
-    """
-
-
 class Waiting(TypedDict):
     """
     Why a job is queued and not placed.
@@ -1044,6 +928,39 @@ class AuditView(TypedDict):
     exact: bool
     """
     Whether there is no drift.
+    """
+
+
+class BulkVerdict(TypedDict):
+    """
+    What became of one document.
+    """
+
+    errors: NotRequired[list[FieldProblem]]
+    """
+    Everything that is wrong with it, if it was rejected.
+    """
+    job: NotRequired[str | None]
+    """
+    The job: the new one, or the one that has the key.
+    """
+    key: str
+    """
+    Its key: the one given, or the one that was made for it.
+    """
+    retry_after_s: NotRequired[int | None]
+    """
+    With `rate_limited`: send it again after so many seconds.
+    """
+    team: str
+    """
+    The team as it stood in the document; `-` if none could be read.
+    """
+    verdict: str
+    """
+    `accepted`: a new job. `duplicate`: the same document came before under its key. `conflict`: the key belongs to
+    a job with another body. `rejected`: see `errors`; kept as a receipt. `rate_limited`: the team submits faster
+    than it may, and nothing was kept.
     """
 
 
@@ -1162,6 +1079,26 @@ class ClusterView(TypedDict):
     used: Amounts
     """
     What its open attempts are charged.
+    """
+
+
+class EventView(LineView):
+    """
+    One thing that happened to some job.
+    """
+
+    id: NotRequired[int | None]
+    """
+    Its place in the order of all events: where to go on after it. On a job's own stream it is left out; there `seq`
+    says that.
+    """
+    job: str
+    """
+    Which job.
+    """
+    team: str
+    """
+    Whose.
     """
 
 
@@ -1431,29 +1368,25 @@ class TeamList(TypedDict):
     """
 
 
-class TokenList(TypedDict):
+class BulkAnswer(TypedDict):
     """
-    Some tokens.
+    The verdicts, in the order of the documents.
     """
 
-    next: NotRequired[str | None]
+    verdicts: list[BulkVerdict]
     """
-    The cursor of the next page; left out on the last.
-    """
-    tokens: list[TokenView]
-    """
-    The tokens, by id.
+    One for each document.
     """
 
 
-class TokenMade(TokenView):
+class BulkRequest(TypedDict, closed=True):
     """
-    A token that was just made.
+    Many documents, each with a verdict of its own.
     """
 
-    token: str
+    jobs: list[Submission]
     """
-    The token itself: shown this once, and kept nowhere.
+    The documents, each as it would be submitted alone.
     """
 
 

@@ -5,6 +5,7 @@
 //! the most placements of one pass, are none. The floor is what cannot be saved: to look once at every job's place in the
 //! queue and add up what it asks for.
 
+pub mod explain;
 mod made_up;
 
 use std::collections::HashMap;

@@ -44,8 +44,13 @@ pub async fn list(args: &List, client: &Client, as_json: bool) -> Done {
     query.extend(args.team.clone().map(|t| ("team", t)));
     query.extend(args.state.iter().map(|s| ("state", s.clone())));
     query.extend(args.cluster.clone().map(|c| ("cluster", c)));
-    query.extend(args.cursor.clone().map(|c| ("cursor", c)));
-    let list: JobList = typed(client.get(&["v1", "jobs"], &query).await?)?;
+    query.extend(args.metadata.iter().map(|(name, value)| ("metadata", format!("{name}={value}"))));
+    query.extend(args.label.iter().map(|(name, value)| ("label", format!("{name}={value}"))));
+    query.extend(args.after.clone().map(|t| ("accepted_after", t)));
+    query.extend(args.before.clone().map(|t| ("accepted_before", t)));
+    query.extend(args.key_prefix.clone().map(|k| ("key_prefix", k)));
+    query.extend(args.name.clone().map(|n| ("name", n)));
+    let list = first_page(&query, args.cursor.clone(), client).await?;
     if as_json {
         print_json(&list)?;
     } else {
@@ -55,6 +60,23 @@ pub async fn list(args: &List, client: &Client, as_json: bool) -> Done {
         }
     }
     Ok(exit::OK)
+}
+
+/// The first page with jobs on it: the server looks at so many jobs in one call, and there may be none among them.
+async fn first_page(
+    query: &[(&'static str, String)],
+    mut cursor: Option<String>,
+    client: &Client,
+) -> Result<JobList, Failure> {
+    loop {
+        let mut query = query.to_vec();
+        query.extend(cursor.map(|c| ("cursor", c)));
+        let list: JobList = typed(client.get(&["v1", "jobs"], &query).await?)?;
+        if !list.jobs.is_empty() || list.next.is_none() {
+            return Ok(list);
+        }
+        cursor = list.next;
+    }
 }
 
 /// Shows one job.
@@ -108,9 +130,12 @@ pub async fn stop(jobs: &[String], reason: &str, client: &Client, as_json: bool)
                 }
                 answers.push(answer);
             }
-            Err(failure) => {
-                eprintln!("yard: {job}: {}", failure.message);
+            Err(mut failure) => {
                 code = failure.code;
+                if let Some(document) = &mut failure.document {
+                    document.job.get_or_insert_with(|| job.clone());
+                }
+                Failure { message: format!("{job}: {}", failure.message), ..failure }.tell(as_json);
             }
         }
     }

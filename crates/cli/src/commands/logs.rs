@@ -1,10 +1,13 @@
 //! `yard logs`: what a job prints, followed through retries, reconnects and restarts of the server.
+//!
+//! Only the log's own bytes are asked for, and their offsets counted, so that nothing is printed twice or left out
+//! whatever breaks in between. What has to be said about the log goes to standard error.
 
 use std::io::Write;
 use std::time::Duration;
 
 use futures::StreamExt;
-use reqwest::Method;
+use reqwest::{Method, Response};
 use yard_wire::views::{JobView, ProblemCode};
 
 use super::{Done, jobs};
@@ -15,11 +18,26 @@ use crate::exit::{self, Failure};
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often a log that gives nothing is asked for again once its attempt has ended: it may be gone for good.
 const TRIES_AFTER_END: u32 = 20;
+/// The last lines of a log are looked for in so many bytes at its end.
+const TAIL_BYTES: u64 = 1 << 20;
+
+/// What of a job's log is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// Whether to go on to the job's end.
+    pub follow: bool,
+    /// Of this attempt only; by default of the last, and following goes on to the next.
+    pub attempt: Option<u32>,
+    /// Only so many of the lines that are there.
+    pub tail: Option<usize>,
+}
 
 /// What one stream of an attempt's log came to.
 enum Streamed {
     /// The server closed it in order.
     ToTheEnd,
+    /// It ended before bytes that were not kept; there are more behind them.
+    ToAHole,
     /// It broke off, or could not begin now: this is why.
     NotNow(Failure),
     /// Whoever read our output has gone.
@@ -27,30 +45,37 @@ enum Streamed {
 }
 
 /// Prints a job's log to `out`; with `follow`, to the job's end.
-pub async fn logs(
-    job: &str,
-    follow: bool,
-    attempt: Option<u32>,
-    client: &Client,
-    out: &mut (dyn Write + Send),
-) -> Done {
+pub async fn logs(job: &str, wanted: Wanted, client: &Client, out: &mut (dyn Write + Send)) -> Done {
     let job = &jobs::resolve(job, client).await?;
-    let mut log = Log { job, client, out };
-    let mut number = match attempt {
+    let mut log = Log { job, client, out, told_archive: false };
+    let mut number = match wanted.attempt {
         Some(number) => number,
-        None => log.first_attempt(follow).await?,
+        None => log.first_attempt(wanted.follow).await?,
     };
-    if !follow {
-        return match log.stream(number, &mut 0, false).await? {
-            Streamed::ToTheEnd | Streamed::NobodyReads => Ok(exit::OK),
-            Streamed::NotNow(failure) => Err(failure),
+    let mut offset = 0;
+    if let Some(lines) = wanted.tail {
+        match log.tail(number, lines, &mut offset, wanted.follow).await? {
+            Streamed::NobodyReads => return Ok(exit::OK),
+            Streamed::NotNow(failure) if !wanted.follow => return Err(failure),
+            _ if !wanted.follow => return Ok(exit::OK),
+            _ => {}
+        }
+    }
+    if !wanted.follow {
+        return loop {
+            match log.stream(number, &mut offset, false).await? {
+                Streamed::ToAHole => {}
+                Streamed::ToTheEnd | Streamed::NobodyReads => break Ok(exit::OK),
+                Streamed::NotNow(failure) => break Err(failure),
+            }
         };
     }
     loop {
-        if let Streamed::NobodyReads = log.follow(number).await? {
+        if let Streamed::NobodyReads = log.follow(number, offset).await? {
             return Ok(exit::OK);
         }
-        match attempt {
+        offset = 0;
+        match wanted.attempt {
             None => match log.next_attempt(number).await? {
                 Some(next) => number = next,
                 None => return Ok(exit::OK),
@@ -65,6 +90,7 @@ struct Log<'a> {
     job: &'a str,
     client: &'a Client,
     out: &'a mut (dyn Write + Send),
+    told_archive: bool,
 }
 
 impl Log<'_> {
@@ -90,14 +116,16 @@ impl Log<'_> {
         }
     }
 
-    /// Prints an attempt's log until the attempt has ended and all of it is printed.
-    async fn follow(&mut self, number: u32) -> Result<Streamed, Failure> {
-        let (mut offset, mut tries) = (0, 0);
+    /// Prints an attempt's log from `offset` on until the attempt has ended and all of it is printed.
+    async fn follow(&mut self, number: u32, mut offset: u64) -> Result<Streamed, Failure> {
+        let mut tries = 0;
         loop {
             let before = offset;
             let streamed = self.stream(number, &mut offset, true).await?;
-            if let Streamed::NobodyReads = streamed {
-                return Ok(streamed);
+            match streamed {
+                Streamed::NobodyReads => return Ok(streamed),
+                Streamed::ToAHole => continue,
+                Streamed::ToTheEnd | Streamed::NotNow(_) => {}
             }
             let over = match self.look().await? {
                 Some(view) => view.attempts.iter().any(|a| a.number == number && a.ended_at.is_some()),
@@ -141,34 +169,103 @@ impl Log<'_> {
         }
     }
 
+    /// Prints the last `lines` lines that are there now, and says where to go on.
+    async fn tail(
+        &mut self,
+        attempt: u32,
+        lines: usize,
+        offset: &mut u64,
+        follow: bool,
+    ) -> Result<Streamed, Failure> {
+        let query = [("attempt", attempt.to_string()), ("tail_bytes", TAIL_BYTES.to_string())];
+        let response = match self.open(&query, follow).await? {
+            Ok(response) => response,
+            Err(failure) => return Ok(Streamed::NotNow(failure)),
+        };
+        let first = number(&response, "x-yard-log-offset").unwrap_or(0);
+        let Ok(bytes) = response.bytes().await else {
+            return Ok(Streamed::NotNow(Failure::new(exit::UNAVAILABLE, "the log broke off")));
+        };
+        *offset = first + bytes.len() as u64;
+        Ok(if self.print(last_lines(&bytes, lines)) { Streamed::ToTheEnd } else { Streamed::NobodyReads })
+    }
+
+    fn print(&mut self, bytes: &[u8]) -> bool {
+        self.out.write_all(bytes).and_then(|()| self.out.flush()).is_ok()
+    }
+
+    /// Asks for bytes of a log; the inner error is one that may pass.
+    async fn open(
+        &mut self,
+        query: &[(&str, String)],
+        follow: bool,
+    ) -> Result<Result<Response, Failure>, Failure> {
+        let path = ["v1", "jobs", self.job, "logs"];
+        let query = [query, &[("plain", "true".to_owned())]].concat();
+        let response = match self.client.send(Method::GET, &path, &query, None, None).await {
+            Ok(response) if response.status().is_success() => response,
+            Ok(response) => {
+                let failure = problem(response).await;
+                return if follow && passes(&failure) { Ok(Err(failure)) } else { Err(failure) };
+            }
+            Err(failure) if follow => return Ok(Err(failure)),
+            Err(failure) => return Err(failure),
+        };
+        let says = |name: &str, value: &str| response.headers().get(name).is_some_and(|v| v == value);
+        if says("x-yard-log-source", "archive") && says("x-yard-log-state", "open") && !self.told_archive {
+            eprintln!("the cluster can't be asked for the log now: this is what has been archived");
+            self.told_archive = true;
+        }
+        Ok(Ok(response))
+    }
+
     async fn stream(&mut self, attempt: u32, offset: &mut u64, follow: bool) -> Result<Streamed, Failure> {
         let query = [
             ("attempt", attempt.to_string()),
             ("offset", offset.to_string()),
             ("follow", follow.to_string()),
         ];
-        let path = ["v1", "jobs", self.job, "logs"];
-        let response = match self.client.send(Method::GET, &path, &query, None, None).await {
-            Ok(response) if response.status().is_success() => response,
-            Ok(response) => {
-                let failure = problem(response).await;
-                return if follow && passes(&failure) { Ok(Streamed::NotNow(failure)) } else { Err(failure) };
-            }
-            Err(failure) if follow => return Ok(Streamed::NotNow(failure)),
-            Err(failure) => return Err(failure),
+        let response = match self.open(&query, follow).await? {
+            Ok(response) => response,
+            Err(failure) => return Ok(Streamed::NotNow(failure)),
         };
+        let first = number(&response, "x-yard-log-offset").unwrap_or(*offset);
+        if first > *offset {
+            eprintln!("--- {} bytes of this log, from byte {offset} on, were not kept ---", first - *offset);
+            *offset = first;
+        }
+        let has = |name: &str, value: &str| response.headers().get(name).is_some_and(|v| v == value);
+        let (hole, lost) = (has("x-yard-log-more", "true"), has("x-yard-log-state", "lost"));
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             let Ok(chunk) = chunk else {
                 return Ok(Streamed::NotNow(Failure::new(exit::UNAVAILABLE, "the log broke off")));
             };
             *offset += chunk.len() as u64;
-            if self.out.write_all(&chunk).and_then(|()| self.out.flush()).is_err() {
+            if !self.print(&chunk) {
                 return Ok(Streamed::NobodyReads);
             }
         }
+        if hole {
+            return Ok(Streamed::ToAHole);
+        }
+        if lost {
+            eprintln!("--- the rest of this log is not kept: its cluster did not have it to the end ---");
+        }
         Ok(Streamed::ToTheEnd)
     }
+}
+
+/// A header that is a number.
+fn number(response: &Response, name: &str) -> Option<u64> {
+    response.headers().get(name)?.to_str().ok()?.parse().ok()
+}
+
+/// The last lines of a text; one that has begun counts.
+fn last_lines(bytes: &[u8], lines: usize) -> &[u8] {
+    let Some(before_last) = bytes.len().checked_sub(1).filter(|_| lines > 0) else { return &[] };
+    let mut breaks = (0..before_last).rev().filter(|i| bytes[*i] == b'\n');
+    breaks.nth(lines - 1).map_or(bytes, |i| &bytes[i + 1..])
 }
 
 /// Not now, but perhaps soon: an attempt that is placed but not launched, a cluster or server that is away.
@@ -194,6 +291,7 @@ mod tests {
     use super::*;
     use crate::args::Global;
 
+    const FOLLOW: Wanted = Wanted { follow: true, attempt: None, tail: None };
     const JOB: &str = "01900000-0000-7000-8000-000000000000";
 
     /// A job in `state` whose attempts have ended or not.
@@ -274,16 +372,16 @@ mod tests {
             }];
         let (client, asked) = server(looks, reads).await;
         let mut out = Vec::new();
-        assert_eq!(logs(JOB, true, None, &client, &mut out).await, Ok(exit::OK));
+        assert_eq!(logs(JOB, FOLLOW, &client, &mut out).await, Ok(exit::OK));
         assert_eq!(String::from_utf8(out).unwrap(), "one\ntwo\nsecond\n");
         let asked = asked.lock().unwrap().clone();
         assert_eq!(
             asked,
             [
-                "attempt=1&offset=0&follow=true",
-                "attempt=1&offset=0&follow=true",
-                "attempt=1&offset=5&follow=true",
-                "attempt=2&offset=0&follow=true"
+                "attempt=1&offset=0&follow=true&plain=true",
+                "attempt=1&offset=0&follow=true&plain=true",
+                "attempt=1&offset=5&follow=true&plain=true",
+                "attempt=2&offset=0&follow=true&plain=true"
             ]
         );
     }
@@ -292,18 +390,62 @@ mod tests {
     async fn without_follow_a_cut_is_an_error_and_a_missing_log_not_found() {
         let (client, _) = server(vec![job("running", &[false])], vec![|| broken("half")]).await;
         let mut out = Vec::new();
-        assert_eq!(logs(JOB, false, None, &client, &mut out).await.unwrap_err().code, exit::UNAVAILABLE);
+        assert_eq!(
+            logs(JOB, Wanted::default(), &client, &mut out).await.unwrap_err().code,
+            exit::UNAVAILABLE
+        );
         assert_eq!(out, b"half");
         let (client, _) = server(vec![job("running", &[false])], vec![|| problem(404, "no_log")]).await;
-        assert_eq!(logs(JOB, false, None, &client, &mut out).await.unwrap_err().code, exit::NOT_FOUND);
+        assert_eq!(logs(JOB, Wanted::default(), &client, &mut out).await.unwrap_err().code, exit::NOT_FOUND);
         let (client, _) = server(vec![job("queued", &[])], vec![|| problem(409, "no_attempt")]).await;
-        assert_eq!(logs(JOB, false, None, &client, &mut out).await.unwrap_err().code, exit::NOT_FOUND);
+        assert_eq!(logs(JOB, Wanted::default(), &client, &mut out).await.unwrap_err().code, exit::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn a_hole_is_stepped_over() {
+        fn to_a_hole() -> Response {
+            ([("x-yard-log-more", "true")], "head\n").into_response()
+        }
+        fn behind_it() -> Response {
+            ([("x-yard-log-offset", "105")], "tail\n").into_response()
+        }
+        let (client, asked) = server(vec![job("running", &[false])], vec![to_a_hole, behind_it]).await;
+        let mut out = Vec::new();
+        assert_eq!(logs(JOB, Wanted::default(), &client, &mut out).await, Ok(exit::OK));
+        assert_eq!(String::from_utf8(out).unwrap(), "head\ntail\n");
+        assert!(asked.lock().unwrap()[1].contains("offset=5&"), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn following_goes_on_behind_the_last_lines() {
+        let reads: Vec<fn() -> Response> =
+            vec![|| ([("x-yard-log-offset", "100")], "x\nline 1\nline 2\nline").into_response(), || {
+                " 3\n".into_response()
+            }];
+        let looks = vec![job("running", &[false]), job("succeeded", &[true])];
+        let (client, asked) = server(looks, reads).await;
+        let mut out = Vec::new();
+        assert_eq!(logs(JOB, Wanted { tail: Some(2), ..FOLLOW }, &client, &mut out).await, Ok(exit::OK));
+        assert_eq!(String::from_utf8(out).unwrap(), "line 2\nline 3\n");
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(
+            asked,
+            ["attempt=1&tail_bytes=1048576&plain=true", "attempt=1&offset=120&follow=true&plain=true"]
+        );
+    }
+
+    #[test]
+    fn last_lines_are_counted_from_the_end() {
+        let of = |text: &'static str, n| std::str::from_utf8(last_lines(text.as_bytes(), n)).unwrap();
+        assert_eq!((of("a\nb\nc\n", 2), of("a\nb\nc", 2)), ("b\nc\n", "b\nc"));
+        assert_eq!((of("a\nb\n", 9), of("a\nb\n", 0), of("", 3), of("\n", 1)), ("a\nb\n", "", "", "\n"));
     }
 
     #[tokio::test]
     async fn an_attempt_that_is_not_there_is_no_reason_to_wait() {
         let (client, _) = server(vec![job("running", &[false])], vec![|| problem(404, "not_found")]).await;
-        let failure = logs(JOB, true, Some(9), &client, &mut Vec::new()).await.unwrap_err();
+        let failure =
+            logs(JOB, Wanted { attempt: Some(9), ..FOLLOW }, &client, &mut Vec::new()).await.unwrap_err();
         assert_eq!(failure.code, exit::NOT_FOUND);
     }
 
@@ -319,6 +461,6 @@ mod tests {
             }
         }
         let (client, _) = server(vec![job("running", &[false])], vec![|| broken("x")]).await;
-        assert_eq!(logs(JOB, true, None, &client, &mut Closed).await, Ok(exit::OK));
+        assert_eq!(logs(JOB, FOLLOW, &client, &mut Closed).await, Ok(exit::OK));
     }
 }

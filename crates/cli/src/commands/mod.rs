@@ -1,5 +1,6 @@
 //! The commands. Each takes the client and whether JSON is wanted, and returns an exit code.
 
+mod bulk;
 mod catalog;
 mod clusters;
 mod explain;
@@ -34,8 +35,9 @@ pub async fn run(command: Command, client: &Client, json: bool) -> Done {
             explain::job(job.as_deref().unwrap_or_default(), client, json).await
         }
         Command::History { job } => jobs::history(&job, client, json).await,
-        Command::Logs { job, follow, attempt } => {
-            logs::logs(&job, follow, attempt, client, &mut std::io::stdout()).await
+        Command::Logs { job, follow, attempt, tail } => {
+            let wanted = logs::Wanted { follow, attempt, tail };
+            logs::logs(&job, wanted, client, &mut std::io::stdout()).await
         }
         Command::Stop { jobs, reason } => jobs::stop(&jobs, &reason, client, json).await,
         Command::Wait { jobs, timeout } => wait::wait(&jobs, timeout, client, json).await,

@@ -4,13 +4,16 @@ use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
 use yard_wire::views::Submitted;
 
-use super::{Done, print, print_json, read_file, typed, wait};
+use super::{Done, bulk, print, print_json, read_file, typed, wait};
 use crate::args::Submit;
 use crate::client::Client;
 use crate::exit::{self, Failure};
 
 /// Hands over one job.
 pub async fn submit(args: Submit, client: &Client, as_json: bool) -> Done {
+    if !args.bulk.is_empty() {
+        return bulk::submit(&args.bulk, client, as_json).await;
+    }
     let body = match &args.file {
         Some(file) => read_file(file)?,
         None => document(&args)?.to_string(),

@@ -117,7 +117,11 @@ fn changes(head: &str, list: &[ChangeView], now: Option<Timestamp>) -> String {
 }
 
 fn cut_short(yes: bool) -> &'static str {
-    if yes { "The search was given up at its bound: other changes may do as well.\n" } else { "" }
+    if yes {
+        "Not everything was tried, because the search reached its bound: other changes may do as well.\n"
+    } else {
+        ""
+    }
 }
 
 fn clusters(list: &[ClusterAnswerView]) -> String {

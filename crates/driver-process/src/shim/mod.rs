@@ -34,6 +34,7 @@ use tokio::time::{Instant, interval, sleep};
 use yard_domain::FailureClass;
 
 use crate::attempt_dir::AttemptDir;
+use crate::packages::WORK;
 use crate::record::{ExitRecord, RequestRecord};
 use group::Group;
 
@@ -104,7 +105,7 @@ async fn run(dir: &AttemptDir, request: &RequestRecord, lock: &File) -> io::Resu
     let log = OpenOptions::new().create(true).append(true).open(dir.log_path())?;
     let work = match &request.working_dir {
         Some(path) => path.clone(),
-        None => dir.path().join("work"),
+        None => dir.path().join(WORK),
     };
     if request.working_dir.is_none() {
         fs::create_dir_all(&work)?;

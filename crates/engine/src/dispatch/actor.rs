@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,10 +31,11 @@ use super::board::{Action, Board};
 use super::breaker::{Breaker, RecentFailures};
 use super::clock::DbClock;
 use super::gauges::Gauges;
-use super::launcher::{Answer, Launcher};
+use super::launcher::{Answer, FAILED_CALLS_MAX, Launcher};
 use super::leftovers::Leftovers;
 use super::recorder::Recorder;
-use super::{ClusterRuntime, Shared};
+use super::{ClusterRuntime, Shared, at};
+use crate::archive::Archiver;
 use crate::keeper::Held;
 
 /// Stop and forget calls out at once.
@@ -68,11 +69,13 @@ pub struct Actor {
     /// What the last report said of the breaker.
     told_holding: bool,
     launcher: Launcher,
+    failed_calls: mpsc::Receiver<()>,
     launches: JoinSet<(AttemptRef, Answer)>,
     launch_cancels: HashMap<AttemptRef, CancellationToken>,
     calls: JoinSet<Done>,
     call_slots: Arc<Semaphore>,
     leftovers: Leftovers,
+    archiver: Archiver,
     gauges: Gauges,
     clock: DbClock,
     seen_at: Instant,
@@ -87,6 +90,7 @@ impl Actor {
     pub fn new(cluster: ClusterId, shared: Shared, runtime: ClusterRuntime, held: Held, seed: u64) -> Self {
         let s = &shared.settings;
         let rng = SmallRng::seed_from_u64(seed);
+        let (failed_tx, failed_calls) = mpsc::channel(FAILED_CALLS_MAX);
         let recorder = Recorder::new(shared.store.clone(), held.clone(), s.retry, s.linger, s.batch_max, rng);
         Self {
             board: Board::default(),
@@ -94,12 +98,14 @@ impl Actor {
             breaker: Breaker::new(s.breaker_threshold, s.breaker_pause),
             failures: RecentFailures::new(s.failures_half_life, Instant::now()),
             told_holding: false,
-            launcher: Launcher::new(runtime.driver.clone(), held.clone(), &runtime.launches, s),
+            launcher: Launcher::new(runtime.driver.clone(), held.clone(), &runtime.launches, s, failed_tx),
+            failed_calls,
             launches: JoinSet::new(),
             launch_cancels: HashMap::new(),
             calls: JoinSet::new(),
             call_slots: Arc::new(Semaphore::new(CALLS_MAX)),
-            leftovers: Leftovers::default(),
+            leftovers: Leftovers::new(shared.logs.as_ref().map_or(Duration::ZERO, |l| l.settings.end_wait)),
+            archiver: Archiver::start(None, runtime.driver.clone(), CancellationToken::new()),
             gauges: Gauges::of(&cluster),
             clock: DbClock::new(Timestamp::from_micros(0), Instant::now()),
             seen_at: Instant::now(),
@@ -118,6 +124,8 @@ impl Actor {
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
         self.read_clock().await?;
         self.take_over().await?;
+        self.archiver =
+            Archiver::start(self.shared.logs.clone(), self.runtime.driver.clone(), cancel.child_token());
         let mut stream = self.runtime.driver.observe().ready_chunks(self.shared.settings.batch_max.max(1));
         let nudge = self.shared.nudges.of(&self.cluster);
         let mut poll = tokio::time::interval(self.shared.settings.poll_interval);
@@ -135,6 +143,7 @@ impl Actor {
                 () = self.held.lost().cancelled() => return Ok(()),
                 () = at(flush_at), if flush_at.is_some() => self.flush().await,
                 Some(seen) = stream.next() => self.observe(seen).await,
+                Some(()) = self.failed_calls.recv() => self.call_failed().await,
                 Some(Ok((r, answer))) = self.launches.join_next(), if !self.launches.is_empty() => self.launched(r, answer).await,
                 Some(Ok(done)) = self.calls.join_next(), if !self.calls.is_empty() => self.call_done(done).await,
                 () = nudge.notified() => self.poll().await,
@@ -230,7 +239,10 @@ impl Actor {
         for action in actions {
             match action {
                 Action::RecordStart(r) => self.recorder.start(r),
-                Action::RecordEnd(r, end) => self.recorder.end(r, end),
+                Action::RecordEnd(r, end) => {
+                    self.archiver.over(r);
+                    self.recorder.end(r, end);
+                }
                 Action::Stop(r) => self.stop(r),
                 Action::Relaunch(r) => self.relaunch(r).await?,
                 Action::CancelLaunch(r) => {
@@ -350,7 +362,8 @@ impl Actor {
 
     fn forget_old(&mut self) {
         let now = Instant::now();
-        while let Some(name) = self.leftovers.pop_due(now) {
+        let archiver = &self.archiver;
+        for name in self.leftovers.take_due(now, |r| archiver.is_settled(r)) {
             let (driver, slots) = (self.runtime.driver.clone(), self.call_slots.clone());
             self.calls.spawn(async move {
                 let _slot = slots.acquire().await;
@@ -380,16 +393,16 @@ impl Actor {
 
     /// Placement is to know at once whether launches are held back.
     async fn tell_breaker(&mut self) -> Result<(), StoreError> {
-        if self.breaker.is_holding(Instant::now()) == self.told_holding {
-            Ok(())
-        } else {
-            self.send_report().await
-        }
+        if self.is_holding(Instant::now()) == self.told_holding { Ok(()) } else { self.send_report().await }
+    }
+
+    fn is_holding(&self, now: Instant) -> bool {
+        self.breaker.is_holding(self.board.calls_in_flight(), now)
     }
 
     async fn send_report(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
-        self.told_holding = self.breaker.is_holding(now);
+        self.told_holding = self.is_holding(now);
         let report = ClusterReport {
             breaker_open: self.told_holding,
             recent_failures: self.failures.count(now),
@@ -403,12 +416,5 @@ impl Actor {
             self.shared.nudges.scheduler();
         }
         Ok(())
-    }
-}
-
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

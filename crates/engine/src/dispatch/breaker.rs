@@ -20,11 +20,11 @@ impl Breaker {
         Self { threshold: threshold.max(1), pause, failures: 0, open_until: None }
     }
 
-    /// How many of `wanted` launches may be begun now: all, none, or one to try.
-    pub fn allowed(&self, wanted: u32, now: Instant) -> u32 {
+    /// How many of `wanted` launches may be begun now, beside those `in_flight`: all, none, or one to try.
+    pub fn allowed(&self, wanted: u32, in_flight: usize, now: Instant) -> u32 {
         match self.open_until {
             None => wanted,
-            Some(until) if now < until => 0,
+            Some(_) if self.is_holding(in_flight, now) => 0,
             Some(_) => wanted.min(1),
         }
     }
@@ -43,10 +43,11 @@ impl Breaker {
         }
     }
 
-    /// Whether launches are held back now. Once its pause is over it lets one try, so that from then on jobs may be
-    /// placed there again: with none there would be nothing to try with.
-    pub fn is_holding(&self, now: Instant) -> bool {
-        self.open_until.is_some_and(|until| now < until)
+    /// Whether launches are held back now. A launch that is `in_flight` is called again and again, which tries enough.
+    /// With none, one may try once the pause is over, so that from then on jobs may be placed there again: otherwise
+    /// there would be nothing to try with.
+    pub fn is_holding(&self, in_flight: usize, now: Instant) -> bool {
+        self.open_until.is_some_and(|until| now < until || in_flight > 0)
     }
 
     /// Whether the last calls failed and none has come through since.
@@ -102,18 +103,20 @@ mod tests {
         let mut breaker = Breaker::new(2, Duration::from_secs(5));
         let now = Instant::now();
         breaker.failed(now);
-        assert_eq!(breaker.allowed(9, now), 9);
+        assert_eq!(breaker.allowed(9, 1, now), 9);
         breaker.failed(now);
-        assert_eq!(breaker.allowed(9, now), 0);
-        assert!(breaker.is_holding(now));
+        assert_eq!(breaker.allowed(9, 0, now), 0);
+        assert!(breaker.is_holding(0, now));
         let later = now + Duration::from_secs(5);
-        assert_eq!(breaker.allowed(9, later), 1);
-        assert!(breaker.is_open() && !breaker.is_holding(later), "there must be something to try with");
+        assert_eq!(breaker.allowed(9, 0, later), 1);
+        assert!(breaker.is_open() && !breaker.is_holding(0, later), "there must be something to try with");
+        assert_eq!(breaker.allowed(9, 1, later), 0, "one is at it");
+        assert!(breaker.is_holding(1, later));
         breaker.failed(later);
-        assert_eq!(breaker.allowed(9, later), 0);
+        assert_eq!(breaker.allowed(9, 0, later), 0);
         breaker.succeeded();
         assert!(!breaker.is_open());
-        assert_eq!(breaker.allowed(9, later), 9);
+        assert_eq!(breaker.allowed(9, 1, later), 9);
     }
 
     #[tokio::test(start_paused = true)]

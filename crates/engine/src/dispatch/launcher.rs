@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -25,22 +26,28 @@ pub struct Launcher {
     held: Held,
     bucket: Arc<DefaultDirectRateLimiter>,
     backoff: ExponentialBuilder,
+    failed_calls: mpsc::Sender<()>,
 }
 
+/// Failed calls that the dispatcher has not counted yet; those beyond are not counted.
+pub const FAILED_CALLS_MAX: usize = 1_024;
+
 impl Launcher {
-    /// One per dispatcher: as there is one active dispatcher per cluster, its bucket *is* the cluster's rate.
+    /// One per dispatcher: as there is one active dispatcher per cluster, its bucket *is* the cluster's rate. Every call
+    /// that does not come through is told to `failed_calls` at once: a launch may go on calling for minutes.
     pub fn new(
         driver: Arc<dyn Driver>,
         held: Held,
         limits: &LaunchLimits,
         settings: &DispatcherSettings,
+        failed_calls: mpsc::Sender<()>,
     ) -> Self {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(settings.launch_backoff_initial)
             .with_max_delay(settings.launch_backoff_max)
             .with_jitter()
             .without_max_times();
-        Self { driver, held, bucket: Arc::new(RateLimiter::direct(quota(limits))), backoff }
+        Self { driver, held, bucket: Arc::new(RateLimiter::direct(quota(limits))), backoff, failed_calls }
     }
 
     /// Calls until there is an answer, `until` has come, `cancel` is set or the lease can't be trusted any
@@ -74,6 +81,10 @@ impl Launcher {
                 }
                 Err(error) => {
                     metrics::counter!("yard_launch_errors_total", "kind" => error.code()).increment(1);
+                    if !matches!(error, DriverError::Refused(_) | DriverError::NameTaken(_)) {
+                        // Full: more than enough have failed.
+                        _ = self.failed_calls.try_send(());
+                    }
                     let again = matches!(
                         error,
                         DriverError::Unreachable(_) | DriverError::Unclear(_) | DriverError::Unauthorized(_)

@@ -29,11 +29,13 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use yard_domain::{ClusterId, InstanceId, Lease, LeaseScope};
 use yard_ports::{Driver, Store, StoreError};
 
+use crate::archive::LogKeeping;
 use crate::catalog::Runtimes;
 use crate::election;
 use crate::keeper::{Held, Keeper};
@@ -69,6 +71,8 @@ pub struct Shared {
     pub settings: DispatcherSettings,
     /// This installation.
     pub instance: InstanceId,
+    /// Where logs are kept; without it they stay on their clusters only.
+    pub logs: Option<LogKeeping>,
 }
 
 impl ClusterRuntime {
@@ -283,6 +287,14 @@ impl Dispatchers {
                 }
             }
         }
+    }
+}
+
+/// Waits until then; for ever if there is no such time.
+pub(crate) async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,4 +4,5 @@
 
 mod fair;
 mod lives;
+mod logs;
 mod world;

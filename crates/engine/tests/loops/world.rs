@@ -12,13 +12,15 @@ use yard_domain::{
     Priority, Request, RetryPolicy, RetryRules, StateName, SubmissionKey, Team, Timeouts, Verdict,
 };
 use yard_engine::Nudges;
+use yard_engine::archive::LogKeeping;
 use yard_engine::dispatch::{ClusterRuntime, Dispatchers, Shared};
 use yard_engine::keeper::Keeper;
 use yard_engine::placement::Scheduler;
-use yard_engine::settings::{DispatcherSettings, LaunchLimits, SchedulerSettings};
+use yard_engine::settings::{DispatcherSettings, LaunchLimits, LogSettings, SchedulerSettings};
 use yard_engine::sweep::Sweeper;
 use yard_ports::Store;
 use yard_ports::store::{CatalogDocument, JobFilter, StoreLimits};
+use yard_testkit::memory_archive::MemoryArchive;
 use yard_testkit::null_driver::{NullConfig, NullDriver, NullPlan};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,6 +29,8 @@ pub struct World {
     pub store: Arc<dyn Store>,
     pub clusters: BTreeMap<&'static str, NullDriver>,
     pub next: u8,
+    pub archive: MemoryArchive,
+    pub logs: LogSettings,
     _dir: tempfile::TempDir,
 }
 
@@ -76,7 +80,19 @@ impl World {
         let store = yard_store_sqlite::connect(&path, &options).await.unwrap();
         store.apply_catalog(catalog, CatalogDocument::configuration("", "test")).await.unwrap();
         let driver = || NullDriver::new(NullConfig { plan: plan.clone(), ..NullConfig::default() });
-        Self { store, clusters: BTreeMap::from([("east", driver()), ("west", driver())]), next: 0, _dir: dir }
+        Self {
+            store,
+            clusters: BTreeMap::from([("east", driver()), ("west", driver())]),
+            next: 0,
+            archive: MemoryArchive::default(),
+            logs: LogSettings {
+                chunk_interval: Duration::from_millis(50),
+                chunk_bytes: 1_000,
+                end_wait: PATIENCE,
+                ..LogSettings::default()
+            },
+            _dir: dir,
+        }
     }
 
     pub async fn submit(&mut self, team: &str, retries: u32, run: Duration) -> JobId {
@@ -115,6 +131,7 @@ impl World {
             by: None,
             source: "test".into(),
             message_id: "m".into(),
+            sent_at: None,
             body_hash: job.body_hash,
             content: Ok(Box::new(job.clone())),
         };
@@ -155,6 +172,7 @@ impl World {
             nudges: nudges.clone(),
             settings: *settings,
             instance: self.store.instance().await.unwrap(),
+            logs: Some(LogKeeping { archive: Arc::new(self.archive.clone()), settings: self.logs.clone() }),
         };
         let runtimes: HashMap<ClusterId, ClusterRuntime> = self
             .clusters
@@ -220,7 +238,7 @@ impl World {
             let counters = driver.counters();
             assert_eq!((counters.doubled, counters.overlapping, counters.live), (vec![], vec![], 0));
         }
-        for row in self.store.jobs(&JobFilter { limit: 1_000, ..JobFilter::default() }).await.unwrap() {
+        for row in self.store.jobs(&JobFilter { limit: 1_000, ..JobFilter::default() }).await.unwrap().jobs {
             let lines = self.store.history(row.lifecycle.id, 0, 1_000).await.unwrap();
             let replayed = yard_domain::Lifecycle::replay(row.lifecycle.clone(), &lines).unwrap();
             assert_eq!(replayed, row.lifecycle);

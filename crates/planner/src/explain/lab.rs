@@ -1,8 +1,10 @@
-//! Planning again on a changed snapshot, a bounded number of times.
+//! Planning again on a changed snapshot, a bounded number of times and for a bounded time.
+
+use std::time::Duration;
 
 use yard_domain::{ClusterId, Timestamp};
 
-use super::{Change, Counterfactual, Target, placed_on};
+use super::{Bounds, Change, Counterfactual, Target, placed_on};
 use crate::order::mix;
 use crate::{Plan, Policy, Snapshot};
 
@@ -26,11 +28,40 @@ pub(super) struct Lab<'a> {
     spent: bool,
     /// A part of the search ends here, so that the others have their turn too.
     pause_at: u32,
+    /// How long ago the question was asked.
+    elapsed: &'a dyn Fn() -> Duration,
+    time_max: Duration,
+    /// As `pause_at`, in time.
+    pause_time: Duration,
+    /// When the last plan was there, and the longest time from one to the next: the next may take as long.
+    last: Duration,
+    longest: Duration,
 }
 
 impl<'a> Lab<'a> {
-    pub(super) fn new(policy: &'a Policy, now: Timestamp, seed: u64, plans_max: u32) -> Self {
-        Self { policy, now, seed, plans: 0, plans_max, spent: false, pause_at: plans_max }
+    /// The search may take half of the time; the rest is for the forecast.
+    pub(super) fn new(
+        policy: &'a Policy,
+        now: Timestamp,
+        seed: u64,
+        bounds: Bounds,
+        elapsed: &'a dyn Fn() -> Duration,
+    ) -> Self {
+        let (plans_max, time_max) = (bounds.plans_max, bounds.time_max / 2);
+        Self {
+            policy,
+            now,
+            seed,
+            plans: 0,
+            plans_max,
+            spent: false,
+            pause_at: plans_max,
+            elapsed,
+            time_max,
+            pause_time: time_max,
+            last: elapsed(),
+            longest: Duration::ZERO,
+        }
     }
 
     pub(super) fn policy(&self) -> &'a Policy {
@@ -47,10 +78,12 @@ impl<'a> Lab<'a> {
         self.spent
     }
 
-    /// Does a part of the search with at most the `1/parts`-th of what is left.
+    /// Does a part of the search with at most the `1/parts`-th of what is left, in plans and in time.
     pub(super) fn part<T>(&mut self, parts: u32, search: impl FnOnce(&mut Self) -> Found<T>) -> Option<T> {
         let left = self.plans_max.saturating_sub(self.plans);
         self.pause_at = self.plans.saturating_add(left.div_ceil(parts.max(1))).min(self.plans_max);
+        self.last = (self.elapsed)();
+        self.pause_time = self.last + self.time_max.saturating_sub(self.last) / parts.max(1);
         search(self).ok()
     }
 
@@ -59,12 +92,15 @@ impl<'a> Lab<'a> {
     }
 
     fn plan_with(&mut self, snapshot: &Snapshot, seed: u64) -> Found<Plan> {
-        if self.plans >= self.pause_at {
+        if self.plans >= self.pause_at || (self.elapsed)() + self.longest >= self.pause_time {
             self.spent = true;
             return Err(Spent);
         }
         self.plans += 1;
-        Ok(crate::plan(snapshot, self.policy, self.now, seed))
+        let plan = crate::plan(snapshot, self.policy, self.now, seed);
+        let before = std::mem::replace(&mut self.last, (self.elapsed)());
+        self.longest = self.longest.max(self.last.saturating_sub(before));
+        Ok(plan)
     }
 
     /// Where the job is placed with this change; `None` if it still waits.

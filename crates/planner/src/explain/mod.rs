@@ -76,7 +76,8 @@ pub fn seat(snapshot: Snapshot, seat: &Seat) -> Snapshot {
     Snapshot::new(parts)
 }
 
-/// How much work an explanation may be. Counted in plans, so that the same question has the same answer on any machine.
+/// How much work an explanation may be. Counted in plans, so that the same question has the same answer on any machine,
+/// as long as they are made in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Most plans made to find what would change it.
@@ -87,11 +88,21 @@ pub struct Bounds {
     pub horizon: Duration,
     /// Most entries of each list in an explanation.
     pub entries_max: u32,
+    /// Longest that all of it takes: no plan is begun that would not be there by then, if it takes as long as the longest
+    /// so far. (The pass itself, and the first plan of
+    /// the forecast, are made in any case.)
+    pub time_max: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { plans_max: 64, forecast_plans_max: 64, horizon: Duration::from_hours(24 * 7), entries_max: 10 }
+        Self {
+            plans_max: 64,
+            forecast_plans_max: 64,
+            horizon: Duration::from_hours(24 * 7),
+            entries_max: 10,
+            time_max: Duration::from_secs(4),
+        }
     }
 }
 
@@ -149,7 +160,8 @@ pub struct Explanation {
     pub cut_short: bool,
 }
 
-/// Explains a waiting job. Pure and deterministic, as [`crate::plan`] is.
+/// Explains a waiting job. Pure and deterministic, as [`crate::plan`] is, while `elapsed` (how long ago the question was
+/// asked) stays below the time that it may take.
 pub fn explain(
     snapshot: &Snapshot,
     policy: &Policy,
@@ -157,8 +169,9 @@ pub fn explain(
     seed: u64,
     target: &Target,
     bounds: Bounds,
+    elapsed: &dyn Fn() -> Duration,
 ) -> Explanation {
-    let mut lab = Lab::new(policy, now, seed, bounds.plans_max);
+    let mut lab = Lab::new(policy, now, seed, bounds, elapsed);
     let Made { plan, board, .. } = Pass::new(snapshot, policy, now, seed, &[]).run();
     let scene = Scene::new(snapshot, &plan, &board, target);
     let standing = standing(&scene);
@@ -175,7 +188,7 @@ pub fn explain(
         reservation: plan.reservations.iter().find(|r| ours(&r.team, r.shape)).cloned(),
         preemptions: plan.preemptions.iter().filter(|p| ours(&p.for_team, p.for_shape)).cloned().collect(),
         ahead: ahead::ahead(&scene, policy, bounds.entries_max as usize),
-        forecast: forecast(snapshot, policy, now, seed, target, bounds),
+        forecast: forecast(snapshot, policy, now, seed, target, bounds, elapsed),
         counterfactuals,
         plans: lab.plans(),
         cut_short: lab.is_spent(),

@@ -1,6 +1,7 @@
 //! Why a team's jobs wait, and what would change most.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use yard_domain::job::QueueOrder;
 use yard_domain::{Request, TeamId, Timestamp};
@@ -60,8 +61,9 @@ pub fn explain_team(
     seed: u64,
     team: &TeamId,
     bounds: Bounds,
+    elapsed: &dyn Fn() -> Duration,
 ) -> TeamExplanation {
-    let mut lab = Lab::new(policy, now, seed, bounds.plans_max);
+    let mut lab = Lab::new(policy, now, seed, bounds, elapsed);
     let Made { plan, board, .. } = Pass::new(snapshot, policy, now, seed, &[]).run();
     let holds = holds(snapshot, &plan, team);
     let first = holds.iter().min_by_key(|h| h.first);

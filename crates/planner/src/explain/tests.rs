@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use proptest::prelude::*;
 use yard_domain::policy::PriorityClass;
 use yard_domain::{
-    AttemptNumber, Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Cohort, Limits,
+    AttemptNumber, Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Cohort, Elastic, Limits,
     QuotaOwner, Team,
 };
 
@@ -82,7 +82,8 @@ fn target(group: &Group, rank: usize) -> Target {
 
 fn explained(parts: Parts, target: &Target) -> Explanation {
     let snapshot = Snapshot::new(parts);
-    let explanation = explain(&snapshot, &Policy::default(), NOW, 1, target, Bounds::default());
+    let explanation =
+        explain(&snapshot, &Policy::default(), NOW, 1, target, Bounds::default(), &|| Duration::ZERO);
     check(&snapshot, &Policy::default(), 1, target, &explanation).unwrap();
     explanation
 }
@@ -120,11 +121,18 @@ fn check(
     }
     let codes: Vec<_> = explanation.counterfactuals.iter().map(|c| c.change.code()).collect();
     prop_assert!(explanation.plans <= Bounds::default().plans_max, "{:?}", codes);
-    if let Forecast::Starts { at, after, .. } = &explanation.forecast {
+    if let Forecast::Starts { cluster, at, after } = &explanation.forecast {
         prop_assert!(NOW <= *after && after <= at);
         let full = plan(snapshot, policy, NOW, seed).placements.len() >= policy.placements_max as usize;
         let starts = matches!(explanation.standing, Standing::Starts(_));
-        prop_assert!(starts == (*at == NOW) || full, "a full pass is followed by another at once");
+        let elastic = snapshot
+            .clusters
+            .iter()
+            .find(|c| c.cluster.id == *cluster)
+            .and_then(|c| c.cluster.elastic.as_ref());
+        let grown = elastic.map(|e| NOW.plus(e.delay));
+        let at_once = *at == NOW || (starts && Some(*at) == grown);
+        prop_assert!(starts == at_once || full, "a full pass is followed by another at once");
     }
     Ok(())
 }
@@ -166,6 +174,41 @@ fn quota_and_the_end_of_an_own_job() {
     };
     assert_eq!(when(&first), NOW.plus(30 * MINUTE));
     assert_eq!(when(&second), NOW.plus(50 * MINUTE), "after the first one's usual run");
+}
+
+#[test]
+fn a_job_for_which_a_cluster_must_grow_is_expected_after_the_delay() {
+    let delay = 3 * MINUTE;
+    let start = |present: Option<u64>, used: u64| {
+        let waiting = group("a", request(4, 0), 0, 0..2);
+        let mut grows = cluster("east", 8, 0);
+        let present = present.map(|cpu| Capacity(Request { jobs: 100, ..request(cpu, 0) }));
+        grows.cluster.elastic = Some(Elastic { present, delay });
+        let mut parts = Parts {
+            teams: vec![team("a", Limits::default())],
+            clusters: vec![grows],
+            groups: vec![waiting.clone()],
+            ..Parts::default()
+        };
+        if used > 0 {
+            open(&mut parts, 1, "a", "east", &request(used, 0), 30);
+        }
+        [0, 1].map(|n| match explained(parts.clone(), &target(&waiting, n)).forecast {
+            Forecast::Starts { at, .. } => at.since(NOW),
+            Forecast::Unknown(why) => panic!("{why:?}"),
+        })
+    };
+    let (now, usual_run) = (Duration::ZERO, 20 * MINUTE);
+    assert_eq!(start(Some(8), 0), [now, now], "all of it is there");
+    assert_eq!(start(Some(2), 0), [delay, delay]);
+    assert_eq!(start(None, 0), [delay, delay], "nothing has been seen of it");
+    assert_eq!(start(Some(4), 0), [now, delay], "the second one needs more");
+    assert_eq!(start(Some(6), 2), [now, usual_run], "the second one has the place of the first");
+    assert_eq!(
+        start(Some(2), 2),
+        [delay, delay + usual_run + delay],
+        "what grew for the first has not been seen"
+    );
 }
 
 #[test]
@@ -220,7 +263,7 @@ fn a_higher_class_alone_and_never() {
     };
     let snapshot = Snapshot::new(parts.clone());
     let t = target(&waiting, 0);
-    let got = explain(&snapshot, &policy, NOW, 1, &t, Bounds::default());
+    let got = explain(&snapshot, &policy, NOW, 1, &t, Bounds::default(), &|| Duration::ZERO);
     check(&snapshot, &policy, 1, &t, &got).unwrap();
     assert_eq!(told(&got), ["with priority class high (priority 100)"]);
     assert_eq!(got.ahead[0].reason, Reason::HigherPriority(Priority::new(50).unwrap()));
@@ -294,7 +337,8 @@ fn a_search_stops_at_its_bound_and_says_so() {
     }
     let snapshot = Snapshot::new(parts);
     let bounds = Bounds { plans_max: 3, forecast_plans_max: 1, ..Bounds::default() };
-    let got = explain(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds);
+    let got =
+        explain(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds, &|| Duration::ZERO);
     assert!(got.cut_short && got.plans <= 3);
     assert_eq!(got.forecast, Forecast::Unknown(Unknown::BeyondPlans));
 }
@@ -314,14 +358,16 @@ fn many_ends_are_taken_together_and_the_span_is_said() {
     let snapshot = Snapshot::new(parts);
     for plans in [4, 10, 64] {
         let bounds = Bounds { forecast_plans_max: plans, ..Bounds::default() };
-        let got = forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds);
+        let got =
+            forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds, &|| Duration::ZERO);
         let Forecast::Starts { at, after, .. } = got else { panic!("{got:?}") };
         let exact = NOW.plus(30 * MINUTE);
         assert!(after <= exact && exact <= at, "{plans}: {after} {at}");
         assert!(plans < 64 || (at, after) == (exact, exact), "{plans} plans suffice for every end");
     }
     let bounds = Bounds { horizon: 20 * MINUTE, ..Bounds::default() };
-    let got = forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds);
+    let got =
+        forecast(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds, &|| Duration::ZERO);
     assert_eq!(got, Forecast::Unknown(Unknown::BeyondHorizon));
 }
 
@@ -352,7 +398,9 @@ fn a_team_is_told_what_holds_its_jobs_and_what_would_gain_most() {
     parts.clusters[1].cluster.switch = ClusterSwitch::Drained;
     let snapshot = Snapshot::new(parts);
     let bounds = Bounds::default();
-    let got = explain_team(&snapshot, &Policy::default(), NOW, 1, &"a".parse().unwrap(), bounds);
+    let got = explain_team(&snapshot, &Policy::default(), NOW, 1, &"a".parse().unwrap(), bounds, &|| {
+        Duration::ZERO
+    });
     assert_eq!(got.starting, 4, "2 with gpus, 2 without");
     let holds: Vec<_> = got.holds.iter().map(|h| (h.refusal.hold.code(), h.jobs)).collect();
     assert_eq!(holds, [("team_quota", 4), ("no_cluster", 2)]);
@@ -453,9 +501,9 @@ proptest! {
         let snapshot = Snapshot::new(parts);
         let all: Vec<Target> = snapshot.groups.iter().flat_map(|g| (0..g.orders.len()).map(move |r| target(g, r))).collect();
         let target = pick.get(&all);
-        let got = explain(&snapshot, &policy, NOW, seed, target, Bounds::default());
+        let got = explain(&snapshot, &policy, NOW, seed, target, Bounds::default(), &|| Duration::ZERO);
         check(&snapshot, &policy, seed, target, &got)?;
-        let again = explain(&snapshot, &policy, NOW, seed, target, Bounds::default());
+        let again = explain(&snapshot, &policy, NOW, seed, target, Bounds::default(), &|| Duration::ZERO);
         prop_assert_eq!(got, again);
     }
 
@@ -466,7 +514,7 @@ proptest! {
         let snapshot = Snapshot::new(parts);
         let heads: Vec<Target> = snapshot.groups.iter().map(|g| target(g, 0)).collect();
         let target = pick.get(&heads);
-        let got = explain(&snapshot, &Policy::default(), NOW, seed, target, Bounds::default());
+        let got = explain(&snapshot, &Policy::default(), NOW, seed, target, Bounds::default(), &|| Duration::ZERO);
         let Standing::Held(_) = got.standing else { return Ok(()) };
         let told: BTreeSet<ClusterId> = got.counterfactuals.iter().filter_map(|c| match &c.change {
             Change::Cluster { cluster, .. } => Some(cluster.clone()),
@@ -515,4 +563,41 @@ fn sentences_name_the_owner_and_natural_units() {
     };
     assert_eq!(change.to_string(), "with +2 gpu, +8GiB memory of quota for cohort both");
     assert_eq!(names(&[]), "");
+}
+
+#[test]
+fn the_time_that_it_takes_is_bounded_too() {
+    let waiting = group("a", request(4, 0), 0, 0..1);
+    let mut parts = Parts {
+        teams: vec![team("a", Limits::default())],
+        clusters: vec![cluster("east", 64, 0)],
+        groups: vec![waiting.clone()],
+        ..Parts::default()
+    };
+    for (id, minutes) in (0..64).zip(5..) {
+        open(&mut parts, id, "a", "east", &request(1, 0), minutes);
+    }
+    let snapshot = Snapshot::new(parts);
+    let bounds = Bounds { time_max: Duration::from_secs(4), ..Bounds::default() };
+    // A clock that goes on by so much each time it is read: twice for a plan.
+    let asked = |tick: Duration| {
+        let reads = std::cell::Cell::new(0u32);
+        let clock = || {
+            reads.set(reads.get() + 1);
+            tick * reads.get()
+        };
+        let got = explain(&snapshot, &Policy::default(), NOW, 1, &target(&waiting, 0), bounds, &clock);
+        (got, tick * reads.get())
+    };
+    let (got, _) = asked(Duration::ZERO);
+    assert!(!got.cut_short && !got.counterfactuals.is_empty());
+    let all = got.plans;
+    let (got, took) = asked(Duration::from_millis(200));
+    assert!(got.cut_short && got.plans < all, "{} of {all}", got.plans);
+    assert!(took <= Duration::from_secs(5), "{took:?}");
+    assert!(matches!(got.standing, Standing::Held(_)) && !got.clusters.is_empty());
+    let (got, took) = asked(Duration::from_mins(1));
+    assert_eq!((got.plans, got.cut_short), (0, true), "no plan is begun after the time");
+    assert_eq!(got.forecast, Forecast::Unknown(Unknown::BeyondPlans));
+    assert!(took < Duration::from_mins(20), "it stops soon: {took:?}");
 }

@@ -10,7 +10,7 @@ use yard_wire::views::{JobList, JobSummary, Problem, time_text};
 
 use crate::access::Caller;
 use crate::problem::ApiError;
-use crate::query::Params;
+use crate::query::{Moment, Params};
 use crate::state::AppState;
 
 /// Jobs on a page unless the request says otherwise.
@@ -22,6 +22,12 @@ const PAGE: u32 = 50;
         ("team" = Option<String>, Query, description = "Of this team"),
         ("state" = Option<String>, Query, description = "In one of these states: repeat it, or use commas"),
         ("cluster" = Option<String>, Query, description = "With an open attempt on this cluster"),
+        ("accepted_after" = Option<String>, Query, description = "Accepted at this time or later (RFC 3339, UTC)"),
+        ("accepted_before" = Option<String>, Query, description = "Accepted before this time"),
+        ("key_prefix" = Option<String>, Query, description = "Whose key begins like this"),
+        ("name" = Option<String>, Query, description = "Of this name"),
+        ("metadata" = Option<String>, Query, description = "With this in its metadata: NAME=VALUE; may be repeated, or be written metadata.NAME=VALUE"),
+        ("label" = Option<String>, Query, description = "That asks for a cluster with this label: NAME=VALUE; as metadata"),
         ("limit" = Option<u32>, Query, description = "At most this many; by default 50"),
         ("cursor" = Option<String>, Query, description = "Go on after a page: its `next`"),
     ),
@@ -41,23 +47,26 @@ pub(crate) async fn list(
         among: caller.teams(),
         states: params.list::<KnownState>("state").into_iter().map(|s| s.0).collect(),
         cluster: params.one("cluster"),
+        accepted_from: params.one::<Moment>("accepted_after").map(|at| at.0),
+        accepted_before: params.one::<Moment>("accepted_before").map(|at| at.0),
+        key_prefix: params.one("key_prefix"),
+        name: params.one("name"),
+        metadata: params.pairs("metadata"),
+        labels: params.pairs("label"),
         before: params.one_as("cursor", "the `next` of the page before"),
-        limit: limit.saturating_add(1),
+        limit,
+        scan_max: state.config.list_scan_max,
     };
     params.finish()?;
     filter.states.sort_unstable();
     filter.states.dedup();
     let now = state.store.now().await?;
-    let mut rows = state.store.jobs(&filter).await?;
-    // One more than asked for was read, to know whether there is another page.
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    let next = if more { rows.last().map(|row| row.lifecycle.id.to_string()) } else { None };
-    let jobs = rows.iter().map(JobSummary::from).collect();
-    Ok(Json(JobList { now: time_text(now), jobs, next }))
+    let page = state.store.jobs(&filter).await?;
+    let jobs = page.jobs.iter().map(JobSummary::from).collect();
+    Ok(Json(JobList { now: time_text(now), jobs, next: page.next.map(|id| id.to_string()) }))
 }
 
-struct KnownState(StateName);
+pub(super) struct KnownState(pub(super) StateName);
 
 impl FromStr for KnownState {
     type Err = String;
@@ -73,7 +82,7 @@ impl FromStr for KnownState {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use crate::ServerConfig;
     use crate::testing::World;
@@ -100,6 +109,48 @@ mod tests {
             path = format!("/v1/jobs?limit=2&cursor={next}");
         }
         assert_eq!(seen, made);
+    }
+
+    #[tokio::test]
+    async fn pages_are_stable_while_jobs_come_in_and_searches_are_bounded() {
+        let world = World::with(ServerConfig { list_scan_max: 3, ..ServerConfig::default() }).await;
+        let mut made = Vec::new();
+        for i in 0..8 {
+            let document = json!({"v": 1, "team": "search", "key": format!("k{i}"), "entrypoint": "x", "name": format!("n{}", i % 2),
+                "metadata": {"dag": if i == 1 { "nightly" } else { "other" }, "run": "7"}});
+            let answer = world.post("/v1/jobs", &document).await.json();
+            made.push(answer["id"].as_str().map_or_else(|| panic!("{answer}"), str::to_owned));
+        }
+        let first = world.get("/v1/jobs?limit=2").await.json();
+        world.job("late").await;
+        let second = world.get(&format!("/v1/jobs?limit=2&cursor={}", first["next"].as_str().unwrap())).await;
+        assert_eq!(
+            [ids(&first), ids(&second.json())].concat(),
+            [&made[7], &made[6], &made[5], &made[4]].map(Clone::clone)
+        );
+        let all = async |query: &str| {
+            let (mut found, mut calls, mut cursor) = (Vec::new(), 0, String::new());
+            loop {
+                let page = world.get(&format!("/v1/jobs?{query}{cursor}")).await.json();
+                (found, calls) = ([found, ids(&page)].concat(), calls + 1);
+                let Some(next) = page["next"].as_str() else { return (found, calls) };
+                cursor = format!("&cursor={next}");
+            }
+        };
+        assert_eq!(all("metadata.dag=nightly").await, (vec![made[1].clone()], 4), "three jobs a call");
+        assert_eq!(all("metadata=dag=nightly&metadata.run=7").await.0, [made[1].clone()]);
+        assert!(all("metadata.dag=nightly&metadata.run=8").await.0.is_empty());
+        assert_eq!(all("label.zone=a").await.0.len(), 0);
+        assert_eq!(all("key_prefix=k3").await.0, [made[3].clone()]);
+        assert_eq!(all("name=n1&team=search").await.0.len(), 4);
+        assert_eq!(all("accepted_before=2000-01-01T00:00:00Z").await.0.len(), 0);
+        let wrong = world
+            .get("/v1/jobs?metadata=x&label.a%22b=1&accepted_after=today&metadata.=1")
+            .await
+            .problem(400, "bad_request");
+        let fields: Vec<_> =
+            wrong["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
+        assert_eq!(fields, ["accepted_after", "metadata", "metadata.", "label.a\"b"], "{wrong}");
     }
 
     #[tokio::test]

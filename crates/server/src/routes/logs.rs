@@ -1,24 +1,24 @@
-//! `GET /v1/jobs/{id}/logs`: the output of an attempt, read from its cluster.
+//! `GET /v1/jobs/{id}/logs`: the output of a job's attempts, from their clusters and from the archive.
 
-use std::io;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
-use yard_domain::{JobId, RemoteName};
+use yard_domain::JobId;
 use yard_ports::store::{AttemptView, JobView};
-use yard_ports::{Driver, LogStream};
 use yard_wire::views::{Problem, ProblemCode};
 
 use super::{JobPath, find_job};
 use crate::access::Caller;
+use crate::logs::sequence::Sequence;
+use crate::logs::{self, Bytestream, Extent, Wish};
 use crate::problem::ApiError;
 use crate::query::Params;
 use crate::state::AppState;
@@ -39,21 +39,78 @@ impl Streams {
     }
 }
 
+/// Whose log is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Last,
+    All,
+    Attempt(u32),
+}
+
+impl FromStr for Whose {
+    type Err = <u32 as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::Attempt) }
+    }
+}
+
+/// What part of it is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    From(u64),
+    Tail(usize),
+    Range(ByteRange),
+}
+
+/// One range of bytes, as the `Range` header has it (RFC 9110).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ByteRange {
+    /// From the first up to and with the last.
+    Between(u64, u64),
+    From(u64),
+    Last(u64),
+}
+
+/// What is asked for.
+struct Question {
+    whose: Whose,
+    piece: Piece,
+    follow: bool,
+    plain: bool,
+    max: Option<u64>,
+}
+
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/logs", tag = "jobs", summary = "Read a job's output",
-    description = "Plain text. The headers x-yard-attempt and x-yard-cluster say whose it is. With follow, the stream \
-        goes on until the attempt has ended; a stream that was cut (it does not end, it breaks) is taken up with offset.",
+    description = "Plain text, from the cluster and from the archive, which has it for as long as `[logs]` says, whatever \
+        becomes of the cluster. With follow, the stream goes on until the attempt has ended, or, without an attempt, until \
+        the job has: an attempt after the first is headed by a line `--- attempt 2 on CLUSTER ---`. A stream that was cut \
+        (it does not end, it breaks) is taken up with attempt and offset. A Range header is answered with 206.",
     params(
         ("id" = String, Path, description = "The job's id"),
-        ("attempt" = Option<u32>, Query, description = "Of this attempt; by default the last"),
-        ("follow" = Option<bool>, Query, description = "Go on until the attempt has ended"),
+        ("attempt" = Option<String>, Query, description = "Of this attempt (a number), or of `all`; by default the last"),
+        ("follow" = Option<bool>, Query, description = "Go on until the end"),
         ("offset" = Option<u64>, Query, description = "From this byte on; by default from the beginning"),
+        ("tail_bytes" = Option<u64>, Query, description = "Only the last bytes there are now, in place of offset"),
+        ("max_bytes" = Option<u64>, Query, description = "End after so many bytes"),
+        ("plain" = Option<bool>, Query, description = "Only the log's own bytes: no lines of Switchyard's, and an end before \
+            bytes that were not kept (then `x-yard-log-more: true`)"),
     ),
     responses(
-        (status = 200, description = "The output", body = String, content_type = "text/plain"),
+        (status = 200, description = "The output", body = String, content_type = "text/plain",
+            headers(
+                ("x-yard-attempt" = String, description = "Whose it is"),
+                ("x-yard-cluster" = String, description = "Where that ran"),
+                ("x-yard-log-offset" = u64, description = "Offset of the first byte"),
+                ("x-yard-log-source" = String, description = "`cluster`, or `archive` if the cluster was not asked or did not answer"),
+                ("x-yard-log-state" = String, description = "`complete`: archived to its end; `lost`: its end went with its cluster; `open`: it may go on"),
+            )),
+        (status = 206, description = "The range that was asked for, or the first part of it", body = String, content_type = "text/plain"),
         (status = 404, description = "There is no such job or attempt, or no log of it", body = Problem),
         (status = 409, description = "The job has not been launched yet", body = Problem),
-        (status = 502, description = "The cluster could not be asked", body = Problem),
+        (status = 416, description = "There is nothing in this range", body = Problem),
+        (status = 502, description = "The cluster could not be asked, and the archive has nothing", body = Problem),
     )
 )]
 pub(crate) async fn logs(
@@ -61,171 +118,229 @@ pub(crate) async fn logs(
     caller: Caller,
     Extension(streams): Extension<Streams>,
     JobPath(id): JobPath,
-    mut params: Params,
+    headers: HeaderMap,
+    params: Params,
 ) -> Result<Response, ApiError> {
-    let follow = params.switch("follow");
-    let wanted = params.one_as::<u32>("attempt", "a whole number, 1 for the first");
-    let offset = params.one_as::<u64>("offset", "a whole number of bytes").unwrap_or(0);
-    params.finish()?;
+    let question = Question::read(params, &headers, state.config.logs.buffer_bytes_max)?;
     let slot = streams.take()?;
     let job = find_job(&state, &caller, id).await?;
-    let attempt = choose(&job, wanted)?;
-    let driver = driver(&state, id, attempt)?;
-    let log = driver.logs(&RemoteName::new(id, attempt.number), offset, follow).await;
-    let log = log.map_err(|e| ApiError::from(e).about(id))?;
-    let body = Body::from_stream(bounded(log, state.shutdown.clone(), id).inspect(move |_| _ = &slot));
-    let headers = [
-        (header::CONTENT_TYPE.as_str(), HeaderValue::from_static("text/plain; charset=utf-8")),
-        (header::X_CONTENT_TYPE_OPTIONS.as_str(), HeaderValue::from_static("nosniff")),
-        ("x-yard-attempt", HeaderValue::from(attempt.number.0)),
-        (
-            "x-yard-cluster",
-            HeaderValue::from_str(attempt.cluster.as_str()).unwrap_or(HeaderValue::from_static("-")),
-        ),
-    ];
-    Ok((headers, body).into_response())
+    let wish = Wish { offset: 0, follow: question.follow, plain: question.plain };
+    if question.whose == Whose::All {
+        let last = choose(&job, Whose::Last)?;
+        let head = Head { attempt: "all".to_owned(), ..Head::of(last) };
+        let bytes = Sequence::all(state.clone(), &job, wish).into_stream().boxed();
+        return Ok(answer(&state, &question, slot, &head, bytes));
+    }
+    let attempt = choose(&job, question.whose)?;
+    match question.piece {
+        Piece::Range(range) => ranged(&state, id, attempt, range).await,
+        Piece::From(offset) => {
+            let opened = logs::open(&state, id, attempt, Wish { offset, ..wish }).await?;
+            let head = Head::of(attempt).with(&opened, opened.offset);
+            let bytes = question.go_on(&state, id, attempt, opened.bytes);
+            Ok(answer(&state, &question, slot, &head, bytes))
+        }
+        Piece::Tail(max) => {
+            let (opened, offset, bytes) = logs::tail(&state, id, attempt, max).await?;
+            let head = Head::of(attempt).with(&opened, offset);
+            let end = offset + bytes.len() as u64;
+            let mut all = stream::iter([Ok(bytes)]).boxed();
+            if question.follow {
+                let rest = logs::open(&state, id, attempt, Wish { offset: end, ..wish }).await?;
+                all = all.chain(rest.bytes).boxed();
+            }
+            Ok(answer(&state, &question, slot, &head, question.go_on(&state, id, attempt, all)))
+        }
+    }
 }
 
-fn choose(job: &JobView, wanted: Option<u32>) -> Result<&AttemptView, ApiError> {
+impl Question {
+    fn read(mut params: Params, headers: &HeaderMap, buffer_max: usize) -> Result<Self, ApiError> {
+        let whose = params.one_as::<Whose>("attempt", "a whole number, 1 for the first, or all");
+        let offset = params.one_as::<u64>("offset", "a whole number of bytes");
+        let most = u32::try_from(buffer_max).unwrap_or(u32::MAX);
+        let tail = params.number("tail_bytes", 1, most).map(|n| n as usize);
+        let max = params.one_as::<u64>("max_bytes", "a whole number of bytes");
+        let (follow, plain) = (params.switch("follow"), params.switch("plain"));
+        if tail.is_some() && offset.is_some() {
+            params.wrong("tail_bytes", "can't go with offset: give one of them");
+        }
+        let whose = whose.unwrap_or(Whose::Last);
+        if whose == Whose::All && (tail.is_some() || offset.is_some()) {
+            params.wrong("attempt", "all can't go with offset or tail_bytes: they are about one attempt");
+        }
+        params.finish()?;
+        // A range is about what there is now of one log; where something else is asked for, it may be passed over.
+        let range = headers.get(header::RANGE).and_then(|value| byte_range(value.to_str().ok()?));
+        let alone = offset.is_none() && !follow && whose != Whose::All;
+        let piece = match (tail, range) {
+            (Some(tail), _) => Piece::Tail(tail),
+            (None, Some(range)) if alone => Piece::Range(range),
+            (None, _) => Piece::From(offset.unwrap_or(0)),
+        };
+        Ok(Self { whose, piece, follow, plain, max })
+    }
+
+    /// Following without an attempt goes on with the next one.
+    fn go_on(&self, state: &AppState, id: JobId, attempt: &AttemptView, bytes: Bytestream) -> Bytestream {
+        if !self.follow || self.whose != Whose::Last {
+            return bytes;
+        }
+        let wish = Wish { offset: 0, follow: true, plain: self.plain };
+        Sequence::after(state.clone(), id, bytes, attempt.number, wish).into_stream().boxed()
+    }
+}
+
+/// The one range of a `Range` header; `None` for what isn't one, which is to be passed over.
+fn byte_range(text: &str) -> Option<ByteRange> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    match (first.trim(), last.trim()) {
+        ("", last) => number(last).map(ByteRange::Last),
+        (first, "") => number(first).map(ByteRange::From),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then_some(ByteRange::Between(first, last))
+        }
+    }
+}
+
+/// What the headers say.
+struct Head {
+    attempt: String,
+    cluster: String,
+    opened: Option<(u64, bool, Extent, bool)>,
+}
+
+impl Head {
+    fn of(attempt: &AttemptView) -> Self {
+        Self { attempt: attempt.number.to_string(), cluster: attempt.cluster.to_string(), opened: None }
+    }
+
+    fn with(self, opened: &logs::Opened, offset: u64) -> Self {
+        Self { opened: Some((offset, opened.live, opened.extent, opened.more)), ..self }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let mut set = |name: &'static str, value: &str| {
+            headers.insert(name, HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("-")));
+        };
+        set(header::CONTENT_TYPE.as_str(), "text/plain; charset=utf-8");
+        set(header::X_CONTENT_TYPE_OPTIONS.as_str(), "nosniff");
+        set(header::ACCEPT_RANGES.as_str(), "bytes");
+        set("x-yard-attempt", &self.attempt);
+        set("x-yard-cluster", &self.cluster);
+        if let Some((offset, live, extent, more)) = self.opened {
+            set("x-yard-log-offset", &offset.to_string());
+            set("x-yard-log-source", if live { "cluster" } else { "archive" });
+            set("x-yard-log-state", extent.code());
+            if more {
+                set("x-yard-log-more", "true");
+            }
+        }
+        headers
+    }
+}
+
+fn answer(
+    state: &AppState,
+    question: &Question,
+    slot: OwnedSemaphorePermit,
+    head: &Head,
+    bytes: Bytestream,
+) -> Response {
+    let bytes = match question.max {
+        Some(max) => ending_after(bytes, max),
+        None => bytes,
+    };
+    let bytes = logs::bounded(bytes, state, state.config.logs.response_bytes_max);
+    (head.headers(), Body::from_stream(bytes.inspect(move |_| _ = &slot))).into_response()
+}
+
+/// Ends in order after `max` bytes.
+fn ending_after(bytes: Bytestream, max: u64) -> Bytestream {
+    stream::unfold((bytes, max), |(mut bytes, left)| async move {
+        if left == 0 {
+            return None;
+        }
+        let next = bytes.next().await?.map(|mut chunk| {
+            chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            chunk
+        });
+        let left = left - next.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Some((next, (bytes, left)))
+    })
+    .boxed()
+}
+
+/// Answers a range: held in memory, because its length comes before it.
+async fn ranged(
+    state: &AppState,
+    id: JobId,
+    attempt: &AttemptView,
+    range: ByteRange,
+) -> Result<Response, ApiError> {
+    let most = state.config.logs.buffer_bytes_max;
+    let at_most = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(most);
+    let (opened, first, bytes) = match range {
+        ByteRange::Last(0) => return Ok(nothing_there(id, None)),
+        ByteRange::Last(n) => logs::tail(state, id, attempt, at_most(n)).await?,
+        ByteRange::From(first) => part(state, id, attempt, first, most).await?,
+        ByteRange::Between(first, last) => {
+            part(state, id, attempt, first, at_most((last - first).saturating_add(1))).await?
+        }
+    };
+    if bytes.is_empty() {
+        return Ok(nothing_there(id, opened.total));
+    }
+    let last = first + bytes.len() as u64 - 1;
+    let total = opened.total.map_or("*".to_owned(), |n| n.to_string());
+    let mut headers = Head::of(attempt).with(&opened, first).headers();
+    if let Ok(value) = HeaderValue::try_from(format!("bytes {first}-{last}/{total}")) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    Ok((StatusCode::PARTIAL_CONTENT, headers, bytes).into_response())
+}
+
+async fn part(
+    state: &AppState,
+    id: JobId,
+    attempt: &AttemptView,
+    first: u64,
+    max: usize,
+) -> Result<(logs::Opened, u64, Bytes), ApiError> {
+    let wish = Wish { offset: first, follow: false, plain: true };
+    let mut opened = logs::open(state, id, attempt, wish).await?;
+    if opened.offset != first {
+        // The bytes asked for are not kept, though later ones are.
+        return Ok((opened, first, Bytes::new()));
+    }
+    let broken = |e: std::io::Error| ApiError::new(ProblemCode::ClusterUnreachable, e.to_string()).about(id);
+    let bytes = logs::collect(&mut opened.bytes, max).await.map_err(broken)?;
+    Ok((opened, first, bytes))
+}
+
+fn nothing_there(id: JobId, total: Option<u64>) -> Response {
+    let detail = "the log has no such bytes (yet, or any more)";
+    let error = ApiError::new(ProblemCode::RangeNotSatisfiable, detail).about(id);
+    let total = total.map_or("*".to_owned(), |n| n.to_string());
+    ([(header::CONTENT_RANGE, format!("bytes */{total}"))], error).into_response()
+}
+
+fn choose(job: &JobView, whose: Whose) -> Result<&AttemptView, ApiError> {
     let id = job.lifecycle.id;
     let Some(last) = job.attempts.last() else {
         let state = job.lifecycle.state.name().code();
         let detail = format!("it is {state} and has not been given to a cluster yet, so it has no log");
         return Err(ApiError::new(ProblemCode::NoAttempt, detail).about(id));
     };
-    let Some(wanted) = wanted else { return Ok(last) };
+    let Whose::Attempt(wanted) = whose else { return Ok(last) };
     job.attempts.iter().find(|a| a.number.0 == wanted).ok_or_else(|| {
         ApiError::not_found(format!("there is no attempt {wanted}; the last is {}", last.number)).about(id)
     })
 }
 
-fn driver(state: &AppState, id: JobId, attempt: &AttemptView) -> Result<Arc<dyn Driver>, ApiError> {
-    let cluster = &attempt.cluster;
-    (state.driver)(cluster).ok_or_else(|| {
-        let detail = format!(
-            "attempt {} ran on {cluster}, which this server can't talk to: it is not in the catalog any more, or its secret is not here",
-            attempt.number
-        );
-        ApiError::new(ProblemCode::ClusterUnreachable, detail).about(id)
-    })
-}
-
-/// The log as a body: breaks off, and does not end, when the cluster fails or the server is to stop, so that a
-/// reader can tell.
-fn bounded(
-    log: LogStream,
-    shutdown: CancellationToken,
-    id: JobId,
-) -> impl stream::Stream<Item = io::Result<bytes::Bytes>> + Send + 'static {
-    let cut = Box::pin(shutdown.cancelled_owned());
-    let log = log.map(move |chunk| {
-        chunk.map_err(|error| {
-            warn!(job = %id, %error, "a log broke off");
-            io::Error::other("the cluster's log broke off")
-        })
-    });
-    stream::unfold(Some((log, cut)), |open| async move {
-        let (mut log, mut cut) = open?;
-        tokio::select! {
-            biased;
-            () = &mut cut => Some((Err(io::Error::other("the server is stopping")), None)),
-            chunk = log.next() => match chunk? {
-                Ok(bytes) => Some((Ok(bytes), Some((log, cut)))),
-                Err(error) => Some((Err(error), None)),
-            },
-        }
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use axum::body::Body;
-    use axum::http::Request;
-    use futures::StreamExt;
-    use serde_json::json;
-    use tower::ServiceExt;
-    use yard_domain::{AttemptNumber, RemoteName};
-    use yard_ports::DriverError;
-
-    use crate::testing::{Log, World, as_operator};
-    use crate::{ServerConfig, router};
-
-    #[tokio::test]
-    async fn the_log_of_the_attempt_is_read_from_its_cluster() {
-        let world = World::new().await;
-        let id = world.job("k").await;
-        let path = format!("/v1/jobs/{id}/logs");
-        let problem = world.get(&path).await.problem(409, "no_attempt");
-        assert_eq!(problem["job"], json!(id.to_string()));
-        world.run(id, "east").await;
-        world.get(&path).await.problem(404, "no_log");
-        let name = RemoteName::new(id, AttemptNumber(1)).to_string();
-        let script = |log| world.driver.logs.lock().unwrap().insert(name.clone(), log);
-        script(Log::Text("hello\nworld\n"));
-        let log = world.get(&path).await;
-        assert_eq!((log.status.as_u16(), &log.bytes[..]), (200, &b"hello\nworld\n"[..]));
-        assert_eq!(
-            (&log.headers["x-yard-attempt"], &log.headers["x-yard-cluster"]),
-            (&"1".parse().unwrap(), &"east".parse().unwrap())
-        );
-        assert_eq!(&world.get(&format!("{path}?offset=6&attempt=1")).await.bytes[..], b"world\n");
-        world.get(&format!("{path}?attempt=2")).await.problem(404, "not_found");
-        world.get(&format!("{path}?offset=x&follow=perhaps")).await.problem(400, "bad_request");
-        for error in [
-            DriverError::Unreachable("10.0.0.7:8265 refused".to_owned()),
-            DriverError::Unauthorized("token abc".to_owned()),
-        ] {
-            script(Log::Fails(error));
-            let text = world.get(&path).await.problem(502, "cluster_unreachable").to_string();
-            assert!(!text.contains("10.0.0.7") && !text.contains("abc"), "{text}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_cluster_without_a_driver_here_is_named() {
-        let world = World::new().await;
-        let id = world.job("k").await;
-        world.run(id, "west").await;
-        let problem = world.get(&format!("/v1/jobs/{id}/logs")).await.problem(502, "cluster_unreachable");
-        assert!(problem["detail"].as_str().unwrap().contains("west"), "{problem}");
-    }
-
-    #[tokio::test]
-    async fn a_log_that_breaks_off_does_not_look_finished() {
-        let world = World::new().await;
-        let id = world.job("k").await;
-        world.run(id, "east").await;
-        let name = RemoteName::new(id, AttemptNumber(1)).to_string();
-        world.driver.logs.lock().unwrap().insert(name, Log::Broken("half"));
-        let request = as_operator(Request::get(format!("/v1/jobs/{id}/logs")).body(Body::empty()).unwrap());
-        let mut body =
-            router(world.state.clone()).oneshot(request).await.unwrap().into_body().into_data_stream();
-        assert_eq!(&body.next().await.unwrap().unwrap()[..], b"half");
-        assert!(body.next().await.unwrap().is_err());
-    }
-
-    #[tokio::test]
-    async fn a_followed_log_is_bounded_by_slots_and_by_the_end_of_the_server() {
-        let world = World::with(ServerConfig { log_streams_max: 1, ..ServerConfig::default() }).await;
-        let id = world.job("k").await;
-        world.run(id, "east").await;
-        let name = RemoteName::new(id, AttemptNumber(1)).to_string();
-        world.driver.logs.lock().unwrap().insert(name, Log::Text("so far"));
-        let app = router(world.state.clone());
-        let follow = || {
-            as_operator(Request::get(format!("/v1/jobs/{id}/logs?follow=true")).body(Body::empty()).unwrap())
-        };
-        let mut body = app.clone().oneshot(follow()).await.unwrap().into_body().into_data_stream();
-        assert_eq!(&body.next().await.unwrap().unwrap()[..], b"so far");
-        assert_eq!(app.clone().oneshot(follow()).await.unwrap().status(), 503);
-        let waiting = tokio::time::timeout(Duration::from_millis(50), body.next()).await;
-        assert!(waiting.is_err(), "a followed log goes on");
-        world.state.shutdown.cancel();
-        assert!(body.next().await.unwrap().is_err());
-        assert!(body.next().await.is_none());
-        drop(body);
-        assert_eq!(app.oneshot(follow()).await.unwrap().status(), 200);
-    }
-}
+#[path = "logs_tests.rs"]
+mod tests;

@@ -2,8 +2,10 @@
 
 pub(crate) mod audit;
 pub(crate) mod audit_log;
+pub(crate) mod bulk;
 pub(crate) mod catalog;
 pub(crate) mod clusters;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod history;
@@ -12,6 +14,7 @@ pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod pages;
+pub(crate) mod ray;
 pub(crate) mod receipt;
 pub(crate) mod spill;
 pub(crate) mod stop;
@@ -22,7 +25,7 @@ pub(crate) mod workload;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::middleware;
 use axum::routing::{delete, get, post};
@@ -32,6 +35,7 @@ use yard_wire::views::ProblemCode;
 
 use crate::access::Caller;
 use crate::access::gate::gate;
+use crate::feed::Feed;
 use crate::layers;
 use crate::problem::ApiError;
 use crate::state::AppState;
@@ -40,9 +44,22 @@ use crate::state::AppState;
 pub fn router(state: AppState) -> Router {
     let config = state.config.clone();
     let streams = logs::Streams::new(config.log_streams_max);
+    let (state, feed) = with_feed(state);
+    let ray = ray::routes(&state, &streams);
+    let event_streams = events::EventStreams(logs::Streams::new(config.event_streams_max));
+    let waits = job::Waits(logs::Streams::new(config.waits_max));
     let api = Router::new()
         .route("/v1/jobs", get(jobs::list).post(submit::submit))
+        .route(
+            "/v1/jobs/batch",
+            post(bulk::submit).layer(DefaultBodyLimit::max(state.limits.bulk_body_bytes_max)),
+        )
         .route("/v1/jobs/{id}", get(job::get))
+        .route("/v1/jobs/{id}/events", get(events::job))
+        .route("/v1/events", get(events::all))
+        .layer(axum::Extension(event_streams))
+        .layer(axum::Extension(waits))
+        .layer(axum::Extension(feed))
         .route("/v1/jobs/{id}/explain", get(explain::job))
         .route("/v1/jobs/{id}/history", get(history::history))
         .route("/v1/jobs/{id}/logs", get(logs::logs).layer(axum::Extension(streams.clone())))
@@ -69,6 +86,7 @@ pub fn router(state: AppState) -> Router {
         .merge(pages::routes())
         .with_state(state.clone());
     let all = layers::guard(api, &config)
+        .merge(ray)
         .merge(outside)
         // Around every route that there is, also one that is added above without a rule: it is closed then.
         .layer(middleware::from_fn_with_state(state, gate))
@@ -77,6 +95,17 @@ pub fn router(state: AppState) -> Router {
             ApiError::new(ProblemCode::MethodNotAllowed, "see the Allow header")
         });
     layers::surround(all)
+}
+
+/// The feed of events, which every commit of a handler wakes.
+fn with_feed(state: AppState) -> (AppState, Feed) {
+    let feed = Feed::new(&state);
+    let (nudge, woken) = (state.nudge.clone(), feed.clone());
+    let nudge = std::sync::Arc::new(move || {
+        nudge();
+        woken.wake();
+    });
+    (AppState { nudge, ..state }, feed)
 }
 
 /// The job that the path names.

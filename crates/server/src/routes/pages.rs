@@ -1,4 +1,4 @@
-//! `GET /`: a live overview for people. Three files inside the binary; nothing is loaded from elsewhere.
+//! `GET /`: a live overview for people, and `GET /docs`: the API's description for people. Files inside the binary; nothing is loaded from elsewhere.
 
 use axum::Router;
 use axum::http::{HeaderName, header};
@@ -14,6 +14,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/", get(async || file("text/html; charset=utf-8", include_str!("../ui/index.html"))))
+        .route("/docs", get(async || file("text/html; charset=utf-8", include_str!("../ui/docs.html"))))
+        .route(
+            "/ui/docs.js",
+            get(async || file("text/javascript; charset=utf-8", include_str!("../ui/docs.js"))),
+        )
+        .route("/ui/docs.css", get(async || file("text/css; charset=utf-8", include_str!("../ui/docs.css"))))
         .route(
             "/ui/app.js",
             get(async || file("text/javascript; charset=utf-8", include_str!("../ui/app.js"))),
@@ -40,7 +46,7 @@ mod tests {
     #[tokio::test]
     async fn the_page_loads_nothing_from_elsewhere_and_makes_no_markup_of_data() {
         let world = World::new().await;
-        for path in ["/", "/ui/app.js", "/ui/app.css"] {
+        for path in ["/", "/docs", "/ui/docs.js", "/ui/docs.css", "/ui/app.js", "/ui/app.css"] {
             let answer = world.get(path).await;
             assert_eq!(answer.status.as_u16(), 200, "{path}");
             let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();

@@ -50,7 +50,7 @@ pub(crate) async fn submit(
     let arrival = read(&state, &caller, &headers, &body, request.0)?;
     caller.about(format!("submission {}", arrival.key));
     permit(&caller, &arrival)?;
-    keep_to_rate(&state, &arrival)?;
+    keep_to_rate(&state, &arrival, DOOR)?;
     let verdicts = match state.store.accept(std::slice::from_ref(&arrival)).await {
         Err(error @ StoreError::Unavailable(_)) => {
             caller.came_to("put_off");
@@ -108,8 +108,13 @@ fn read(
 ) -> Result<Arrival, ApiError> {
     let document = parse_strict(body)
         .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
-    let by = Some(caller.actor());
-    let source = Source { door: DOOR.to_owned(), message_id: request, by, key: key_beside(headers) };
+    let source = Source {
+        door: DOOR.to_owned(),
+        message_id: request,
+        sent_at: None,
+        by: Some(caller.actor()),
+        key: key_beside(headers),
+    };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     let mut arrival = intake.arrival_of(&document, &source, (state.new_id)());
@@ -126,7 +131,7 @@ fn key_beside(headers: &HeaderMap) -> Option<String> {
 
 /// Nothing is kept of a submission for a team of others, not even a receipt: it would stand under their key. Whether there
 /// is such a team is not told.
-fn permit(caller: &Caller, arrival: &Arrival) -> Result<(), ApiError> {
+pub(super) fn permit(caller: &Caller, arrival: &Arrival) -> Result<(), ApiError> {
     match arrival.key.team.parse::<TeamId>() {
         Ok(team) => caller.need(Right::Submit, &team),
         // No team could be read: it will be rejected, under the name of none.
@@ -135,14 +140,29 @@ fn permit(caller: &Caller, arrival: &Arrival) -> Result<(), ApiError> {
 }
 
 /// Turns a submission away if its team submits faster than it may: nothing is kept of it.
-fn keep_to_rate(state: &AppState, arrival: &Arrival) -> Result<(), ApiError> {
-    let Ok(team) = arrival.key.team.parse::<TeamId>() else { return Ok(()) };
-    (state.submit_rate)(&team).map_err(|wait| {
-        metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => "rate_limited").increment(1);
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let detail = format!("nothing was kept of it: send the same again in {seconds} s");
-        ApiError::new(ProblemCode::RateLimited, detail).retry_after(seconds.max(1))
-    })
+pub(super) fn keep_to_rate(state: &AppState, arrival: &Arrival, door: &'static str) -> Result<(), ApiError> {
+    let Some(seconds) = turned_away(state, arrival, door) else { return Ok(()) };
+    let detail = format!("nothing was kept of it: send the same again in {seconds} s");
+    Err(ApiError::new(ProblemCode::RateLimited, detail).retry_after(seconds))
+}
+
+/// Counts a submission against its team's rate: whether it is over it, and in how many seconds to come again.
+pub(super) fn turned_away(state: &AppState, arrival: &Arrival, door: &'static str) -> Option<u64> {
+    let team = arrival.key.team.parse::<TeamId>().ok()?;
+    let wait = (state.submit_rate)(&team).err()?;
+    metrics::counter!("yard_submissions_total", "door" => door, "verdict" => "rate_limited").increment(1);
+    Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+}
+
+/// Counts what became of a submission.
+pub(super) fn count_verdict(door: &'static str, verdict: &Verdict) {
+    let code = match verdict {
+        Verdict::Accepted { first: true, .. } => "accepted",
+        Verdict::Accepted { first: false, .. } => "repeated",
+        Verdict::Rejected(_) => "rejected",
+        Verdict::Conflict { .. } => "conflict",
+    };
+    metrics::counter!("yard_submissions_total", "door" => door, "verdict" => code).increment(1);
 }
 
 fn answer(
@@ -151,13 +171,7 @@ fn answer(
     arrival: &Arrival,
     verdict: Verdict,
 ) -> Result<Response, ApiError> {
-    let code = match &verdict {
-        Verdict::Accepted { first: true, .. } => "accepted",
-        Verdict::Accepted { first: false, .. } => "repeated",
-        Verdict::Rejected(_) => "rejected",
-        Verdict::Conflict { .. } => "conflict",
-    };
-    metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => code).increment(1);
+    count_verdict(DOOR, &verdict);
     let key = &arrival.key;
     match verdict {
         Verdict::Accepted { job, first } => {

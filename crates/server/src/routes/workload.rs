@@ -14,11 +14,11 @@ use uuid::Uuid;
 use yard_domain::{JobId, Timestamp};
 use yard_ports::StoreError;
 use yard_ports::store::{PastArrival, TimeCursor};
-use yard_wire::views::{Problem, WorkloadLine, parse_time};
+use yard_wire::views::{Problem, WorkloadLine};
 
 use super::logs::Streams;
 use crate::problem::ApiError;
-use crate::query::Params;
+use crate::query::{Moment, Params};
 use crate::state::AppState;
 
 #[utoipa::path(
@@ -54,21 +54,6 @@ pub(crate) async fn workload(
     let first = pages.read().await?;
     let body = stream::unfold(Some((pages, Some(first))), next).inspect(move |_| _ = &slot);
     Ok(([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(body)).into_response())
-}
-
-/// A point in time as a parameter.
-#[derive(Debug, Clone, Copy)]
-struct Moment(Timestamp);
-
-impl std::str::FromStr for Moment {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_time(text)
-            .or_else(|| parse_time(&format!("{}.000000Z", text.strip_suffix('Z')?)))
-            .map(Self)
-            .ok_or("must be a time in UTC, such as 2026-11-22T22:30:45Z")
-    }
 }
 
 struct Pages {

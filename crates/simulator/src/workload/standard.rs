@@ -44,21 +44,21 @@ pub const SHAPES: [(u32, u64, u64, u64); 10] = [
 
 /// (name, cohort, weight, nominal gpus, share of the arrivals in thousandths).
 const TEAMS: [(&str, &str, u32, u64, u32); 15] = [
-    ("ads", "product", 4, 24, 180),
-    ("bio", "research", 1, 8, 20),
-    ("eval", "research", 2, 8, 60),
-    ("feed", "product", 3, 16, 120),
-    ("growth", "product", 1, 4, 30),
-    ("infra", "product", 2, 8, 50),
-    ("labs", "research", 4, 28, 150),
-    ("mail", "product", 1, 4, 20),
-    ("maps", "product", 2, 12, 60),
-    ("rank", "product", 3, 16, 90),
-    ("risk", "product", 1, 6, 20),
-    ("robotics", "research", 2, 14, 40),
-    ("search", "product", 4, 24, 80),
-    ("speech", "research", 2, 16, 50),
-    ("vision", "research", 3, 20, 30),
+    ("ads", "product", 4, 30, 180),
+    ("bio", "research", 1, 10, 20),
+    ("eval", "research", 2, 10, 60),
+    ("feed", "product", 3, 20, 120),
+    ("growth", "product", 1, 5, 30),
+    ("infra", "product", 2, 10, 50),
+    ("labs", "research", 4, 34, 150),
+    ("mail", "product", 1, 5, 20),
+    ("maps", "product", 2, 14, 60),
+    ("rank", "product", 3, 20, 90),
+    ("risk", "product", 1, 8, 20),
+    ("robotics", "research", 2, 17, 40),
+    ("search", "product", 4, 29, 80),
+    ("speech", "research", 2, 20, 50),
+    ("vision", "research", 3, 24, 30),
 ];
 
 /// (priority, share in thousandths).
@@ -130,9 +130,9 @@ fn clusters() -> Vec<Cluster> {
     }
     [
         burst,
-        cluster("east", (1_024, 96, 8_192), "a100", 300),
-        cluster("north", (512, 48, 4_096), "t4", 40),
-        cluster("west", (512, 32, 4_096), "h100", 250),
+        cluster("east", (1_280, 120, 10_240), "a100", 300),
+        cluster("north", (640, 64, 5_120), "t4", 40),
+        cluster("west", (640, 40, 5_120), "h100", 250),
     ]
     .into_iter()
     .flatten()

@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) stop_faults: VecDeque<NullFault>,
     pub(super) reachable: bool,
     jobs: HashMap<Key, Job>,
+    /// What attempts have printed; most print nothing.
+    pub(super) logs: HashMap<Key, Vec<u8>>,
     /// Attempts that were here and are forgotten or lost.
     gone: HashSet<Key>,
     /// How many attempts of each job are alive.
@@ -85,6 +87,7 @@ impl State {
             stop_faults: VecDeque::new(),
             reachable: true,
             jobs: HashMap::new(),
+            logs: HashMap::new(),
             gone: HashSet::new(),
             live: HashMap::new(),
             due: BinaryHeap::new(),
@@ -196,6 +199,7 @@ impl State {
             self.gone.insert(key);
         }
         self.due.clear();
+        self.logs.clear();
         if self.reachable {
             self.tell(&Ok(Observation::Full(Vec::new())));
         }
@@ -236,6 +240,7 @@ impl State {
             return Err(DriverError::Refused("it has not ended".to_owned()));
         }
         self.jobs.remove(&key);
+        self.logs.remove(&key);
         self.gone.insert(key);
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use yard_domain::{AuditEntry, Grant, Role, SecretHash, TeamScope, TokenId};
+use yard_domain::{AuditEntry, Grant, Role, SecretHash, TeamId, TeamScope, TokenId};
 use yard_ports::access::NewToken;
-use yard_ports::store::{JobFilter, StoreError};
+use yard_ports::store::{JobFilter, JobPage, StoreError};
 
 use super::World;
 use super::world::eventually;
@@ -115,7 +115,7 @@ pub async fn lists_keep_to_teams(w: &World) {
             limit: 100,
             ..JobFilter::default()
         };
-        w.store.jobs(&filter).await.unwrap().len()
+        w.store.jobs(&filter).await.unwrap().jobs.len()
     };
     assert_eq!(count(None, None).await, 5);
     assert_eq!(count(None, Some(&["ads"])).await, 3);
@@ -123,4 +123,15 @@ pub async fn lists_keep_to_teams(w: &World) {
     assert_eq!(count(None, Some(&[])).await, 0);
     assert_eq!(count(Some("ml"), Some(&["ads"])).await, 0);
     assert_eq!(count(Some("ml"), Some(&["ml"])).await, 2);
+    let filter =
+        |among: Option<Vec<TeamId>>| JobFilter { among, limit: 2, scan_max: 2, ..JobFilter::default() };
+    // The bound of a call: two jobs of `ml`, which are the newest; those of `ads` are for the next page.
+    let page =
+        w.store.jobs(&filter(Some(vec!["ads".parse().unwrap(), "none".parse().unwrap()]))).await.unwrap();
+    assert!(page.jobs.is_empty() && page.next.is_some(), "{page:?}");
+    // A caller of one team is given the team's own index, as if they had asked for the team.
+    let page = w.store.jobs(&filter(Some(vec!["ads".parse().unwrap()]))).await.unwrap();
+    assert_eq!(page.jobs.len(), 2);
+    let page = w.store.jobs(&filter(Some(Vec::new()))).await.unwrap();
+    assert_eq!(page, JobPage::default());
 }

@@ -15,6 +15,7 @@ fn rejected(team: &str, key: &str) -> Arrival {
         by: None,
         source: "sqs:in".to_owned(),
         message_id: "m-rejected".to_owned(),
+        sent_at: None,
         body_hash: [9; 32],
         content: Err(vec![error]),
     }

@@ -22,10 +22,12 @@ pub mod claims;
 pub mod clocks;
 pub mod cohorts;
 pub mod ends;
+pub mod events;
 pub mod fencing;
 pub mod intake;
 pub mod launches;
 pub mod leases;
+pub mod packages;
 pub mod past;
 pub mod placements;
 pub mod preemptions;
@@ -188,6 +190,7 @@ macro_rules! store_suite {
             ],
             views: [
                 lists_by_pages_and_filters,
+                searches_are_bounded_and_miss_nothing,
                 counts_by_team_and_state,
                 a_job_knows_its_place,
                 receipts_and_keys_outlive_a_purge,
@@ -200,6 +203,17 @@ macro_rules! store_suite {
                 tokens_are_revoked_and_their_use_is_noted,
                 the_audit_log_is_read_by_pages_and_purged,
                 lists_keep_to_teams,
+            ],
+            packages: [
+                content_is_kept_once,
+                uploads_at_once_keep_one_content,
+                packages_expire_unless_used,
+                hidden_jobs_are_not_shown,
+            ],
+            events: [
+                concurrent_writers_and_readers_see_every_line_once,
+                events_tell_whose_and_are_trimmed,
+                doors_tell_how_far_they_are,
             ],
             walk: [
                 actors_at_random,

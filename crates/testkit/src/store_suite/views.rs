@@ -1,6 +1,6 @@
 //! What people and programs see, and what is kept and for how long.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use yard_domain::lifecycle::AttemptEnd;
@@ -20,7 +20,7 @@ pub async fn lists_by_pages_and_filters(w: &World) {
     newest.sort_unstable();
     newest.reverse();
     let list = async |filter: JobFilter| -> Vec<_> {
-        w.store.jobs(&filter).await.unwrap().into_iter().map(|row| row.lifecycle.id).collect()
+        w.store.jobs(&filter).await.unwrap().jobs.into_iter().map(|row| row.lifecycle.id).collect()
     };
     let any = JobFilter { limit: 100, ..JobFilter::default() };
     assert_eq!(list(any.clone()).await, newest);
@@ -40,13 +40,73 @@ pub async fn lists_by_pages_and_filters(w: &World) {
     assert_eq!(list(JobFilter { team, states, ..any.clone() }).await.len(), 2);
     assert_eq!(list(JobFilter { cluster: Some(cluster_id("east")), ..any.clone() }).await.len(), 3);
     assert_eq!(list(JobFilter { cluster: Some(cluster_id("west")), ..any.clone() }).await.len(), 0);
-    let row = w.store.jobs(&JobFilter { limit: 1, ..any }).await.unwrap().remove(0);
+    let row = w.store.jobs(&JobFilter { limit: 1, ..any }).await.unwrap().jobs.remove(0);
     let view = w.view(row.lifecycle.id).await;
     assert_eq!((&row.lifecycle, &row.key), (&view.lifecycle, &view.key));
     assert_eq!(
         (row.name, row.created_at, row.since),
         (format!("job {}", view.key), view.created_at, view.since)
     );
+}
+
+/// What no index knows is looked for in bounded stretches; cursors bring every job once, whatever the filter.
+pub async fn searches_are_bounded_and_miss_nothing(w: &World) {
+    let before = w.now().await;
+    let ads = w
+        .accept_with("ads", 30, |i, job| {
+            job.key = format!("key-{i:02}");
+            job.spec.name = format!("name {}", i % 3);
+            job.spec.clusters.labels = BTreeMap::from([("Zone".to_owned(), format!("z{}", i % 2))]);
+            job.document = format!(
+                "{{\"metadata\":{{\"dag.id\":\"Nightly {}\",\"häuser\":\"ä\",\"n\":\"{i}\"}}}}",
+                i % 5
+            );
+        })
+        .await;
+    w.accept("ml", 5).await;
+    let (lease, attempts) = w.run_all("east").await;
+    w.end(&lease, &attempts[..3], &AttemptEnd::Succeeded).await;
+    let search = async |filter: JobFilter| -> (Vec<_>, u32) {
+        let (mut found, mut calls) = (Vec::new(), 0);
+        let mut filter = JobFilter { limit: 4, scan_max: 7, ..filter };
+        loop {
+            let page = w.store.jobs(&filter).await.unwrap();
+            assert!(page.jobs.len() <= 4);
+            (calls, filter.before) = (calls + 1, page.next);
+            found.extend(page.jobs.into_iter().map(|row| row.lifecycle.id));
+            if page.next.is_none() {
+                assert!(found.is_sorted_by(|a, b| a > b), "newest first, each once");
+                return (found, calls);
+            }
+        }
+    };
+    let any = JobFilter::default;
+    let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    let (found, calls) = search(JobFilter { metadata: pair("n", "0"), ..any() }).await;
+    assert_eq!((found, calls), (vec![ads[0]], 6), "seven of 35 in each call, and one that finds the end");
+    let dag = JobFilter { metadata: pair("dag.id", "Nightly 2"), ..any() };
+    assert_eq!(search(dag.clone()).await.0.len(), 6);
+    assert_eq!(search(JobFilter { metadata: pair("dag.id", "nightly 2"), ..any() }).await.0.len(), 0);
+    assert_eq!(search(JobFilter { metadata: pair("häuser", "ä"), ..any() }).await.0.len(), 30);
+    let both = [pair("dag.id", "Nightly 2"), pair("n", "7")].concat();
+    assert_eq!(search(JobFilter { metadata: both, ..any() }).await.0, [ads[7]]);
+    assert_eq!(search(JobFilter { labels: pair("Zone", "z1"), ..any() }).await.0.len(), 15);
+    assert_eq!(search(JobFilter { labels: pair("zone", "z1"), ..any() }).await.0.len(), 0);
+    assert_eq!(search(JobFilter { key_prefix: Some("key-1".to_owned()), ..any() }).await.0.len(), 10);
+    assert_eq!(search(JobFilter { key_prefix: Some("KEY".to_owned()), ..any() }).await.0.len(), 0);
+    assert_eq!(search(JobFilter { name: Some("name 1".to_owned()), ..any() }).await.0.len(), 10);
+    let team = Some("ads".parse().unwrap());
+    assert_eq!(search(JobFilter { team: team.clone(), ..dag }).await.0.len(), 6);
+    assert_eq!(search(JobFilter { team: team.clone(), ..any() }).await.0.len(), 30);
+    let cluster = Some(cluster_id("east"));
+    let states = vec![StateName::Running];
+    let (on_east, _) = search(JobFilter { cluster, team, states, ..any() }).await;
+    assert!((27..=30).contains(&on_east.len()), "all of ads but those of the three that ended");
+    let after = w.now().await.plus(Duration::from_secs(1));
+    assert_eq!(search(JobFilter { accepted_from: Some(before), ..any() }).await.0.len(), 35);
+    assert_eq!(search(JobFilter { accepted_from: Some(after), ..any() }).await.0.len(), 0);
+    assert_eq!(search(JobFilter { accepted_before: Some(after), ..any() }).await.0.len(), 35);
+    assert_eq!(search(JobFilter { accepted_before: Some(before), ..any() }).await.0.len(), 0);
 }
 
 /// How many go before a job: by priority, then age, of its own team, and only those that may be placed now.

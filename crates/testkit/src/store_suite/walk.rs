@@ -148,7 +148,7 @@ async fn produce(store: Arc<dyn Store>, seed: u64, mut rng: StdRng) {
 async fn stop(store: Arc<dyn Store>, mut rng: StdRng) {
     for _ in 0..STEPS {
         let filter = JobFilter { limit: 50, ..JobFilter::default() };
-        let jobs = store.jobs(&filter).await.expect("jobs");
+        let jobs = store.jobs(&filter).await.expect("jobs").jobs;
         if !jobs.is_empty() && rng.random_bool(0.5) {
             let row = &jobs[rng.random_range(0..jobs.len())];
             store.request_stop(row.lifecycle.id, "walk", "at random").await.expect("stop");

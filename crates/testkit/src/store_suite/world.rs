@@ -115,6 +115,7 @@ pub(super) fn arrival(job: NewJob) -> Arrival {
         by: None,
         source: "test".to_owned(),
         message_id: format!("message-{}", job.id),
+        sent_at: None,
         body_hash: job.body_hash,
         content: Ok(Box::new(job)),
     }
@@ -279,7 +280,7 @@ impl World {
         let mut filter = JobFilter { limit: 500, ..JobFilter::default() };
         let mut all: Vec<Lifecycle> = Vec::new();
         loop {
-            let page = self.store.jobs(&filter).await.expect("jobs");
+            let page = self.store.jobs(&filter).await.expect("jobs").jobs;
             filter.before = page.last().map(|row| row.lifecycle.id);
             let full = page.len() == 500;
             all.extend(page.into_iter().map(|row| row.lifecycle));

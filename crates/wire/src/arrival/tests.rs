@@ -63,7 +63,7 @@ fn installation() -> Admission {
 }
 
 fn source(door: &str) -> Source {
-    Source { door: door.to_owned(), message_id: "m-1".to_owned(), by: None, key: None }
+    Source { door: door.to_owned(), message_id: "m-1".to_owned(), sent_at: None, by: None, key: None }
 }
 
 fn judge_from(raw: &[u8], source: &Source) -> Arrival {
@@ -255,6 +255,21 @@ fn the_installation_has_its_say() {
         writeln!(all, "{document}\n{}", errors(&judge(&document))).unwrap();
     }
     insta::assert_snapshot!(all);
+}
+
+#[test]
+fn an_unknown_cluster_is_told_beside_what_else_is_wrong() {
+    let cases = [
+        (json!({"cpu":"2"}), json!({"only":["wset"]}), "resources.cpu"),
+        (json!({}), json!({"only":["wset"],"labels":{"region":1}}), "clusters.labels.region"),
+    ];
+    for (resources, clusters, wrong) in cases {
+        let document = json!({"v":1,"team":"search","key":"k","entrypoint":"x","resources":resources,"clusters":clusters});
+        let told = judge(&document).content.unwrap_err();
+        let fields: Vec<&str> = told.iter().map(|e| e.field.as_str()).collect();
+        assert_eq!(fields, [wrong, "clusters"]);
+        assert!(told[1].message.contains("did you mean \"west\""), "{}", told[1].message);
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Reads a document field by field and goes on after every error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use yard_domain::{ClassId, ClusterSelector, Priority, Request, TeamId};
+use yard_domain::{ClassId, ClusterId, ClusterSelector, Priority, Request, TeamId};
 
 use super::VERSION;
 use super::faults::{Faults, describe, join, nearest, quote};
@@ -51,6 +51,8 @@ pub(crate) struct Draft {
     pub(crate) priority: Priority,
     pub(crate) priority_class: Option<String>,
     pub(crate) clusters: Option<ClusterSelector>,
+    /// The sound names in `clusters.only`, whatever else is wrong.
+    pub(crate) only: BTreeSet<ClusterId>,
     pub(crate) max_retries: u32,
     pub(crate) queue_timeout: Duration,
     pub(crate) run_timeout: Duration,
@@ -72,6 +74,7 @@ pub(crate) fn read(
     if !reader.version(map.get("v")) {
         return None;
     }
+    let mut only = BTreeSet::new();
     let draft = Draft {
         team: reader.team(map.get("team")),
         key: reader.key(present(map, "key")),
@@ -81,7 +84,8 @@ pub(crate) fn read(
         request: reader.request(present(map, "resources")),
         priority: reader.priority(present(map, "priority")),
         priority_class: reader.priority_class(map),
-        clusters: reader.clusters(present(map, "clusters")),
+        clusters: reader.clusters(present(map, "clusters"), &mut only),
+        only,
         max_retries: reader.max_retries(present(map, "retry")),
         queue_timeout: defaults.queue_timeout,
         run_timeout: defaults.run_timeout,

@@ -109,8 +109,12 @@ impl Reader<'_> {
         custom
     }
 
-    /// `None` if anything in the section is wrong.
-    pub(super) fn clusters(&mut self, value: Option<&Value>) -> Option<ClusterSelector> {
+    /// `None` if anything in the section is wrong; `named` gets the sound names in `only` all the same.
+    pub(super) fn clusters(
+        &mut self,
+        value: Option<&Value>,
+        named: &mut BTreeSet<ClusterId>,
+    ) -> Option<ClusterSelector> {
         let mut selector = ClusterSelector::default();
         let before = self.faults.count();
         let Some(value) = value else { return Some(selector) };
@@ -129,6 +133,7 @@ impl Reader<'_> {
             self.faults.push("clusters.avoid", "invalid", message);
         }
         self.unknown_fields("clusters", map);
+        named.clone_from(&selector.only);
         (self.faults.count() == before).then_some(selector)
     }
 

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use yard_domain::{Event, HistoryLine, Outcome, Timestamp};
+use yard_domain::{Event, HistoryLine, Outcome, TeamId, Timestamp};
+use yard_ports::store::JobEvent;
 
 use super::time::time_text;
 
@@ -40,6 +41,35 @@ pub struct LineView {
     /// The event's data; times as texts.
     #[schema(value_type = Object)]
     pub data: Value,
+}
+
+/// One thing that happened to some job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventView {
+    /// Its place in the order of all events: where to go on after it. On a job's own stream it is left out; there `seq`
+    /// says that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Which job.
+    pub job: String,
+    /// Whose.
+    pub team: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub line: LineView,
+}
+
+impl From<&JobEvent> for EventView {
+    fn from(event: &JobEvent) -> Self {
+        Self { id: Some(event.pos), ..Self::of_line(&event.team, &event.line) }
+    }
+}
+
+impl EventView {
+    /// A line of a job of this team.
+    pub fn of_line(team: &TeamId, line: &HistoryLine) -> Self {
+        Self { id: None, job: line.job.to_string(), team: team.to_string(), line: line.into() }
+    }
 }
 
 impl From<&HistoryLine> for LineView {

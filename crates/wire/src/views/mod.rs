@@ -5,6 +5,7 @@
 
 mod access;
 mod amounts;
+mod bulk;
 mod catalog;
 mod explain;
 mod history;
@@ -17,6 +18,7 @@ mod workload;
 
 pub use access::{AuditLineView, AuditLog, EVERY_TEAM, TokenList, TokenMade, TokenRequest, TokenView};
 pub use amounts::{Amounts, Quota};
+pub use bulk::{BulkAnswer, BulkRequest, BulkVerdict};
 pub use catalog::{
     AuditView, ClusterList, ClusterView, DriftView, ElasticView, SwitchAnswer, TeamList, TeamView,
 };
@@ -25,7 +27,7 @@ pub use explain::{
     MakingRoomView, PastErrorView, PositionView, ReservationView, SearchView, TeamExplanationView,
     TeamHoldView,
 };
-pub use history::{HistoryView, LineView};
+pub use history::{EventView, HistoryView, LineView};
 pub use job::{
     AttemptView, Clock, FailureView, JobList, JobSummary, JobView, RetriesView, StopAnswerView, StopRequest,
     Waiting,

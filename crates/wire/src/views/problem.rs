@@ -1,5 +1,7 @@
 //! Errors of the HTTP API: RFC 9457 problem documents.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use yard_domain::FieldError;
@@ -17,6 +19,8 @@ pub enum ProblemCode {
     CrossSite,
     /// There is no such job, receipt, cluster or page.
     NotFound,
+    /// What was asked for has been deleted.
+    Gone,
     /// The path is there, but not for this method.
     MethodNotAllowed,
     /// The key belongs to a job with another body.
@@ -35,6 +39,8 @@ pub enum ProblemCode {
     NoAttempt,
     /// The cluster has no log of the attempt: it has not started there yet, or is forgotten.
     NoLog,
+    /// There is nothing in the range of bytes that was asked for.
+    RangeNotSatisfiable,
     /// The body is larger than allowed.
     BodyTooLarge,
     /// The body is not declared to be what it must be.
@@ -55,12 +61,13 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every code.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
         Self::CrossSite,
         Self::NotFound,
+        Self::Gone,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::VersionConflict,
@@ -70,6 +77,7 @@ impl ProblemCode {
         Self::TooManyRequests,
         Self::NoAttempt,
         Self::NoLog,
+        Self::RangeNotSatisfiable,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::Rejected,
@@ -88,6 +96,7 @@ impl ProblemCode {
             Self::Forbidden => ("forbidden", 403, "Not allowed"),
             Self::CrossSite => ("cross_site", 403, "Not from a page of another site"),
             Self::NotFound => ("not_found", 404, "Not found"),
+            Self::Gone => ("gone", 410, "Deleted"),
             Self::MethodNotAllowed => ("method_not_allowed", 405, "Not for this method"),
             Self::Conflict => ("conflict", 409, "The key belongs to a job with another body"),
             Self::VersionConflict => ("version_conflict", 409, "Another version of the catalog is in force"),
@@ -99,6 +108,7 @@ impl ProblemCode {
             Self::TooManyRequests => ("too_many_requests", 429, "More requests than one caller may send"),
             Self::NoAttempt => ("no_attempt", 409, "The job has not been launched yet"),
             Self::NoLog => ("no_log", 404, "There is no log"),
+            Self::RangeNotSatisfiable => ("range_not_satisfiable", 416, "There is nothing in this range"),
             Self::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is of another kind"),
             Self::Rejected => ("rejected", 422, "The submission was rejected"),
@@ -133,6 +143,9 @@ pub struct Problem {
     /// The job that it is about: with `conflict`, the one that has the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
+    /// With `not_found` of a receipt: when the newest message of each door that has a verdict was sent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub newest_arrival: BTreeMap<String, String>,
     /// Everything that is wrong with the request, by field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
@@ -164,6 +177,7 @@ impl Problem {
             code: name.to_owned(),
             detail: detail.into(),
             job: None,
+            newest_arrival: BTreeMap::new(),
             errors: Vec::new(),
         }
     }

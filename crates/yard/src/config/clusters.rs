@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use yard_domain::resources::show_quantity;
 use yard_domain::{Capacity, Cluster, ClusterId, Elastic, Request};
 use yard_engine::settings::LaunchLimits;
 
@@ -60,6 +61,8 @@ pub struct RayCluster {
 pub struct ProcessCluster {
     /// Where their records and logs are kept.
     pub dir: PathBuf,
+    /// Of an elastic one: what is said to be present.
+    pub present: Option<Capacity>,
     /// From the gentle signal to the forced end.
     pub stop_grace: Duration,
     /// Pause between looks at the processes.
@@ -106,6 +109,10 @@ impl ClusterConfig {
             DriverConfig::Process(process) => {
                 tell("jobs_max", self.jobs_max != PROCESS_JOBS, self.jobs_max.to_string());
                 tell("dir", true, process.dir.display().to_string());
+                let present = process.present.iter().flat_map(|capacity| capacity.0.amounts());
+                for (name, amount) in present.filter(|(name, amount)| *name != "jobs" && *amount > 0) {
+                    tell(&format!("capacity.{name}"), true, show_quantity(name, amount));
+                }
                 let (grace, poll) = (process.stop_grace, process.poll_interval);
                 tell("stop_grace_s", grace != STOP_GRACE, grace.as_secs().to_string());
                 tell("poll_interval_ms", poll != PROCESS_POLL, poll.as_millis().to_string());
@@ -164,13 +171,15 @@ fn cluster(t: &mut Table<'_, '_>) -> Option<ClusterConfig> {
     let jobs_max = t.integer_or("jobs_max", default_jobs, 1..=100_000);
     let declared = capacity(&mut t.table("capacity"), jobs_max);
     let (ceiling, elastic) = elastic(t, jobs_max).unzip();
-    if declared.is_some() && elastic.is_some() {
+    if declared.is_some() && elastic.is_some() && !matches!(kind, Some(Kind::Process)) {
         t.complain("elastic", "stands beside capacity: keep elastic if an autoscaler changes what there is");
     }
-    if elastic.is_some() && matches!(kind, Some(Kind::Process)) {
+    if let (Some(present), Some(ceiling)) = (&declared, &ceiling)
+        && let Err(short) = ceiling.allows(&Request::default(), &present.0)
+    {
         t.complain(
             "elastic",
-            "is for clusters that an autoscaler changes: a process cluster has a fixed capacity",
+            format!("has a ceiling below capacity ({short}): what is present is part of it"),
         );
     }
     let cost_per_hour_micro = t.quantity("cost_per_hour", micro);
@@ -178,7 +187,10 @@ fn cluster(t: &mut Table<'_, '_>) -> Option<ClusterConfig> {
     let resync = t.span_or("resync_s", RESYNC, secs(1, 86_400));
     let (name, driver) = match kind {
         Some(Kind::Ray) => ("ray", ray(t).map(DriverConfig::Ray)),
-        Some(Kind::Process) => ("process", process(t, declared.is_some()).map(DriverConfig::Process)),
+        Some(Kind::Process) => {
+            let present = elastic.as_ref().and(declared.clone());
+            ("process", process(t, declared.is_some(), present).map(DriverConfig::Process))
+        }
         // The keys of no driver or of any: what is wrong with them shows once the driver is known.
         None => return t.forgive(),
     };
@@ -292,7 +304,7 @@ fn token(t: &mut Table<'_, '_>) -> Option<SecretSource> {
     Some(source)
 }
 
-fn process(t: &mut Table<'_, '_>, has_capacity: bool) -> Option<ProcessCluster> {
+fn process(t: &mut Table<'_, '_>, has_capacity: bool, present: Option<Capacity>) -> Option<ProcessCluster> {
     let dir = t.text("dir").map(|path| t.sources().path(path));
     if dir.is_none() && !t.is_set("dir") {
         t.missing("dir", "add the folder for its processes' records and logs, such as dir = \"processes\"");
@@ -305,5 +317,5 @@ fn process(t: &mut Table<'_, '_>, has_capacity: bool) -> Option<ProcessCluster> 
     }
     let stop_grace = t.span_or("stop_grace_s", STOP_GRACE, secs(0, 3_600));
     let poll_interval = t.span_or("poll_interval_ms", PROCESS_POLL, millis(10, 60_000));
-    Some(ProcessCluster { dir: dir?, stop_grace, poll_interval })
+    Some(ProcessCluster { dir: dir?, present, stop_grace, poll_interval })
 }

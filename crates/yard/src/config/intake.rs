@@ -105,12 +105,17 @@ fn queue(t: &mut Table<'_, '_>, intake: IntakeSettings, teams: Option<&[TeamId]>
 fn allowed_teams(t: &mut Table<'_, '_>, teams: Option<&[TeamId]>) -> Option<Vec<TeamId>> {
     let known: BTreeSet<&str> = teams.unwrap_or_default().iter().map(TeamId::as_str).collect();
     let known = known.into_iter().collect::<Vec<_>>().join(", ");
-    let allowed = t.list("teams", |text| match text.parse::<TeamId>() {
-        Ok(team) if teams.is_none_or(|teams| teams.contains(&team)) => Ok(team),
-        Ok(team) => Err(format!("there is no team {team}: add a [[team]], or use one of {known}")),
-        Err(error) => Err(error.to_string()),
+    let named = std::cell::Cell::new(false);
+    let allowed = t.list("teams", |text| {
+        named.set(true);
+        match text.parse::<TeamId>() {
+            Ok(team) if teams.is_none_or(|teams| teams.contains(&team)) => Ok(team),
+            Ok(team) => Err(format!("there is no team {team}: add a [[team]], or use one of {known}")),
+            Err(error) => Err(error.to_string()),
+        }
     });
-    if allowed.as_ref().is_some_and(Vec::is_empty) {
+    // If it names some, each wrong one has been complained about.
+    if !named.get() && allowed.as_ref().is_some_and(Vec::is_empty) {
         t.complain("teams", "allows no team: leave the key out to allow all");
     }
     allowed

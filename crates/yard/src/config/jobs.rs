@@ -21,6 +21,8 @@ pub(super) fn limits(root: &mut Table<'_, '_>) -> Limits {
         |key, default: usize, range: RangeInclusive<u64>| to_usize(t.integer_or(key, default as u64, range));
     let mut limits = Limits {
         body_bytes_max: size("body_bytes_max", d.body_bytes_max, 1_024..=16 << 20),
+        bulk_max: size("bulk_max", d.bulk_max, 1..=10_000),
+        bulk_body_bytes_max: size("bulk_body_bytes_max", d.bulk_body_bytes_max, 1_024..=256 << 20),
         key_bytes_max: size("key_bytes_max", d.key_bytes_max, 1..=200),
         name_chars_max: size("name_chars_max", d.name_chars_max, 1..=200),
         entrypoint_bytes_max: size("entrypoint_bytes_max", d.entrypoint_bytes_max, 1..=1 << 20),

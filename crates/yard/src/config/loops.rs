@@ -70,6 +70,7 @@ pub(super) fn explain(root: &mut Table<'_, '_>) -> ExplainSettings {
         )),
         horizon: t.span_or("horizon_s", default.bounds.horizon, secs(60, 31_536_000)),
         entries_max: to_u32(t.integer_or("entries_max", u64::from(default.bounds.entries_max), 1..=1_000)),
+        time_max: t.span_or("time_max_ms", default.bounds.time_max, millis(100, 20_000)),
     };
     let at_once = to_usize(t.integer_or("at_once_max", default.at_once as u64, 1..=64));
     t.finish();
@@ -81,6 +82,7 @@ pub(super) fn retention(root: &mut Table<'_, '_>, scheduler: &mut SchedulerSetti
     let mut t = root.table("retention");
     scheduler.keep_ended = t.span_or("keep_days", scheduler.keep_ended, DAY..DAY * 3_650);
     scheduler.keep_audit = t.span_or("audit_keep_days", scheduler.keep_audit, DAY..DAY * 3_650);
+    scheduler.keep_events = t.span_or("events_keep_s", scheduler.keep_events, secs(60, 366 * 86_400));
     scheduler.purge_interval = t.span_or("interval_s", scheduler.purge_interval, secs(1, 86_400));
     t.finish();
 }

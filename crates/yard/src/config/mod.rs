@@ -16,6 +16,8 @@
 //! | `service.rs` | `[server]`, `[database]`, `[log]` |
 //! | `intake.rs` | `[intake]`, `[[queue]]` |
 //! | `storage.rs` | `[storage]` |
+//! | `logs.rs` | `[logs]` |
+//! | `ray_api.rs` | `[ray_api]` |
 //! | `loops.rs` | `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]` |
 //! | `jobs.rs` | `[defaults]`, `[limits]` |
 //! | `catalog.rs` | the sections that make up a catalog, together and as a document of their own |
@@ -29,11 +31,13 @@ mod clusters;
 mod document;
 mod intake;
 mod jobs;
+mod logs;
 mod loops;
 mod parts;
 mod policy;
 mod problem;
 mod quantity;
+mod ray_api;
 mod reader;
 mod scenario;
 mod secret;
@@ -58,6 +62,7 @@ use yard_ports::store::StoreLimits;
 pub use catalog::{Declared, read_catalog};
 pub use clusters::{ClusterConfig, DriverConfig, ProcessCluster, RayCluster};
 pub use intake::QueueConfig;
+pub use logs::LogsConfig;
 pub use parts::{CatalogParts, read_catalog_parts};
 pub use problem::{ConfigErrors, Place, Problem};
 pub use scenario::read_scenario;
@@ -82,6 +87,12 @@ pub struct Config {
     pub store_limits: StoreLimits,
     /// Where packages and archived logs are kept.
     pub storage: yard_storage::Place,
+    /// How the logs of jobs are kept and handed out.
+    pub logs: LogsConfig,
+    /// The Ray Jobs API.
+    pub ray_api: yard_server::RayApiConfig,
+    /// Uploaded packages.
+    pub packages: yard_packages::PackageLimits,
     /// Where submissions come from.
     pub queues: Vec<QueueConfig>,
     /// How often the teams and clusters that submissions are checked against are read again.
@@ -185,6 +196,8 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let database = service::database(&mut root);
     let log = service::log(&mut root);
     let storage = storage::storage(&mut root);
+    let logs = logs::logs(&mut root);
+    let (ray_api, packages) = ray_api::ray_api(&mut root);
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
     loops::retention(&mut root, &mut scheduler);
@@ -202,6 +215,9 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     root.finish();
     Some(Config {
         storage: storage?,
+        logs,
+        ray_api,
+        packages,
         server: server?,
         access,
         database: database?,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 /// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -46,11 +48,39 @@ impl fmt::Display for ConfigErrors {
             }
             writeln!(f, "{message}")?;
         }
-        match self.problems.len() {
-            1 => write!(f, "1 problem in the configuration"),
-            n => write!(f, "{n} problems in the configuration"),
-        }
+        write!(f, "{} in the configuration", self.count())
     }
 }
 
 impl std::error::Error for ConfigErrors {}
+
+impl ConfigErrors {
+    /// A problem document (RFC 9457) with every error: its key, and its line in the file or the variable that it is in.
+    pub fn to_json(&self, exit_code: u8) -> Value {
+        let error = |Problem { place, key, message }: &Problem| {
+            let mut error = json!({"field": key, "code": "invalid", "message": message});
+            match place {
+                Place::File => {}
+                Place::Line(line) => error["line"] = (*line).into(),
+                Place::Env(name) => error["variable"] = name.as_str().into(),
+            }
+            error
+        };
+        json!({
+            "type": "urn:yard:problem:invalid_configuration",
+            "title": "The configuration can't be used",
+            "code": "invalid_configuration",
+            "detail": format!("{} in {}", self.count(), self.file),
+            "file": self.file,
+            "errors": self.problems.iter().map(error).collect::<Vec<_>>(),
+            "exit_code": exit_code,
+        })
+    }
+
+    fn count(&self) -> String {
+        match self.problems.len() {
+            1 => "1 problem".to_owned(),
+            n => format!("{n} problems"),
+        }
+    }
+}

@@ -21,6 +21,14 @@ pub struct ServerConfig {
     pub request_timeout: Duration,
     /// Most requests served at once; more are told to come back.
     pub concurrency_max: usize,
+    /// Most streams of events open at once.
+    pub event_streams_max: usize,
+    /// Pause between looks for events of other processes.
+    pub events_poll: Duration,
+    /// Most requests that wait for a change of a job at once.
+    pub waits_max: usize,
+    /// Most jobs that one call of a list looks at.
+    pub list_scan_max: u32,
     /// How long the process finishes what is in hand after the first signal to stop.
     pub drain_timeout: Duration,
 }
@@ -90,6 +98,10 @@ pub(super) fn server(root: &mut Table<'_, '_>) -> Option<ServerConfig> {
         body_max_bytes: to_usize(t.integer_or("body_max_bytes", 1 << 20, 1 << 10..=64 << 20)),
         request_timeout: t.span_or("request_timeout_s", Duration::from_secs(30), secs(1, 600)),
         concurrency_max: to_usize(t.integer_or("concurrency_max", 1_024, 1..=100_000)),
+        event_streams_max: to_usize(t.integer_or("event_streams_max", 4_096, 1..=100_000)),
+        events_poll: t.span_or("events_poll_ms", Duration::from_millis(100), millis(10, 10_000)),
+        waits_max: to_usize(t.integer_or("waits_max", 256, 1..=100_000)),
+        list_scan_max: to_u32(t.integer_or("list_scan_max", 20_000, 100..=10_000_000)),
         drain_timeout: t.span_or("drain_timeout_s", Duration::from_secs(30), secs(0, 3_600)),
     };
     t.finish();

@@ -200,6 +200,7 @@ fn what_contradicts_itself_is_refused() {
             "queue q.visibility_s: must be more than twice",
         ),
         ("[[queue]]\nname = \"q\"\nteams = []", "queue q.teams: allows no team"),
+        ("[[queue]]\nname = \"q\"\nteams = [\"nobody\"]", "queue q.teams: there is no team nobody"),
         ("[[queue]]\nname = \"q\"\ndead_letter_url = \"http://x/1/dead.fifo\"", "must be a standard queue"),
         (
             "[[cluster]]\nid = \"east\"\ndriver = \"ray\"\naddress = \"http://x\"",
@@ -210,6 +211,40 @@ fn what_contradicts_itself_is_refused() {
         let lines = complaints(&format!("{MINIMAL}{text}"), &[]);
         assert!(lines.iter().any(|l| l.contains(want)), "{want}: {lines:?}");
     }
+    let unknown = complaints(&format!("{MINIMAL}[[queue]]\nname = \"q\"\nteams = [\"nobody\"]"), &[]);
+    assert_eq!(unknown.len(), 1, "one complaint is enough: {unknown:?}");
+}
+
+#[test]
+fn a_wrong_cluster_hides_no_unknown_team_of_a_queue() {
+    let text = format!("{MINIMAL}launch_burst = \"many\"\n[[queue]]\nname = \"q\"\nteams = [\"nobody\"]\n");
+    let lines = complaints(&text, &[]);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[0].contains("cluster east.launch_burst") && lines[1].contains("no team nobody"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn an_elastic_process_cluster_has_what_is_present_as_its_capacity() {
+    let cluster = |cpu: u32| {
+        let elastic = "elastic = { ceiling = { cpu = 8 }, delay_s = 5 }";
+        format!(
+            "{MINIMAL}[[cluster]]\nid = \"p\"\ndriver = \"process\"\ndir = \"p\"\ncapacity = {{ cpu = {cpu} }}\n{elastic}\n"
+        )
+    };
+    let config = parse(&cluster(2)).unwrap();
+    let p = &config.clusters()[1];
+    let DriverConfig::Process(process) = &p.driver else { panic!("{p:?}") };
+    let cpus = |capacity: &Option<yard_domain::Capacity>| capacity.as_ref().map(|c| c.0.cpu_milli);
+    assert_eq!((cpus(&process.present), cpus(&p.cluster.capacity)), (Some(2_000), Some(8_000)));
+    assert_eq!(p.settings()["capacity.cpu"], "2");
+    let lines = complaints(&cluster(9), &[]);
+    assert!(
+        lines.len() == 1 && lines[0].contains("cluster p.elastic: has a ceiling below capacity"),
+        "{lines:?}"
+    );
 }
 
 #[test]

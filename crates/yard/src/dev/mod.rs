@@ -8,6 +8,7 @@
 //! | `ministack.rs`, `rayhead.rs` | the queue server; Ray heads |
 //! | `env.rs` | all of that together, or processes in their place |
 //! | `plan.rs` | the configuration made up for it |
+//! | `in_force.rs` | which catalog is in force, if another was applied since |
 //! | `ui.rs` | what is shown meanwhile |
 //! | `demo/` | `--demo`: a mixed batch, shown to its end and counted |
 //!
@@ -17,6 +18,7 @@
 mod demo;
 mod env;
 mod folder;
+mod in_force;
 mod ministack;
 mod plan;
 mod procs;
@@ -36,13 +38,13 @@ use yard_engine::Ending;
 
 pub use env::Clusters;
 
-use crate::config::Config;
 use crate::run;
 use crate::serve::{Role, Running};
 use crate::telemetry;
 use demo::Demo;
 use env::DevEnv;
 use folder::Folder;
+use in_force::InForce;
 use ui::Ui;
 
 /// `yard dev`
@@ -124,7 +126,8 @@ async fn serve(folder: &Folder, env: &DevEnv, args: &Args, ui: &Ui) -> Result<Ex
         .map_err(|e| format!("no log: {e}"))?;
     let metrics = telemetry::init_to_file(&config.log, log).map_err(|e| run::chain(&e))?;
     let running = run::start(&config, &Role::all(), metrics).await?;
-    ui.line(&banner(folder, env, &config));
+    let in_force = InForce::read(running.store().as_ref(), folder, &config).await?;
+    ui.line(&banner(folder, env, config.server.listen, &in_force));
     let soft = running.soft();
     let watching = tokio::spawn(run::watch_signals(running.soft(), running.hard()));
     let hangup = tokio::spawn(watch_hangup(running.soft()));
@@ -169,33 +172,33 @@ async fn finish(running: Running, ui: &Ui) -> (bool, ExitCode) {
     }
 }
 
-fn banner(folder: &Folder, env: &DevEnv, config: &Config) -> String {
-    let clusters: Vec<String> =
-        config.clusters().iter().map(|c| format!("{} ({})", c.cluster.id, c.cluster.driver)).collect();
-    let teams: Vec<&str> = config.teams().iter().map(|team| team.id.as_str()).collect();
+fn banner(folder: &Folder, env: &DevEnv, address: SocketAddr, in_force: &InForce) -> String {
+    let InForce { teams, clusters, applied, moved } = in_force;
     let queue = match &env.queue {
         Some(queue) => format!("{} (SQS; any credentials, any region)", queue.queue_url),
         None => "none (it comes with Python)".to_owned(),
     };
-    let address = config.server.listen;
     let server = if address.port() == 8920 { String::new() } else { format!(" --server http://{address}") };
+    let catalog = applied.iter().map(|which| format!("\x20 catalog   {which}\n"));
+    let catalog: String = catalog.chain(moved.iter().map(|what| format!("! {what}\n"))).collect();
     format!(
         "\nSwitchyard is up; Ctrl-C ends it and everything it started.\n\
          \x20 API       http://{address}\n\
          \x20 queue     {queue}\n\
          \x20 clusters  {}\n\
-         \x20 teams     {}\n\
+         \x20 teams     {}\n{catalog}\
          \x20 log       {}\n\n\
          Every command needs the token; for this shell:
          \x20 export YARD_TOKEN=$(cat {})
 
          Try   yard submit{server} --team {} -- 'echo hello'\n\
-         then  yard list{server}\n",
+         then  yard list{server}\n\
+         or    ray job submit --address http://{address} --working-dir . -- python main.py\n",
         clusters.join(", "),
         teams.join(", "),
         folder.log("yard").display(),
         shell_word(&folder.path("token")),
-        teams.first().copied().unwrap_or("ads"),
+        teams.first().map_or("ads", String::as_str),
     )
 }
 

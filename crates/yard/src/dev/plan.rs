@@ -59,6 +59,7 @@ fn text(env: &DevEnv, listen: SocketAddr, token_file: &Path) -> Result<String, s
     writeln!(text, "[server]\nlisten = \"{listen}\"\ndrain_timeout_s = 5\n")?;
     writeln!(text, "[access]\nbootstrap_token_file = {}\n", quoted(&token_file.display().to_string()))?;
     writeln!(text, "[database]\nurl = \"sqlite:yard.db\"\n")?;
+    writeln!(text, "[ray_api]\ndefault_team = \"ads\"\n")?;
     writeln!(text, "[dispatcher]\ncluster_lost_grace_s = 60")?;
     if let Some(queue) = &env.queue {
         writeln!(text, "\n[[queue]]\nname = {}\nurl = {}", quoted(QUEUE), quoted(&queue.queue_url))?;

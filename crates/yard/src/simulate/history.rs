@@ -6,7 +6,7 @@ use reqwest::Method;
 use yard_cli::client::{Client, problem};
 use yard_domain::{Capacity, Catalog, Request};
 use yard_simulator::workload::{Read, jsonl};
-use yard_wire::views::{Amounts, ClusterList};
+use yard_wire::views::{Amounts, CatalogVersionView, ClusterList};
 
 use super::input::{parts, tell};
 
@@ -31,11 +31,11 @@ pub(super) async fn load(range: &str, global: &yard_cli::Global) -> Result<Past,
     if workload.jobs.is_empty() {
         return Err(format!("nothing arrived in {range}, or what did is deleted: choose another time"));
     }
-    let document = get(&client, &["v1", "catalog"], &[]).await?;
+    let in_force: CatalogVersionView = typed(&client, &["v1", "catalog"]).await?;
+    let document =
+        in_force.text.ok_or("the server's answer is of another version: the catalog has no text")?;
     let found = parts("the catalog in force", &document)?;
-    let list = client.get(&["v1", "clusters"], &[]).await.map_err(|failure| failure.message)?;
-    let seen: ClusterList = serde_json::from_value(list)
-        .map_err(|e| format!("the server's answer is of another version: {e}"))?;
+    let seen: ClusterList = typed(&client, &["v1", "clusters"]).await?;
     let mut catalog = found.rules.unwrap_or_default();
     catalog.clusters = found.clusters.unwrap_or_default();
     for cluster in catalog.clusters.iter_mut().filter(|c| c.capacity.is_none()) {
@@ -52,6 +52,11 @@ async fn get(client: &Client, segments: &[&str], query: &[(&str, String)]) -> Re
         return Err(problem(answer).await.message);
     }
     answer.text().await.map_err(|e| format!("the answer to {} broke off: {e}", segments.join("/")))
+}
+
+async fn typed<T: serde::de::DeserializeOwned>(client: &Client, segments: &[&str]) -> Result<T, String> {
+    let answer = client.get(segments, &[]).await.map_err(|failure| failure.message)?;
+    serde_json::from_value(answer).map_err(|e| format!("the server's answer is of another version: {e}"))
 }
 
 /// What a cluster has, as the server shows it: in whole thousandths, so nothing is lost.

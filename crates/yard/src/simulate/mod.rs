@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use yard_cli::Failure;
 use yard_domain::{Catalog, Policy, TeamId, Timestamp};
 use yard_planner::{Promises, Snapshot};
 use yard_simulator::{Comparison, Incident, Model, Report, SimJob, Simulation};
@@ -81,11 +82,11 @@ pub async fn run(args: Args, global: &yard_cli::Global) -> u8 {
     match written {
         Ok(true) => 0,
         Ok(false) => {
-            eprintln!("yard: a rule was broken: see the report");
+            Failure::new(i32::from(EXIT_BROKEN), "a rule was broken: see the report").tell(global.json);
             EXIT_BROKEN
         }
         Err(message) => {
-            eprintln!("yard: {message}");
+            Failure::new(i32::from(EXIT_INPUT), message).tell(global.json);
             EXIT_INPUT
         }
     }

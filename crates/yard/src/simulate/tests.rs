@@ -174,6 +174,9 @@ async fn server(pages: Vec<(&'static str, String)>) -> yard_cli::Global {
 async fn history_is_run_under_both_catalogs() {
     let catalog = "[[team]]\nid = \"ads\"\nquota = { cpu = 1 }\n\
         [[cluster]]\nid = \"east\"\ndriver = \"ray\"\naddress = \"http://east:1\"\n";
+    let in_force = serde_json::json!({
+        "version": 1, "at": "2026-11-25T00:00:00Z", "by": "me", "source": "applied", "text": catalog
+    });
     let clusters = "{\"clusters\": [{\"id\": \"east\", \"driver\": \"ray\", \"labels\": {}, \"switch\": \"open\",\
         \"health\": \"ready\", \"takes_jobs\": true, \"configured\": true, \"used\": {\"cpu\": 0, \"gpu\": 0, \"memory_bytes\": 0, \"jobs\": 0},\
         \"capacity\": {\"cpu\": 4, \"gpu\": 0, \"memory_bytes\": 0, \"jobs\": 100}}]}";
@@ -183,7 +186,7 @@ async fn history_is_run_under_both_catalogs() {
     let workload = line(0) + &line(0) + &line(0);
     let pages = vec![
         ("/v1/workload?from=a&to=b", workload),
-        ("/v1/catalog", catalog.to_owned()),
+        ("/v1/catalog", in_force.to_string()),
         ("/v1/clusters", clusters.to_owned()),
     ];
     let global = server(pages).await;

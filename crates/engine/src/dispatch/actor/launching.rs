@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use yard_domain::{ClusterHealth, Timestamp};
 use yard_ports::store::{AttemptRef, LaunchOrder};
 use yard_ports::{DriverError, StoreError};
@@ -24,7 +24,7 @@ impl Actor {
         while self.health == ClusterHealth::Ready && self.held.is_trusted() {
             let in_flight = u32::try_from(self.board.calls_in_flight()).unwrap_or(u32::MAX);
             let room = self.runtime.launches.in_flight_max.saturating_sub(in_flight);
-            let room = self.breaker.allowed(room, Instant::now());
+            let room = self.breaker.allowed(room, self.board.calls_in_flight(), Instant::now());
             if room == 0 {
                 return Ok(());
             }
@@ -34,6 +34,7 @@ impl Actor {
                 let r = AttemptRef { job: order.job.id, attempt: order.attempt };
                 let deadline = order.job.state.deadline().unwrap_or(self.clock.now());
                 self.board.launch_begun(r, deadline);
+                self.archiver.begun(r);
                 self.spawn_launch(r, &order, deadline);
             }
             if begun < room as usize {
@@ -78,17 +79,30 @@ impl Actor {
         Ok(())
     }
 
+    /// One call did not come through; its launch may go on.
+    pub(super) async fn call_failed(&mut self) -> Result<(), StoreError> {
+        self.count_failure();
+        self.tell_breaker().await
+    }
+
+    fn count_failure(&mut self) {
+        let now = Instant::now();
+        let was_open = self.breaker.is_open();
+        self.breaker.failed(now);
+        self.failures.add(now);
+        if self.breaker.is_open() && !was_open {
+            warn!(cluster = %self.cluster, "launch calls keep failing: further launches are held back");
+        }
+    }
+
     pub(super) async fn launched(&mut self, r: AttemptRef, answer: Answer) -> Result<(), StoreError> {
         self.launch_cancels.remove(&r);
-        match &answer {
-            Some(Err(DriverError::Refused(_) | DriverError::NameTaken(_)) | Ok(_)) => {
-                self.breaker.succeeded();
-            }
-            Some(Err(_)) => {
-                self.breaker.failed(Instant::now());
-                self.failures.add(Instant::now());
-            }
-            None => {}
+        // What failed before this answer counts before it.
+        while self.failed_calls.try_recv().is_ok() {
+            self.count_failure();
+        }
+        if let Some(Err(DriverError::Refused(_) | DriverError::NameTaken(_)) | Ok(_)) = &answer {
+            self.breaker.succeeded();
         }
         if let Some(Ok(None)) = &answer {
             metrics::counter!("yard_launches_total", "cluster" => self.cluster.to_string()).increment(1);

@@ -16,13 +16,13 @@ impl Actor {
         for item in seen {
             match item {
                 Ok(Observation::Full(all)) => {
-                    self.note_ended(&all);
+                    self.note(&all);
                     actions.extend(self.board.observe_all(all));
                     self.have_list = true;
                     self.answered().await?;
                 }
                 Ok(Observation::Changed(one)) => {
-                    self.note_ended(std::slice::from_ref(&one));
+                    self.note(std::slice::from_ref(&one));
                     actions.extend(self.board.observe(one));
                     self.answered().await?;
                 }
@@ -52,8 +52,12 @@ impl Actor {
         self.message = Some(error.to_string());
     }
 
-    pub(super) fn note_ended(&mut self, remotes: &[RemoteJob]) {
+    /// Has logs kept, and notes what is to be removed one day.
+    fn note(&mut self, remotes: &[RemoteJob]) {
         let due = Instant::now() + self.shared.settings.keep_remote;
-        self.leftovers.note(remotes, self.shared.instance, due);
+        self.archiver.running(remotes, self.shared.instance);
+        for ended in self.leftovers.note(remotes, self.shared.instance, due) {
+            self.archiver.ended(ended);
+        }
     }
 }

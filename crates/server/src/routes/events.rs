@@ -1,0 +1,491 @@
+//! `GET /v1/events` and `GET /v1/jobs/{id}/events`: what happens, as Server-Sent Events.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tracing::warn;
+use yard_domain::{JobId, StateName, TeamId};
+use yard_ports::store::{JobEvent, StoreError};
+use yard_wire::views::{EventView, Problem, ProblemCode};
+
+use super::jobs::KnownState;
+use super::logs::Streams;
+use super::{JobPath, no_such_job};
+use crate::feed::{Feed, Page, sse};
+use crate::problem::ApiError;
+use crate::query::Params;
+use crate::state::AppState;
+
+/// How often a silent stream says that it is alive.
+const ALIVE: Duration = Duration::from_secs(15);
+/// Lines of a job's history read at once.
+const LINES: u32 = 200;
+
+/// Streams of events that may be open at once.
+#[derive(Clone)]
+pub(crate) struct EventStreams(pub(crate) Streams);
+
+#[utoipa::path(
+    get, path = "/v1/events", tag = "events", summary = "Follow what happens to all jobs",
+    description = "Server-Sent Events: each has its position as `id` and an event as JSON in `data`. It goes on until the \
+        connection ends; taken up with Last-Event-ID (or `after`), nothing is skipped and nothing comes twice. Positions grow; \
+        events of one job are in the order of its history. Without a position it begins now.",
+    params(
+        ("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event"),
+        ("after" = Option<u64>, Query, description = "The same as a parameter, where headers can't be set; 0: from the first that is kept"),
+        ("team" = Option<String>, Query, description = "Of these teams: repeat it, or use commas"),
+        ("state" = Option<String>, Query, description = "That brought a job into, or left it in, one of these states"),
+        ("job" = Option<String>, Query, description = "Of these jobs: repeat it, or use commas"),
+        ("metadata" = Option<String>, Query, description = "Of jobs with this in their metadata: NAME=VALUE; may be repeated, or be written metadata.NAME=VALUE"),
+    ),
+    responses(
+        (status = 200, description = "The events", body = EventView, content_type = "text/event-stream"),
+        (status = 400, description = "Parameters are wrong, with every error", body = Problem),
+        (status = 410, description = "Events after the one named have been deleted", body = Problem),
+        (status = 503, description = "Too many streams at once, or the database can't be used now", body = Problem),
+    )
+)]
+pub(crate) async fn all(
+    State(state): State<AppState>,
+    Extension(feed): Extension<Feed>,
+    Extension(EventStreams(streams)): Extension<EventStreams>,
+    mut params: Params,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let after = position::<u64>(&mut params, &headers);
+    let filter = Filter {
+        teams: params.list("team"),
+        states: params.list::<KnownState>("state").into_iter().map(|s| s.0).collect(),
+        jobs: params.list_as("job", "a job's id, which is a UUID"),
+        metadata: params.pairs("metadata"),
+    };
+    params.finish()?;
+    let slot = streams.take()?;
+    let pages = feed.listen();
+    let last = match after {
+        Some(after) => after,
+        None => feed.head().await?,
+    };
+    // Read here, so that a store that can't be used, and what is missed, is an answer and not a broken stream.
+    let (first, missed) = feed.read(last).await?;
+    if missed {
+        return Err(gone(last));
+    }
+    let text = filter.texts(&first, last);
+    let reader = AllReader { feed, pages, filter, last: first.upto, behind: true, _slot: slot };
+    Ok(answer(state, Reader::All(reader), text))
+}
+
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/events", tag = "events", summary = "Follow what happens to one job",
+    description = "Server-Sent Events, from the job's first line of history on; the `id` of each is the line's `seq`. It ends \
+        after the job's end; a stream that was cut breaks, and is taken up with Last-Event-ID (or `after`).",
+    params(
+        ("id" = String, Path, description = "The job's id"),
+        ("Last-Event-ID" = Option<u32>, Header, description = "Go on after this line"),
+        ("after" = Option<u32>, Query, description = "The same as a parameter"),
+    ),
+    responses(
+        (status = 200, description = "The events", body = EventView, content_type = "text/event-stream"),
+        (status = 204, description = "The job has ended, and there is nothing after the line named: don't come again"),
+        (status = 400, description = "Parameters are wrong, with every error", body = Problem),
+        (status = 404, description = "There is no such job", body = Problem),
+        (status = 503, description = "Too many streams at once, or the database can't be used now", body = Problem),
+    )
+)]
+pub(crate) async fn job(
+    State(state): State<AppState>,
+    Extension(feed): Extension<Feed>,
+    Extension(EventStreams(streams)): Extension<EventStreams>,
+    JobPath(id): JobPath,
+    mut params: Params,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let after = position::<u32>(&mut params, &headers).unwrap_or(0);
+    params.finish()?;
+    let slot = streams.take()?;
+    let pages = feed.listen();
+    let job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
+    if job.lifecycle.state.name().is_end() && after >= job.lifecycle.version {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let team = job.lifecycle.team.clone();
+    let reader = JobReader {
+        state: state.clone(),
+        pages,
+        id,
+        team,
+        last: after,
+        behind: true,
+        ended: false,
+        _slot: slot,
+    };
+    Ok(answer(state, Reader::Job(Box::new(reader)), Vec::new()))
+}
+
+/// Where to go on: the header that browsers send, or the parameter.
+fn position<T: std::str::FromStr>(params: &mut Params, headers: &HeaderMap) -> Option<T> {
+    let given = params.one_as::<T>("after", "a whole number: the `id` of an event");
+    let Some(header) = headers.get("last-event-id") else { return given };
+    let read = header.to_str().ok().and_then(|text| text.trim().parse().ok());
+    if read.is_none() {
+        params.wrong("Last-Event-ID", "must be a whole number: the `id` of an event");
+    }
+    read.or(given)
+}
+
+fn gone(after: u64) -> ApiError {
+    let detail = format!(
+        "events after {after} have been deleted: begin without a position, or with after=0 for the first that is kept"
+    );
+    ApiError::new(ProblemCode::Gone, detail)
+}
+
+/// Which events a stream is for. Empty is any.
+struct Filter {
+    teams: Vec<TeamId>,
+    states: Vec<StateName>,
+    jobs: Vec<JobId>,
+    metadata: Vec<(String, String)>,
+}
+
+impl Filter {
+    fn fits(&self, event: &JobEvent) -> bool {
+        (self.teams.is_empty() || self.teams.contains(&event.team))
+            && (self.states.is_empty() || self.states.contains(&event.line.to))
+            && (self.jobs.is_empty() || self.jobs.contains(&event.line.job))
+            && self.metadata.iter().all(|(name, value)| event.metadata.get(name) == Some(value))
+    }
+
+    /// What is sent of a page, to a reader who has everything up to `last`.
+    fn texts(&self, page: &Page, last: u64) -> Vec<Bytes> {
+        let new = page.events.iter().filter(|p| p.event.pos > last && self.fits(&p.event));
+        new.map(|p| p.text.clone()).collect()
+    }
+}
+
+/// What a wait for news ended with.
+enum News {
+    Page(Arc<Page>),
+    /// Too slow: pages were passed over.
+    Behind,
+    Silence,
+    /// There will be no more.
+    Over,
+}
+
+async fn news(pages: &mut Receiver<Arc<Page>>) -> News {
+    match tokio::time::timeout(ALIVE, pages.recv()).await {
+        Ok(Ok(page)) => News::Page(page),
+        Ok(Err(RecvError::Lagged(_))) => News::Behind,
+        Ok(Err(RecvError::Closed)) => News::Over,
+        Err(_) => News::Silence,
+    }
+}
+
+/// A stream of all jobs' events.
+struct AllReader {
+    feed: Feed,
+    pages: Receiver<Arc<Page>>,
+    filter: Filter,
+    /// Everything up to this position has been sent, or does not fit.
+    last: u64,
+    /// Whether the store must be read before the next page fits on.
+    behind: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl AllReader {
+    /// What to send next; `None`: nothing any more.
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+        loop {
+            let texts = if self.behind {
+                let (page, missed) = self.feed.read(self.last).await?;
+                if missed {
+                    return Ok(None);
+                }
+                self.behind = page.upto > self.last;
+                self.go_on(&page)
+            } else {
+                match news(&mut self.pages).await {
+                    News::Over => return Ok(None),
+                    // The position alone: whoever comes again need not look through what did not fit.
+                    News::Silence => vec![format!("id: {}\n: alive\n\n", self.last).into()],
+                    News::Behind => {
+                        self.behind = true;
+                        continue;
+                    }
+                    News::Page(page) if page.upto <= self.last => continue,
+                    News::Page(page) if page.after > self.last => {
+                        self.behind = true;
+                        continue;
+                    }
+                    News::Page(page) => self.go_on(&page),
+                }
+            };
+            if !texts.is_empty() {
+                return Ok(Some(texts));
+            }
+        }
+    }
+
+    fn go_on(&mut self, page: &Page) -> Vec<Bytes> {
+        let texts = self.filter.texts(page, self.last);
+        self.last = page.upto;
+        texts
+    }
+}
+
+/// A stream of one job's events, read from its history whenever something has happened to it.
+struct JobReader {
+    state: AppState,
+    pages: Receiver<Arc<Page>>,
+    id: JobId,
+    team: TeamId,
+    /// The last line that has been sent.
+    last: u32,
+    behind: bool,
+    ended: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl JobReader {
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+        loop {
+            if self.ended {
+                return Ok(None);
+            }
+            if self.behind {
+                let lines = self.state.store.history(self.id, self.last, LINES).await?;
+                self.behind = !lines.is_empty();
+                if let Some(line) = lines.last() {
+                    self.last = line.seq;
+                    self.ended = line.to.is_end() && lines.len() < LINES as usize;
+                    let text = |line| sse_of_line(&self.team, line);
+                    return Ok(Some(lines.iter().map(text).collect()));
+                }
+                continue;
+            }
+            match news(&mut self.pages).await {
+                News::Over => return Ok(None),
+                News::Silence => return Ok(Some(vec![Bytes::from_static(b": alive\n\n")])),
+                News::Behind => self.behind = true,
+                News::Page(page) => self.behind = concerns(&page, self.id),
+            }
+        }
+    }
+}
+
+fn sse_of_line(team: &TeamId, line: &yard_domain::HistoryLine) -> Bytes {
+    sse(&line.seq.to_string(), &EventView::of_line(team, line))
+}
+
+/// Whether something may have happened to a job: to be found out by reading. A page without events is the beginning of a
+/// feed.
+pub(super) fn concerns(page: &Page, job: JobId) -> bool {
+    page.events.is_empty() || page.events.iter().any(|p| p.event.line.job == job)
+}
+
+enum Reader {
+    All(AllReader),
+    Job(Box<JobReader>),
+}
+
+/// The stream as an answer. It breaks, and does not end, when the server is to stop or the store fails, so that a reader
+/// can tell.
+fn answer(state: AppState, reader: Reader, first: Vec<Bytes>) -> Response {
+    // Said at once, so that the client knows that it is connected; and how soon to come again.
+    let hello = Bytes::from_static(b"retry: 1000\n\n");
+    let begin = [vec![hello], first].concat().concat().into();
+    let rest = stream::unfold(Some(reader), move |reader| {
+        let shutdown = state.shutdown.clone();
+        async move {
+            let mut reader = reader?;
+            let broken = |why: &'static str| Some((Err(io::Error::other(why)), None));
+            let next = async {
+                match &mut reader {
+                    Reader::All(all) => all.next().await,
+                    Reader::Job(job) => job.next().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => broken("the server is stopping"),
+                next = next => match next {
+                    Ok(Some(texts)) => Some((Ok(Bytes::from(texts.concat())), Some(reader))),
+                    Ok(None) if matches!(&reader, Reader::Job(job) if job.ended) => None,
+                    Ok(None) => broken("events were missed"),
+                    Err(error) => {
+                        warn!(%error, "a stream of events broke off");
+                        broken("the store can't be read now")
+                    }
+                },
+            }
+        }
+    });
+    let body = stream::StreamExt::chain(stream::iter([Ok::<Bytes, io::Error>(begin)]), rest);
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Body::from_stream(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use futures::StreamExt;
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+    use yard_domain::lifecycle::AttemptEnd;
+
+    use crate::testing::{World, as_operator};
+    use crate::{ServerConfig, router};
+
+    /// An open stream, read event by event.
+    struct Open {
+        body: axum::body::BodyDataStream,
+        rest: String,
+    }
+
+    impl Open {
+        async fn new(app: &axum::Router, path: &str, last: Option<u64>) -> Self {
+            let mut request = Request::get(path);
+            if let Some(last) = last {
+                request = request.header("last-event-id", last);
+            }
+            let response =
+                app.clone().oneshot(as_operator(request.body(Body::empty()).unwrap())).await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+            assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+            Self { body: response.into_body().into_data_stream(), rest: String::new() }
+        }
+
+        /// The next event's id and data; `None` at the end.
+        async fn next(&mut self) -> Option<(u64, Value)> {
+            loop {
+                while let Some((block, rest)) = self.rest.split_once("\n\n") {
+                    let (block, rest) = (block.to_owned(), rest.to_owned());
+                    self.rest = rest;
+                    let field =
+                        |name: &str| block.lines().find_map(|l| l.strip_prefix(name).map(str::to_owned));
+                    if let Some(data) = field("data: ") {
+                        let id = field("id: ").unwrap().parse().unwrap();
+                        return Some((id, serde_json::from_str(&data).unwrap()));
+                    }
+                }
+                let chunk = tokio::time::timeout(Duration::from_secs(10), self.body.next()).await.unwrap()?;
+                self.rest.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_happens_is_sent_as_it_happens_and_can_be_taken_up() {
+        let world = World::new().await;
+        let app = router(world.state.clone());
+        let before = world.job("before").await;
+        let mut live = Open::new(&app, "/v1/events", None).await;
+        let mut running = Open::new(&app, "/v1/events?team=search&state=running,succeeded", None).await;
+        let mut other = Open::new(&app, "/v1/events?team=ads&metadata.dag=x", None).await;
+        let id = world.job("k").await;
+        let (first, event) = live.next().await.unwrap();
+        assert_eq!(
+            (&event["job"], &event["event"], &event["team"]),
+            (&json!(id.to_string()), &json!("accepted"), &json!("search"))
+        );
+        assert_eq!(
+            (event["id"].as_u64(), event["seq"].as_u64(), &event["to"]),
+            (Some(first), Some(1), &json!("queued"))
+        );
+        let document =
+            json!({"v": 1, "team": "ads", "key": "m", "entrypoint": "x", "metadata": {"dag": "x"}});
+        world.post("/v1/jobs", &document).await;
+        assert_eq!(other.next().await.unwrap().1["team"], "ads");
+        world.state.store.request_stop(before, "test", "").await.unwrap();
+        let attempt = world.run(id, "east").await;
+        world.end(id, attempt, "east", AttemptEnd::Succeeded).await;
+        let of = async |open: &mut Open, until: &str| {
+            let mut codes = Vec::new();
+            loop {
+                let event = open.next().await.unwrap().1;
+                if event["job"] == id.to_string() {
+                    codes.push(event["event"].as_str().unwrap().to_owned());
+                    if codes.last().unwrap() == until {
+                        return codes;
+                    }
+                }
+            }
+        };
+        assert_eq!(
+            of(&mut live, "succeeded").await,
+            ["claimed", "placed", "launch_begun", "started", "succeeded"]
+        );
+        assert_eq!(of(&mut running, "succeeded").await, ["started", "succeeded"]);
+        let mut again = Open::new(&app, "/v1/events", Some(first)).await;
+        assert_eq!(of(&mut again, "succeeded").await.len(), 5);
+        let mut whole = Open::new(&app, &format!("/v1/events?after=0&job={id}"), None).await;
+        assert_eq!(of(&mut whole, "succeeded").await.len(), 6);
+    }
+
+    #[tokio::test]
+    async fn the_stream_of_a_job_begins_at_its_beginning_and_ends_with_it() {
+        let world = World::new().await;
+        let app = router(world.state.clone());
+        let id = world.job("k").await;
+        let path = format!("/v1/jobs/{id}/events");
+        let mut open = Open::new(&app, &path, None).await;
+        assert_eq!(open.next().await.unwrap().1["event"], "accepted");
+        let attempt = world.run(id, "east").await;
+        for (seq, code) in [(2, "claimed"), (3, "placed"), (4, "launch_begun"), (5, "started")] {
+            let (at, event) = open.next().await.unwrap();
+            assert_eq!((at, event["event"].as_str().unwrap()), (seq, code));
+        }
+        let mut late = Open::new(&app, &path, Some(4)).await;
+        assert_eq!(late.next().await.unwrap().0, 5);
+        world.end(id, attempt, "east", AttemptEnd::Succeeded).await;
+        assert_eq!(open.next().await.unwrap().1["to"], "succeeded");
+        assert!(open.next().await.is_none());
+        assert_eq!(late.next().await.unwrap().0, 6);
+        let done = world.get(&format!("{path}?after=6")).await;
+        assert_eq!((done.status.as_u16(), done.bytes.len()), (204, 0));
+        world.get("/v1/jobs/00000000-0000-0000-0000-000000000000/events").await.problem(404, "not_found");
+        world.get(&format!("{path}?after=x")).await.problem(400, "bad_request");
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_is_said_and_streams_are_bounded() {
+        let world = World::with(ServerConfig { event_streams_max: 1, ..ServerConfig::default() }).await;
+        let app = router(world.state.clone());
+        world.job("a").await;
+        world.job("b").await;
+        world.state.store.number_events(9).await.unwrap();
+        world.state.store.trim_events(Duration::ZERO, 1).await.unwrap();
+        let gone = world.get("/v1/events?after=0").await.problem(410, "gone");
+        assert!(gone["detail"].as_str().unwrap().contains("after 0"), "{gone}");
+        let wrong = world.get("/v1/events?after=-1&job=x&state=asleep").await.problem(400, "bad_request");
+        assert_eq!(wrong["errors"].as_array().unwrap().len(), 3, "{wrong}");
+        let mut open = Open::new(&app, "/v1/events?after=1", None).await;
+        assert_eq!(open.next().await.unwrap().0, 2);
+        let another = as_operator(Request::get("/v1/events").body(Body::empty()).unwrap());
+        let refused = app.clone().oneshot(another).await.unwrap();
+        assert_eq!(refused.status(), 503);
+        world.state.shutdown.cancel();
+        assert!(open.body.next().await.unwrap().is_err(), "the stream is cut, not ended");
+    }
+}
