@@ -794,8 +794,8 @@ pub trait Store: crate::access::AccessStore {
 
     /// Jobs under this key in any of these teams, as far as they are shown: not purged, not hidden.
     async fn shown_jobs_of_key(&self, key: &str, teams: &[TeamId]) -> Result<Vec<JobId>, StoreError>;
-    /// The newest jobs that are shown, of a team or of all, whole.
-    async fn shown_jobs(&self, team: Option<&TeamId>, limit: u32) -> Result<Vec<JobView>, StoreError>;
+    /// The newest jobs that are shown, of these teams or (`None`) of all, whole.
+    async fn shown_jobs(&self, teams: Option<&[TeamId]>, limit: u32) -> Result<Vec<JobView>, StoreError>;
     /// Shows a job no more. Nothing else changes.
     async fn hide_job(&self, id: JobId) -> Result<(), StoreError>;
     /// Keeps an uploaded package for at least `keep`. Where the same content is kept already, that counts and the new

@@ -101,6 +101,14 @@ impl Caller {
         }
     }
 
+    /// The team of a caller who has just one.
+    pub fn only_team(&self) -> Option<&TeamId> {
+        match self.grant.teams() {
+            TeamScope::Only(teams) if teams.len() == 1 => teams.first(),
+            _ => None,
+        }
+    }
+
     /// An error unless they have this right for this team, which they see.
     pub fn need(&self, right: Right, team: &TeamId) -> Result<(), ApiError> {
         if self.may(right, team) {
