@@ -18,7 +18,7 @@ use crate::state::AppState;
 const TEAM: &str = "another team";
 const JOB: &str = "a job of another team";
 /// What programs decide by, and names of other things than teams and jobs. A team may be called like one of them.
-const LEFT_ALONE: [&str; 12] = [
+const LEFT_ALONE: [&str; 13] = [
     "cause",
     "class",
     "cluster",
@@ -31,6 +31,7 @@ const LEFT_ALONE: [&str; 12] = [
     "placed_on",
     "resource",
     "state",
+    "to",
 ];
 
 /// The answer as this caller may see it.
