@@ -15,6 +15,8 @@ pub(crate) mod redact;
 pub(crate) mod rules;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_doors;
 pub mod token;
 
 use std::net::IpAddr;
