@@ -17,13 +17,16 @@ ROLES = ["viewer", "submitter", "team-admin", "operator"]
 # whoever does not see that). Held to the API's own description: an operation that is missing here fails the test.
 OPERATIONS = {
     "POST /v1/jobs": ("submitter", False),
+    "POST /v1/jobs/batch": ("submitter", False),
     "GET /v1/jobs": ("viewer", False),
     "GET /v1/jobs/{id}": ("viewer", True),
     "GET /v1/jobs/{id}/explain": ("viewer", True),
     "GET /v1/jobs/{id}/history": ("viewer", True),
+    "GET /v1/jobs/{id}/events": ("viewer", True),
     "GET /v1/jobs/{id}/logs": ("viewer", True),
     "POST /v1/jobs/{id}/stop": ("submitter", True),
     "GET /v1/receipts/{team}/{key}": ("viewer", True),
+    "GET /v1/events": ("viewer", False),
     "GET /v1/teams": ("viewer", False),
     "GET /v1/teams/{team}/explain": ("viewer", True),
     "GET /v1/clusters": ("viewer", False),
@@ -42,6 +45,27 @@ OPERATIONS = {
     "GET /healthz": (None, False),
     "GET /readyz": (None, False),
 }
+# The Ray Jobs API has no description but Ray's client. Whether it is about one job is told by Ray's own 404.
+RAY_OPERATIONS = {
+    "GET /api/version": ("viewer", False),
+    "POST /api/jobs/": ("submitter", False),
+    "GET /api/jobs/": ("viewer", False),
+    "GET /api/jobs/{id}": ("viewer", True),
+    "GET /api/jobs/{id}/logs": ("viewer", True),
+    "DELETE /api/jobs/{id}": ("submitter", True),  # of a job that runs: 500, as Ray does
+    "POST /api/jobs/{id}/stop": ("submitter", True),
+    "GET /api/packages/gcs/x.zip": ("submitter", False),
+    "PUT /api/packages/gcs/x.zip": ("submitter", False),
+}
+# What a WebSocket begins with.
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "c3dpdGNoeWFyZC10ZXN0cw==",
+}
+# Anybody may have them: what they show, they ask for with the token that a person gives them.
+PAGES = ["/", "/docs", "/openapi.json", "/ui/app.js", "/ui/app.css", "/ui/docs.js", "/ui/docs.css"]
 
 
 def token(yard, role: str, *teams: str, expires: str = "90d", name: str = "a test") -> str:
@@ -49,6 +73,12 @@ def token(yard, role: str, *teams: str, expires: str = "90d", name: str = "a tes
     scope = [part for team in teams for part in ("--team", team)]
     made = yard.run("token", "create", "--role", role, *scope, "--name", name, "--expires", expires)
     return made.stdout.strip()
+
+
+def ask(client, method: str, path: str, **kwargs) -> tuple[int, str]:
+    """Status and text; of what is no error the status alone, for it may be a stream without an end."""
+    with client.request(method, path, stream=True, **kwargs) as answer:
+        return answer.status_code, answer.text if answer.status_code >= 400 else ""
 
 
 def token_id(text: str) -> str:
@@ -86,25 +116,98 @@ def test_every_operation_keeps_teams_and_roles_apart(two):
             assert two.api.with_token(None).request(method, path).status_code == 200, operation
             continue
         for bad in (None, "yard_0123456789abcdef_" + "0" * 64):
-            assert two.api.with_token(bad).request(method, path).status_code == 401, operation
+            assert ask(two.api.with_token(bad), method, path)[0] == 401, operation
         if template == "/v1/jobs/{id}/stop":
             assert clients["viewer"].request(method, path).status_code == 403
         else:
             for role, client in clients.items():
-                status = client.request(method, path).status_code
+                status, _ = ask(client, method, path)
                 if ROLES.index(role) < ROLES.index(least):
                     assert status == 403, f"{role}: {operation}: {status}"
                 else:
                     assert status not in (401, 403) and status < 500, f"{role}: {operation}: {status}"
         if is_of_a_team:
-            answer = stranger.request(method, path)
-            assert answer.status_code == 404, f"{operation}: {answer.status_code}"
-            assert answer.json()["code"] == "not_found", answer.text
+            status, text = ask(stranger, method, path)
+            assert status == 404, f"{operation}: {status}"
+            assert json.loads(text)["code"] == "not_found", text
     assert [job["team"] for job in stranger.get("/v1/jobs")["jobs"]] == ["search"]
     assert [team["id"] for team in stranger.get("/v1/teams")["teams"]] == ["search"]
     assert two.api.job(two.two["ads"])["state"] == "running", "nobody of another team has stopped it"
     scraper = two.api.with_token(token(two, "viewer", "*"))
     assert scraper.request("GET", "/metrics").status_code == 200
+
+
+def test_pages_are_open(two):
+    nobody = two.api.with_token(None)
+    for page in PAGES:
+        assert nobody.request("GET", page).status_code == 200, page
+
+
+def test_the_ray_api_keeps_teams_and_roles_apart(two):
+    clients = {role: two.api.with_token(token(two, role, "ads")) for role in ROLES}
+    stranger = two.api.with_token(token(two, "team-admin", "search"))
+    nobody = two.api.with_token(None)
+
+    def key_of(team: str) -> str:
+        return two.api.job(two.two[team])["key"]
+
+    # Who has one team need not name it.
+    body = {"entrypoint": "sleep 60", "submission_id": "mine", "entrypoint_num_cpus": 0.1}
+    assert clients["submitter"].request("POST", "/api/jobs/", json=body).status_code == 200
+    [native] = two.api.get("/v1/jobs", params={"key_prefix": "mine"})["jobs"]
+    assert native["team"] == "ads"
+    foreign = {**body, "submission_id": "foreign", "metadata": {"yard.team": "search"}}
+    assert clients["submitter"].request("POST", "/api/jobs/", json=foreign).status_code == 403
+    assert two.api.receipt("search", "foreign") is None
+    for operation, (least, is_of_a_job) in RAY_OPERATIONS.items():
+        method, path = operation.replace("{id}", "mine").split(" ")
+        assert ask(nobody, method, path)[0] == 401, operation
+        if is_of_a_job:
+            for headers in ({}, {"X-Yard-Team": "ads"}):
+                assert ask(stranger, method, path, headers=headers) == (404, "Job mine does not exist"), operation
+        # What changes something is done below, once.
+        for role in ROLES if method == "GET" else ROLES[:ROLES.index(least)]:
+            status, text = ask(clients[role], method, path)
+            if ROLES.index(role) < ROLES.index(least):
+                assert status == 403, f"{role}: {operation}: {status} {text}"
+            else:
+                assert status not in (401, 403) and status < 500, f"{role}: {operation}: {status} {text}"
+    tail = "/api/jobs/mine/logs/tail"
+    assert ask(nobody, "GET", tail, headers=UPGRADE)[0] == 401
+    assert ask(stranger, "GET", tail, headers=UPGRADE) == (404, "Job mine does not exist")
+    assert ask(clients["viewer"], "GET", tail, headers=UPGRADE)[0] == 101
+    for client, keys in ((stranger, {key_of("search")}), (clients["viewer"], {key_of("ads"), "mine"})):
+        assert {job["submission_id"] for job in client.get("/api/jobs/")} == keys
+    ray = two.api.with_token(None)
+    headers = {"X-Ray-Authorization": f"Bearer {clients['submitter'].token}"}
+    assert ray.request("POST", "/api/jobs/mine/stop", headers=headers).json() == {"stopped": True}
+    two.api.wait_state(native["id"], "stopped")
+    assert clients["submitter"].request("DELETE", "/api/jobs/mine").json() == {"deleted": True}
+
+
+def test_of_many_submissions_those_for_other_teams_alone_are_refused(two):
+    ads = two.api.with_token(token(two, "submitter", "ads"))
+    documents = [Job(team, f"of-{team}", seconds=0).document(two.log.path) for team in ("ads", "search")]
+    verdicts = ads.request("POST", "/v1/jobs/batch", json={"jobs": documents}).json()["verdicts"]
+    assert [verdict["verdict"] for verdict in verdicts] == ["accepted", "forbidden"]
+    assert "job" not in verdicts[1] and verdicts[1]["errors"][0]["field"] == "team"
+    assert two.api.receipt("search", documents[1]["key"]) is None
+    assert two.api.history(verdicts[0]["job"])[0]["actor"].startswith("user:a test (token ")
+
+
+def test_events_are_those_of_teams_that_one_sees(two):
+    ads = two.api.with_token(token(two, "viewer", "ads"))
+    last = two.api.submitted(Job("ads", "last", seconds=0).document(two.log.path))
+    seen = []
+    with ads.request("GET", "/v1/events?after=0", stream=True, timeout=20) as answer:
+        for line in answer.iter_lines(chunk_size=1):
+            if line.startswith(b"data: "):
+                seen.append(json.loads(line[6:]))
+                if seen[-1]["job"] == last:
+                    break
+    # Search's job had been running by then.
+    assert {event["team"] for event in seen} == {"ads"}
+    assert {event["job"] for event in seen} == {two.two["ads"], last}
 
 
 def test_a_submission_for_another_team_leaves_nothing_behind(two):

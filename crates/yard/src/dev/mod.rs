@@ -193,7 +193,8 @@ fn banner(folder: &Folder, env: &DevEnv, address: SocketAddr, in_force: &InForce
 
          Try   yard submit{server} --team {} -- 'echo hello'\n\
          then  yard list{server}\n\
-         or    ray job submit --address http://{address} --working-dir . -- python main.py\n",
+         or    RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$YARD_TOKEN ray job submit --address http://{address} \
+         --working-dir . -- python main.py\n",
         clusters.join(", "),
         teams.join(", "),
         folder.log("yard").display(),
