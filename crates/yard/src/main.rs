@@ -163,17 +163,21 @@ async fn first_token(args: &TokenCreate, json: bool) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    let refuse = |message: String| {
+        yard_cli::Failure::new(i32::from(EXIT_SETUP), message).tell(json);
+        ExitCode::from(EXIT_SETUP)
+    };
     let store = match compose::open_store(&config, Schema::of(&config)).await {
         Ok(store) => store,
-        Err(error) => return fail(&format!("the store can't be opened: {error}")),
+        Err(error) => return refuse(format!("the store can't be opened: {error}")),
     };
     let made = match token::create(store.as_ref(), args).await {
         Ok(made) => made,
-        Err(error) => return fail(&error),
+        Err(error) => return refuse(error),
     };
     match yard_cli::commands::tokens::show_made(&made, json) {
         Ok(_) => ExitCode::SUCCESS,
-        Err(failure) => fail(&failure.message),
+        Err(failure) => refuse(failure.message),
     }
 }
 

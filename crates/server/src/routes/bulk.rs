@@ -46,6 +46,7 @@ pub(crate) async fn submit(
     }
     let documents = documents(&state, &body)?;
     let arrivals = read(&state, &caller, &documents, &request.0);
+    caller.about(format!("{} submissions", arrivals.len()));
     let mut verdicts: Vec<Option<BulkVerdict>> =
         arrivals.iter().map(|arrival| refused(&state, &caller, arrival)).collect();
     let let_in: Vec<Arrival> =

@@ -179,8 +179,11 @@ impl Filter {
     /// What is sent of a page, to a reader who has everything up to `last`.
     async fn texts(&self, teller: &Teller, page: &Page, last: u64) -> Result<Vec<Bytes>, ApiError> {
         let mut texts = Vec::new();
-        for published in page.events.iter().filter(|p| p.event.pos > last && self.fits(&p.event)) {
+        for published in &page.events {
             let event = &published.event;
+            if event.pos <= last || !self.fits(event) {
+                continue;
+            }
             texts.push(if teller.must_redact(&event.line) {
                 teller.text(&event.pos.to_string(), EventView::from(event)).await?
             } else {
