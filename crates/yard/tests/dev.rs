@@ -145,7 +145,7 @@ fn what_was_applied_stands_at_the_next_start_which_says_so() {
 
     let second = Session::start(&folder);
     let line = second.banner.lines().find(|line| line.starts_with("  catalog ")).unwrap();
-    assert!(line.contains("version 2 applied by user:anonymous stands"), "{line}");
+    assert!(line.contains("version 2 applied by user:bootstrap stands"), "{line}");
     assert!(second.banner.contains("  teams     ads, search, research, added\n"), "{}", second.banner);
     assert!(!second.banner.contains("\n! "), "nothing has moved: {}", second.banner);
     assert_eq!(second.yard(&["export"]), applied);
