@@ -289,5 +289,4 @@ def test_following_adds_little_to_ray_s_own(yard_ray):
         theirs, ours = pool.submit(lags_of_ray), pool.submit(lags_of_ours)
         theirs, ours = theirs.result(), ours.result()
     print(f"\nmedian lag of a line: Ray polled all the time {median(theirs):.3f} s, followed here {median(ours):.3f} s")
-    # Half a second is the aim, and what is printed; this only finds what is broken, on a machine with other work.
-    assert median(ours) - median(theirs) < 3, (theirs, ours)
+    assert median(ours) - median(theirs) < 1, (theirs, ours)
