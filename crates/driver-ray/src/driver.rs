@@ -49,10 +49,14 @@ impl Driver for RayDriver {
         "ray"
     }
 
-    async fn launch(&self, request: &LaunchRequest) -> Result<LaunchOutcome, DriverError> {
-        if let Some(supply) = &self.supply {
-            supply.bring(&self.cluster, request).await?;
+    async fn prepare(&self, request: &LaunchRequest) -> Result<(), DriverError> {
+        match &self.supply {
+            Some(supply) => supply.bring(&self.cluster, request).await,
+            None => Ok(()),
         }
+    }
+
+    async fn launch(&self, request: &LaunchRequest) -> Result<LaunchOutcome, DriverError> {
         let outcome = match self.cluster.submit(request).await {
             Ok(()) => LaunchOutcome::Launched,
             Err(CallError::Refusal(refusal)) if says_it_exists(&refusal) => {

@@ -94,7 +94,11 @@ async fn a_package_is_brought_once_before_the_job() {
     let env =
         json!({"working_dir": "gcs://here.zip", "py_modules": ["gcs://here.zip", "s3://elsewhere/x.zip"]});
     let (one, two) = (request(&env), request(&env));
-    let (first, second) = tokio::join!(driver.launch(&one), driver.launch(&two));
+    let both = async |request| {
+        driver.prepare(request).await?;
+        driver.launch(request).await
+    };
+    let (first, second) = tokio::join!(both(&one), both(&two));
     first.unwrap();
     second.unwrap();
     let lines = lines(&fake);
@@ -107,7 +111,7 @@ async fn a_package_is_brought_once_before_the_job() {
 }
 
 #[tokio::test]
-async fn without_its_package_a_job_is_not_submitted() {
+async fn what_keeps_a_package_away_is_told_before_the_launch() {
     let refuses =
         head(|| Reply::Status(413, "Maximum request body size 104857600 exceeded".to_owned())).await;
     let fails = head(|| Reply::Status(500, "Traceback".to_owned())).await;
@@ -119,7 +123,7 @@ async fn without_its_package_a_job_is_not_submitted() {
         (&refuses, "gcs://here.zip", true),
         (&fails, "gcs://here.zip", false),
     ] {
-        let error = driver(fake).launch(&request(&json!({"working_dir": uri}))).await.unwrap_err();
+        let error = driver(fake).prepare(&request(&json!({"working_dir": uri}))).await.unwrap_err();
         match &error {
             DriverError::Refused(said) => assert!(refused && !said.is_empty(), "{uri}: {error}"),
             // Not unclear: nothing has been launched.

@@ -179,3 +179,12 @@ fn give_up_if_over(held: &Held, now: Instant) {
         held.mark_lost();
     }
 }
+
+#[cfg(test)]
+impl Held {
+    /// A lease that is trusted for so long and not renewed.
+    pub(crate) fn trusted_for(lease: Lease, span: Duration) -> Self {
+        let state = State { lease, trusted_until: Instant::now() + span, ttl: span };
+        Self { state: Arc::new(Mutex::new(state)), lost: CancellationToken::new() }
+    }
+}

@@ -150,6 +150,12 @@ pub trait Driver: Send + Sync {
     /// `ray`, `process`, …
     fn kind(&self) -> &'static str;
 
+    /// Brings the cluster what a launch needs there beforehand, which may take long (packages). Starts nothing, and may be
+    /// called any number of times. Whoever calls it looks at its lease again before it launches.
+    async fn prepare(&self, _request: &LaunchRequest) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// Starts an attempt, or finds that it has been started. Idempotent by `request.name`: however often
     /// and from however many places it is called, the attempt runs at most once.
     async fn launch(&self, request: &LaunchRequest) -> Result<LaunchOutcome, DriverError>;

@@ -34,7 +34,8 @@ def go_back(database) -> None:
     statements = [statement for statement in text.split(";") if statement.strip()]
     tables = re.findall(r"CREATE TABLE (\w+)", text)
     rows = {table: database.query(f"SELECT * FROM {table}") for table in [*tables, "_sqlx_migrations"]}
-    for table in [*tables, "cohorts", "catalog_in_force", "catalog_versions", "forecast_errors"]:
+    later = [file.read_text() for file in (MIGRATIONS / dialect).glob("*.sql") if not file.name.startswith("0001")]
+    for table in [*tables, *(table for sql in later for table in re.findall(r"CREATE TABLE (\w+)", sql))]:
         database.query(f"DROP TABLE {table}")
     for statement in statements:
         database.query(statement)

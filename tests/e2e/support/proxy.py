@@ -86,6 +86,8 @@ class Proxy:
                     other[ready].sendall(data)
                     if ready is client and self._loses_answer(data):
                         server.recv(65_536)  # it has been carried out; nobody will know
+                        if self._cut:
+                            self.cut()
                         return
         except (OSError, ValueError):
             return  # cut
@@ -124,14 +126,21 @@ class LosesCommits(Proxy):
         return lose
 
 
-class CutsAfterCommit(LosesCommits):
-    """A link to a database that loses the answer to the first COMMIT after `begin`, and is cut from then on."""
+class CutsAfterCommit(Proxy):
+    """A link to a database that loses the answer to the COMMIT of the first submission, and is cut from then on."""
+
+    INSERT = b"INSERT INTO receipts"  # as it is prepared, once for each connection
 
     def __init__(self, target_port: int):
-        super().__init__(target_port, every=1)
+        self.lost = False
+        self._here = threading.local()  # every connection is passed on by a thread of its own
+        super().__init__(target_port)
 
     def _loses_answer(self, request: bytes) -> bool:
-        lost = super()._loses_answer(request)
-        if lost:
-            self._begun, self._cut = False, True
-        return lost
+        self._here.inserts = getattr(self._here, "inserts", False) or self.INSERT in request
+        commits = request[4 : 4 + len(LosesCommits.COMMIT)] == LosesCommits.COMMIT
+        if self.lost or not commits or not self._here.inserts:
+            return False
+        self.lost = True
+        self._cut = True
+        return True
