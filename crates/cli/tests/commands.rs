@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use yard_cli::{Command, Global, exit};
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{
-    Capacity, Cluster, ClusterHealth, ClusterReport, ClusterSwitch, Failure, FailureClass, JobId, LeaseScope,
-    Request, RetryRules, SubmissionKey, Team, Verdict,
+    Capacity, Cluster, ClusterHealth, ClusterReport, Failure, FailureClass, JobId, LeaseScope, Request,
+    RetryRules, SubmissionKey, Team, Verdict,
 };
 use yard_ports::Store;
 use yard_ports::store::{AttemptRef, ClaimRequest, EndOrder, PlacementOrder, StoreLimits};
@@ -62,6 +62,14 @@ fn read_catalog(text: &str) -> Result<CatalogDraft, Vec<FieldProblem>> {
     Ok(CatalogDraft { catalog: yard_domain::Catalog::of(teams, []), settings: [].into() })
 }
 
+fn east() -> Cluster {
+    Cluster {
+        capacity: Some(Capacity(Request { cpu_milli: 8_000, jobs: 10, ..Request::default() })),
+        configured: true,
+        ..Cluster::new("east".parse().unwrap(), "process")
+    }
+}
+
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -70,21 +78,7 @@ impl World {
         yard_store_sqlite::migrate(&file, &options).await.unwrap();
         let store = yard_store_sqlite::connect(&file, &options).await.unwrap();
         let teams = vec![Team::new("ads".parse().unwrap())];
-        let clusters = vec![Cluster {
-            elastic: None,
-            cost_per_hour_micro: None,
-            breaker_open: false,
-            recent_failures: 0,
-            id: "east".parse().unwrap(),
-            driver: "process".to_owned(),
-            labels: [].into(),
-            capacity: Some(Capacity(Request { cpu_milli: 8_000, jobs: 10, ..Request::default() })),
-            switch: ClusterSwitch::Open,
-            health: ClusterHealth::Unknown,
-            last_seen: None,
-            configured: true,
-            message: None,
-        }];
+        let clusters = vec![east()];
         store
             .apply_catalog(
                 &yard_domain::Catalog::of(teams.clone(), clusters.clone()),

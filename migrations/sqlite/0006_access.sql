@@ -1,5 +1,5 @@
 -- Who may do what: tokens, and the log of who changed what. Same tables and columns as
--- migrations/mysql/0003_access.sql.
+-- migrations/mysql/0006_access.sql.
 
 CREATE TABLE api_tokens (
   id TEXT NOT NULL PRIMARY KEY,
