@@ -95,6 +95,8 @@ pub struct DueDelivery {
     pub attempts: u32,
     /// When the event was made into it.
     pub created_at: Timestamp,
+    /// When this was read.
+    pub read_at: Timestamp,
     /// What is sent.
     pub body: String,
 }
@@ -226,9 +228,11 @@ pub trait PushStore: Send + Sync {
 pub struct PushMessage {
     /// The same at every attempt, and of no other message: receivers drop doubles by it.
     pub id: String,
+    /// For whom.
+    pub subscription: SubscriptionId,
     /// Messages of one lane are sent one after the other.
     pub lane: JobId,
-    /// When it was tried, in seconds since the epoch.
+    /// When it is tried, by the database's clock, in seconds since the epoch.
     pub sent_unix_s: i64,
     /// JSON.
     pub body: String,

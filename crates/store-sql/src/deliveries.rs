@@ -140,6 +140,7 @@ impl Work for Due<'_> {
                 lane: r.job_id("lane")?,
                 attempts: r.small("attempts")?,
                 created_at: r.time("created_us")?,
+                read_at: now,
                 body: r.text("body")?,
             })
         };

@@ -5,7 +5,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use yard_domain::JobId;
+use yard_domain::{JobId, SubscriptionId};
 
 use super::*;
 
@@ -15,6 +15,7 @@ const OTHER: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 fn message() -> PushMessage {
     PushMessage {
         id: "evt_1".to_owned(),
+        subscription: SubscriptionId { team: "ads".parse().unwrap(), name: "hook".parse().unwrap() },
         lane: JobId::new(1, [0; 10]),
         sent_unix_s: 1_614_265_330,
         body: "{\"type\":\"end\"}".to_owned(),
