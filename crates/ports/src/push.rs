@@ -48,8 +48,8 @@ pub enum PushEvent {
 /// What comes after the last step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushPage {
-    /// Up to where events have been made into deliveries; `None` if that was never done.
-    pub after: Option<u64>,
+    /// Up to where events have been made into deliveries.
+    pub after: u64,
     /// In order.
     pub events: Vec<PushEvent>,
     /// All up to this one are in it.
@@ -75,7 +75,7 @@ pub struct NewDelivery {
 #[derive(Debug, Clone, Copy)]
 pub struct PushStep<'a> {
     /// Where the step begins: [`PushPage::after`].
-    pub after: Option<u64>,
+    pub after: u64,
     /// Where it ends.
     pub upto: u64,
     /// The deliveries in between.

@@ -8,7 +8,7 @@ use yard_domain::{DeliveryState, Lease, SubscriptionId};
 use yard_ports::push::{NewDelivery, PushEvent, PushPage, PushStep};
 use yard_ports::store::JobEvent;
 
-use crate::backend::{SqlError, TxKind, Value};
+use crate::backend::{TxKind, Value};
 use crate::deliveries::count;
 use crate::events::{self, Numbered, REJECTION};
 use crate::fault::Fault;
@@ -30,14 +30,12 @@ impl Work for Page {
 
     async fn run(&self, conn: &mut Conn) -> Result<PushPage, Fault> {
         let row = conn.rows("SELECT number FROM meta WHERE name = 'push_pos'", Vec::new()).await?.pop();
-        let after: Option<u64> = row.map(|row| Reader::new("meta", row).small("number")).transpose()?;
+        let missing = || Fault::inconsistent("meta", &"push_pos", &"is missing");
+        let after: u64 = Reader::new("meta", row.ok_or_else(missing)?).small("number")?;
         let head = events::head(conn).await?;
-        let Some(before) = after else {
-            return Ok(PushPage { after, events: Vec::new(), upto: head, missed: false });
-        };
-        let Numbered { refs, missed } = events::numbered(conn, before, self.limit).await?;
+        let Numbered { refs, missed } = events::numbered(conn, after, self.limit).await?;
         // With nothing left of what came after, there is nothing to go on to but the end.
-        let upto = refs.last().map_or(head.max(before), |(pos, _)| *pos);
+        let upto = refs.last().map_or(head.max(after), |(pos, _)| *pos);
         let mut lines = events::lines(conn, refs.iter().map(|(_, line)| *line)).await?;
         let without_job = refs.iter().filter(|(_, (_, seq))| *seq == REJECTION).map(|(_, (id, _))| *id);
         let mut without_job = rejections::find(conn, without_job).await?;
@@ -120,14 +118,7 @@ impl Step<'_> {
     async fn go_on(&self, conn: &mut Conn) -> Result<bool, Fault> {
         let position = |pos: u64| Value::Int(i64::try_from(pos).unwrap_or(i64::MAX));
         let upto = position(self.step.upto);
-        if let Some(after) = self.step.after {
-            let sql = "UPDATE meta SET number = ? WHERE name = 'push_pos' AND number = ?";
-            return Ok(conn.run(sql, vec![upto, position(after)]).await? == 1);
-        }
-        match conn.run("INSERT INTO meta (name, number) VALUES ('push_pos', ?)", vec![upto]).await {
-            Ok(_) => Ok(true),
-            Err(Fault::Sql(SqlError::DuplicateKey(_))) => Ok(false),
-            Err(other) => Err(other),
-        }
+        let sql = "UPDATE meta SET number = ? WHERE name = 'push_pos' AND number = ?";
+        Ok(conn.run(sql, vec![upto, position(self.step.after)]).await? == 1)
     }
 }

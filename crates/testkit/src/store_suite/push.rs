@@ -32,7 +32,7 @@ async fn lease(w: &World, scope: &LeaseScope) -> Lease {
 async fn made(w: &World, deliveries: &[NewDelivery], pending_max: u32) {
     let planner = lease(w, &LeaseScope::push_plan()).await;
     let upto = deliveries.iter().map(|d| d.pos).max().unwrap_or(0);
-    let step = PushStep { after: None, upto, deliveries, pending_max };
+    let step = PushStep { after: 0, upto, deliveries, pending_max };
     assert!(w.store.step_push(&planner, step).await.expect("step"));
 }
 
@@ -65,11 +65,8 @@ fn rejected(team: &str, key: &str) -> Arrival {
 
 /// Rejections and conflicts have a position like lines of history, and are read with them; other readers pass them over.
 pub async fn verdicts_without_a_job_are_events(w: &World) {
-    let planner = lease(w, &LeaseScope::push_plan()).await;
     let first = w.store.push_page(10).await.unwrap();
-    assert_eq!((first.after, first.upto, first.events.len()), (None, 0, 0));
-    let step = PushStep { after: None, upto: 0, deliveries: &[], pending_max: 9 };
-    assert!(w.store.step_push(&planner, step).await.unwrap());
+    assert_eq!((first.after, first.upto, first.events.len()), (0, 0, 0));
     let mut other = new_job("ads", "good");
     other.body_hash = [8; 32];
     let batch =
@@ -79,7 +76,7 @@ pub async fn verdicts_without_a_job_are_events(w: &World) {
     w.store.request_stop(job, "test", "").await.unwrap();
     assert_eq!(w.store.number_events(10).await.unwrap(), 5, "none for what can be no team");
     let page = w.store.push_page(10).await.unwrap();
-    assert_eq!((page.after, page.upto, page.missed), (Some(0), 5, false));
+    assert_eq!((page.after, page.upto, page.missed), (0, 5, false));
     let [
         PushEvent::Line(line),
         PushEvent::Rejection(2, bad),
@@ -112,13 +109,13 @@ pub async fn an_event_is_made_into_deliveries_once(w: &World) {
     let to = subscription("ads", "hook");
     let planner = w.store.acquire_lease(&LeaseScope::push_plan(), "a", SHORT).await.unwrap().unwrap();
     let deliveries = [delivery(&to, 1, fresh_id()), delivery(&to, 2, fresh_id())];
-    let step = PushStep { after: None, upto: 2, deliveries: &deliveries, pending_max: 9 };
+    let step = PushStep { after: 0, upto: 2, deliveries: &deliveries, pending_max: 9 };
     assert!(w.store.step_push(&planner, step).await.unwrap());
-    assert!(!w.store.step_push(&planner, step).await.unwrap(), "there is a position by now");
+    assert!(!w.store.step_push(&planner, step).await.unwrap(), "that has been done");
     let next = [delivery(&to, 3, fresh_id())];
-    let step = PushStep { after: Some(1), upto: 3, deliveries: &next, pending_max: 9 };
+    let step = PushStep { after: 1, upto: 3, deliveries: &next, pending_max: 9 };
     assert!(!w.store.step_push(&planner, step).await.unwrap(), "that is not where we are");
-    let step = PushStep { after: Some(2), ..step };
+    let step = PushStep { after: 2, ..step };
     let successor = eventually("the lease has ended", async || {
         w.store.acquire_lease(&LeaseScope::push_plan(), "b", LONG).await.unwrap()
     })
@@ -127,7 +124,7 @@ pub async fn an_event_is_made_into_deliveries_once(w: &World) {
     assert!(matches!(stale, Err(StoreError::LeaseLost { .. })), "{stale:?}");
     assert_eq!(listed(w, DeliveryFilter::default()).await.len(), 2);
     assert!(w.store.step_push(&successor, step).await.unwrap());
-    assert_eq!(w.store.push_page(10).await.unwrap().after, Some(3));
+    assert_eq!(w.store.push_page(10).await.unwrap().after, 3);
     let rows = w.store.deliveries(&DeliveryFilter { limit: 9, ..DeliveryFilter::default() }).await.unwrap();
     let row = &rows[2];
     assert_eq!((row.pos, row.lane, row.state), (3, next[0].lane, DeliveryState::Pending));
@@ -266,8 +263,6 @@ pub async fn steps_and_attempts_at_once(w: &World) {
     const EVENTS: usize = 30 * 3;
     let to = subscription("ads", "hook");
     let planner = lease(w, &LeaseScope::push_plan()).await;
-    let step = PushStep { after: None, upto: 0, deliveries: &[], pending_max: 1_000 };
-    assert!(w.store.step_push(&planner, step).await.unwrap());
     let held = lease(w, &LeaseScope::push(&to)).await;
     let producer = async {
         for _ in 0..6 {
