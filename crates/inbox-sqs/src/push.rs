@@ -32,7 +32,7 @@ impl SqsPush {
 
     /// Whether the queue keeps messages of a group in order.
     fn is_fifo(&self) -> bool {
-        self.url.ends_with(".fifo")
+        self.url.rsplit_once('.').is_some_and(|(_, end)| end == "fifo")
     }
 }
 
