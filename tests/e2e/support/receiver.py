@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 import secrets
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class Receiver:
         self.speaks.set()
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
+        self._connections: set[socket.socket] = set()
 
     @property
     def url(self) -> str:
@@ -75,6 +77,14 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def setup(self) -> None:
+                super().setup()
+                receiver._connections.add(self.connection)
+
+            def finish(self) -> None:
+                receiver._connections.discard(self.connection)
+                super().finish()
+
             def do_POST(self) -> None:
                 receiver._take(self)
 
@@ -92,11 +102,16 @@ class Receiver:
         return self
 
     def down(self) -> None:
-        """Refuses connections from here on."""
+        """Ends every connection and refuses new ones."""
         if self._server:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        for connection in list(self._connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
 
     def _take(self, call: BaseHTTPRequestHandler) -> None:
         raw = call.rfile.read(int(call.headers["content-length"]))
