@@ -250,6 +250,18 @@ pub struct Submit {
     /// A custom resource; may be repeated.
     #[arg(long, value_parser = pair, value_name = "NAME=AMOUNT")]
     pub custom: Vec<(String, String)>,
+    /// On clusters that make a Ray cluster per job: one of their profiles.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// On clusters that make a Ray cluster per job: the container image.
+    #[arg(long)]
+    pub image: Option<String>,
+    /// On clusters that make a Ray cluster per job: this many workers, each with --worker.
+    #[arg(long, value_name = "COUNT")]
+    pub workers: Option<u32>,
+    /// What each worker gets: cpu, gpu, memory, gpu_type or a custom resource; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=AMOUNT", requires = "workers")]
+    pub worker: Vec<(String, String)>,
     /// From -1000 to 1000; higher goes first inside the team.
     #[arg(long, allow_negative_numbers = true)]
     pub priority: Option<i64>,

@@ -169,6 +169,7 @@ fn new_job(draft: Draft, key: &str, key_given: bool, id: JobId, body_hash: [u8; 
         entrypoint: draft.entrypoint,
         runtime_env: draft.runtime_env,
         request: draft.request?,
+        ray_cluster: draft.ray_cluster,
         priority: draft.priority,
         clusters: draft.clusters?,
         retry: RetryPolicy { max_retries: draft.max_retries },
