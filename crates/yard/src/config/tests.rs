@@ -201,7 +201,10 @@ fn what_contradicts_itself_is_refused() {
         ),
         ("[[queue]]\nname = \"q\"\nteams = []", "queue q.teams: allows no team"),
         ("[[queue]]\nname = \"q\"\nteams = [\"nobody\"]", "queue q.teams: there is no team nobody"),
-        ("[[queue]]\nname = \"q\"\nurl = \"http://x/1/q.fifo\"\nspill = true", "queue q.spill: must be a standard queue"),
+        (
+            "[[queue]]\nname = \"q\"\nurl = \"http://x/1/q.fifo\"\nspill = true",
+            "queue q.spill: must be a standard queue",
+        ),
         ("[[queue]]\nname = \"q.fifo\"\nspill = true", "queue q.fifo.spill: must be a standard queue"),
         ("[[queue]]\nname = \"q\"\ndead_letter_url = \"http://x/1/dead.fifo\"", "must be a standard queue"),
         (
