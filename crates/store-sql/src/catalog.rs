@@ -211,8 +211,8 @@ pub(crate) async fn versions(conn: &mut Conn, before: u64, limit: u32) -> Result
     conn.rows(sql, args).await?.into_iter().map(read).collect()
 }
 
-/// Writes the rows that every installation has, unless they are there: its id, the counter of lease tokens, the row
-/// that says which catalog is in force, the steps of the forecasts' errors.
+/// Writes the rows that every installation has, unless they are there: its id, the counter of lease tokens, how far events
+/// have been numbered and pushed, the row that says which catalog is in force, the steps of the forecasts' errors.
 pub(crate) struct Seed;
 
 #[async_trait]
@@ -227,6 +227,10 @@ impl Work for Seed {
              ('event_pos', NULL, 0)"
         );
         conn.run(sql, vec![Uuid::new_v4().to_string().into()]).await?;
+        // What happened before there was push is not pushed.
+        let sql =
+            format!("{head}meta (name, number) SELECT 'push_pos', number FROM meta WHERE name = 'event_pos'");
+        conn.run(sql, Vec::new()).await?;
         conn.run(format!("{head}catalog_in_force (id, version, generation) VALUES (1, 0, 0)"), Vec::new())
             .await?;
         forecasts::seed(conn).await
