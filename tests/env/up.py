@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from env import process, provision, servers  # noqa: E402
 from env.cache import Unavailable  # noqa: E402
+from kube.cluster import Cluster  # noqa: E402
 
 # Unlike on purpose; the numbers are what a head offers, not what the machine has.
 HEADS = [
@@ -47,6 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mysql", action="store_true", help="a MySQL 9 server")
     parser.add_argument("--ministack", action="store_true", help="an SQS-compatible server")
     parser.add_argument("--ray", type=int, default=0, metavar="N", choices=range(len(HEADS) + 1), help="N Ray heads")
+    parser.add_argument("--kube", action="store_true", help="a Kubernetes API server with KubeRay's CRDs")
     parser.add_argument("--python", action="store_true", help="the Python venv; --ministack and --ray imply it")
     parser.add_argument("--require", action="store_true", help="fail if something can't be had")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --")
@@ -61,6 +63,7 @@ def start_all(options: argparse.Namespace) -> dict[str, str]:
         ("the Python packages", options.python or options.ministack or options.ray, export_python),
         ("ministack (SQS)", options.ministack, start_ministack),
         ("Ray", options.ray, lambda: start_ray(options.ray)),
+        ("Kubernetes", options.kube, start_kube),
     ]
     exported: dict[str, str] = {}
     for name, wanted, step in steps:
@@ -97,6 +100,14 @@ def start_ray(count: int) -> dict[str, str]:
     return {
         "YARD_TEST_RAY_ADDRESSES": ",".join(head.address for head in heads),
         "YARD_TEST_RAY_TOKENS": ",".join(head.token for head in heads),
+    }
+
+
+def start_kube() -> dict[str, str]:
+    cluster = Cluster().start()
+    return {
+        "YARD_TEST_KUBECONFIG": str(cluster.kubeconfig),
+        "KUBEBUILDER_ASSETS": str(cluster.programs.apiserver.parent),
     }
 
 
