@@ -38,7 +38,7 @@ def test_stopped(kuberay, jobs):
     jobs.apply(document("long", "python -c 'import time; time.sleep(600)'"))
     until("it runs", lambda: jobs.status("long").get("jobStatus") == "RUNNING", 60)
     # By the way that the driver has too: the API server's service proxy.
-    [service] = [name for name in _services(jobs) if name.endswith("head-svc")]
+    [service] = jobs.services()
     path = f"/api/v1/namespaces/env/services/{service}:dashboard/proxy/api/jobs/{jobs.status('long')['jobId']}/stop"
     assert kuberay.client.create(path, {}) == {"stopped": True}
     status = jobs.wait("long")
@@ -53,7 +53,7 @@ def test_deleted_while_it_runs(kuberay, jobs):
     jobs.delete("gone")
     until("the RayJob is gone", lambda: "gone" not in jobs.names(), 30)
     until("Ray has stopped it", lambda: '"STOPPED"' in kuberay.head.request("GET", f"/api/jobs/{ray_job}")[1], 30)
-    until("its pods are gone", lambda: not jobs.pods() and not _services(jobs), 30)
+    until("its pods are gone", lambda: not jobs.pods() and not jobs.services(), 30)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,3 @@ def test_logs_of_a_container(kuberay, jobs):
     log = kuberay.client.get(f"/api/v1/namespaces/env/pods/{pod['metadata']['name']}/log?container=ray-head")
     assert log == "hello from the head\n"
 
-
-def _services(jobs: RayJobs) -> list[str]:
-    items = jobs.client.get(f"/api/v1/namespaces/{jobs.namespace}/services")["items"]
-    return [item["metadata"]["name"] for item in items]

@@ -56,9 +56,14 @@ class RayJobs:
         selector = ",".join(f"ray.io/{key.replace('_', '-')}={value}" for key, value in labels.items())
         return self.client.get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={selector}")["items"]
 
+    def services(self) -> list[str]:
+        """The Services that the operator has made for Ray clusters."""
+        path = f"/api/v1/namespaces/{self.namespace}/services?labelSelector=ray.io/cluster"
+        return [item["metadata"]["name"] for item in self.client.get(path)["items"]]
+
     def clear(self) -> None:
         """Delete all, and wait until nothing that they made is left."""
         self.client.delete(self.path())
         until("all RayJobs are gone", lambda: not self.names(), 60)
         until("all RayClusters are gone", lambda: not self.names("rayclusters"), 60)
-        until("all pods are gone", lambda: not self.pods(), 60)
+        until("all pods and services are gone", lambda: not self.pods() and not self.services(), 60)
