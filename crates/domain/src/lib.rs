@@ -5,6 +5,7 @@
 //! their data, transitions are methods that can fail, and each transition is an [`event::Event`]: the line
 //! of history it writes. Folding a job's events rebuilds its state ([`lifecycle::Lifecycle::replay`]).
 
+pub mod access;
 pub mod catalog;
 pub mod cluster;
 pub mod event;
@@ -24,6 +25,7 @@ pub mod retry;
 pub mod team;
 pub mod time;
 
+pub use access::{ApiToken, AuditEntry, AuditLine, Grant, Right, Role, SecretHash, TeamScope, TokenId};
 pub use catalog::Catalog;
 pub use cluster::{Cluster, ClusterHealth, ClusterReport, ClusterSelector, ClusterSwitch, Elastic};
 pub use event::{Actor, Event, HistoryLine};

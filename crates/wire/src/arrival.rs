@@ -21,6 +21,8 @@ pub struct Source {
     pub message_id: String,
     /// When it was sent, by the queue's clock, if it says so.
     pub sent_at: Option<Timestamp>,
+    /// Who hands it over, if the door knows.
+    pub by: Option<String>,
     /// The key that came beside the document (`Idempotency-Key`), if any.
     pub key: Option<String>,
 }
@@ -104,6 +106,7 @@ impl Intake<'_> {
             source: source.door.clone(),
             message_id: source.message_id.clone(),
             sent_at: source.sent_at,
+            by: source.by.clone(),
             body_hash,
             content,
         }

@@ -17,6 +17,9 @@ use Kind::{Counter, Gauge, Histogram};
 pub const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "yard_http_requests_total", "Requests answered by the API."),
     (Histogram, "yard_http_request_seconds", "From a request of the API to its answer, streams left out."),
+    (Counter, "yard_auth_failures_total", "Requests without a token, or with one that is not good."),
+    (Counter, "yard_requests_refused_total", "Requests refused because their caller sends too many."),
+    (Counter, "yard_audit_failures_total", "Lines of the audit log that could not be written in time."),
     (Counter, "yard_submissions_total", "Submissions over HTTP by verdict."),
     (Counter, "yard_intake_total", "Messages of queues by verdict."),
     (Histogram, "yard_intake_batch_seconds", "From a batch of messages to its committed verdicts."),

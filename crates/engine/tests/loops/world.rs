@@ -129,6 +129,7 @@ impl World {
         change(&mut job.spec);
         let arrival = Arrival {
             key: SubmissionKey { team: team.into(), key: job.key.clone() },
+            by: None,
             source: "test".into(),
             message_id: "m".into(),
             sent_at: None,

@@ -113,6 +113,7 @@ pub(super) fn new_job(team: &str, key: &str) -> NewJob {
 pub(super) fn arrival(job: NewJob) -> Arrival {
     Arrival {
         key: SubmissionKey { team: job.team.to_string(), key: job.key.clone() },
+        by: None,
         source: "test".to_owned(),
         message_id: format!("message-{}", job.id),
         sent_at: None,

@@ -63,7 +63,7 @@ fn installation() -> Admission {
 }
 
 fn source(door: &str) -> Source {
-    Source { door: door.to_owned(), message_id: "m-1".to_owned(), sent_at: None, key: None }
+    Source { door: door.to_owned(), message_id: "m-1".to_owned(), sent_at: None, by: None, key: None }
 }
 
 fn judge_from(raw: &[u8], source: &Source) -> Arrival {

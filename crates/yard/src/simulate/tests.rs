@@ -167,7 +167,7 @@ async fn server(pages: Vec<(&'static str, String)>) -> yard_cli::Global {
             _ = stream.write_all(answer.as_bytes()).await;
         }
     });
-    yard_cli::Global { server, token: None, json: false }
+    yard_cli::Global { server, token: None, token_file: None, json: false }
 }
 
 /// What arrived is run under the catalog in force, whose capacity only the cluster knew, and under the new one.
