@@ -4,7 +4,7 @@ mod bulk;
 mod catalog;
 mod clusters;
 mod explain;
-mod jobs;
+pub mod jobs;
 mod logs;
 mod submit;
 pub mod tokens;

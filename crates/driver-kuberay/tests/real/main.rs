@@ -1,6 +1,7 @@
 //! The driver against a real Kubernetes API server; the test plays the operator, and writes what it would write.
 //!
-//! `python3 tests/env/up.py --kube -- cargo test -p yard-driver-kuberay`
+//! `python3 tests/env/up.py --kube -- cargo test -p yard-driver-kuberay`; with `--kuberay` in place of `--kube` the conformance
+//! suite runs with the real operator and a real Ray head, and the rest is left out.
 
 #![expect(clippy::unwrap_used, reason = "test code fails by panicking, in its helpers too")]
 
@@ -21,7 +22,7 @@ use yard_testkit::driver_suite::{self, Target};
 
 use operator::Operator;
 use proxy::Proxy;
-use world::{PATIENCE, World, request};
+use world::{PATIENCE, WithRay, World, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conforms() {
@@ -29,6 +30,12 @@ async fn conforms() {
     let operator = Operator::begin(&world);
     driver_suite::run(Arc::new(world), 4).await;
     drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conforms_with_the_real_operator_and_ray() {
+    let Some(world) = World::with_ray("the conformance suite with KubeRay and Ray").await else { return };
+    driver_suite::run(Arc::new(WithRay { world, scratch: tempfile::tempdir().unwrap() }), 4).await;
 }
 
 async fn until(

@@ -58,14 +58,32 @@ pub fn request(entrypoint: &str) -> LaunchRequest {
     }
 }
 
+fn leave_out(test: &str, why: &str) -> Option<World> {
+    std::io::stderr().write_all(format!("left out: {test}: {why}\n").as_bytes()).unwrap();
+    None
+}
+
 impl World {
-    /// `None`, and said aloud past the test runner's capture, where there is no API server.
+    /// For a test that plays the operator. `None`, and said aloud past the test runner's capture, where there is no API
+    /// server, or one with a real operator.
     pub async fn begin(test: &str) -> Option<Self> {
+        if std::env::var_os("YARD_TEST_KUBERAY").is_some() {
+            return leave_out(test, "there is a real operator (YARD_TEST_KUBERAY is set)");
+        }
+        Self::with_any(test).await
+    }
+
+    /// For a test with the real operator and a real Ray head.
+    pub async fn with_ray(test: &str) -> Option<Self> {
+        if std::env::var_os("YARD_TEST_KUBERAY").is_none() {
+            return leave_out(test, "YARD_TEST_KUBERAY is not set (see tests/env/README.md)");
+        }
+        Self::with_any(test).await
+    }
+
+    async fn with_any(test: &str) -> Option<Self> {
         let Some(path) = std::env::var_os("YARD_TEST_KUBECONFIG") else {
-            let line =
-                format!("left out: {test}: YARD_TEST_KUBECONFIG is not set (see tests/env/README.md)\n");
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
-            return None;
+            return leave_out(test, "YARD_TEST_KUBECONFIG is not set (see tests/env/README.md)");
         };
         let kubeconfig = Kubeconfig::read_from(PathBuf::from(path)).unwrap();
         let config =
@@ -221,6 +239,29 @@ impl World {
 
     pub async fn delete_node(&self, name: &str) {
         self.api("v1", "Node", None).delete(name, &DeleteParams::default()).await.unwrap();
+    }
+}
+
+/// The same with a real operator and a real Ray head, whose jobs write where this process reads.
+pub struct WithRay {
+    pub world: World,
+    pub scratch: tempfile::TempDir,
+}
+
+impl Target for WithRay {
+    fn driver(&self) -> Arc<dyn Driver> {
+        let mut config = self.world.config();
+        config.stop_grace = Duration::from_secs(20);
+        config.log_poll = Duration::from_millis(300);
+        Arc::new(KubeRayDriver::new(config))
+    }
+
+    fn scratch(&self) -> Option<PathBuf> {
+        Some(self.scratch.path().to_owned())
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_mins(4)
     }
 }
 
