@@ -143,11 +143,7 @@ fn queue_name(text: &str) -> Result<String, String> {
 
 fn dead_letter_url(text: &str) -> Result<String, String> {
     let url = http_url(text)?;
-    if ends_as_fifo(&url) {
-        Err("must be a standard queue, not a FIFO one".to_owned())
-    } else {
-        Ok(url)
-    }
+    if ends_as_fifo(&url) { Err("must be a standard queue, not a FIFO one".to_owned()) } else { Ok(url) }
 }
 
 /// An http(s) URL without credentials in it.
