@@ -31,16 +31,17 @@ fn read_team(row: Row) -> Result<(Team, bool), Fault> {
     let cohort = r.opt_coded("cohort", |t| t.parse().ok())?;
     let quota = r.coded("quota", read_limits)?;
     let max = r.opt_coded("max_quota", read_limits)?.unwrap_or_default();
+    let request = r.opt_coded("default_request", read_limits)?.unwrap_or_default();
     let weight = r.small("weight")?;
     let (per_minute, burst) = (r.opt_small("submit_per_minute")?, r.opt_small("submit_burst")?);
     let submit_rate = per_minute.zip(burst).map(|(per_minute, burst)| SubmitRate { per_minute, burst });
-    Ok((Team { id, cohort, quota, max, weight, submit_rate }, r.flag("configured")?))
+    Ok((Team { id, cohort, quota, max, request, weight, submit_rate }, r.flag("configured")?))
 }
 
 /// Every team, and whether it is configured.
 pub(crate) async fn all_teams(conn: &mut Conn) -> Result<Vec<(Team, bool)>, Fault> {
-    let sql = "SELECT id, cohort, quota, max_quota, weight, submit_per_minute, submit_burst, configured FROM teams \
-               ORDER BY id";
+    let sql = "SELECT id, cohort, quota, max_quota, default_request, weight, submit_per_minute, submit_burst, configured \
+               FROM teams ORDER BY id";
     conn.rows(sql, Vec::new()).await?.into_iter().map(read_team).collect()
 }
 

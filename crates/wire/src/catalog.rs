@@ -92,6 +92,7 @@ fn fields(what: &str, id: &str, before: &Fields, after: &Fields, changes: &mut V
 
 fn team(t: &Team, pushes: Option<&Fields>) -> Fields {
     let mut fields = node(&t.quota, &t.max, t.weight);
+    fields.extend(bounds("request", &t.request));
     fields.extend(t.cohort.as_ref().map(|c| ("cohort".to_owned(), c.to_string())));
     let pushes = pushes.into_iter().flatten();
     fields.extend(pushes.map(|(name, push)| (format!("push.{name}"), push.clone())));
@@ -108,11 +109,12 @@ fn cohort(c: &Cohort) -> Fields {
 }
 
 fn node(quota: &Limits, max: &Limits, weight: u32) -> Fields {
-    let bounds = |prefix: &'static str, limits: &Limits| -> Vec<(String, String)> {
-        limits.bounds().map(|(name, v)| (format!("{prefix}.{name}"), show_quantity(name, v))).collect()
-    };
     let weight = ("weight".to_owned(), weight.to_string());
-    bounds("quota", quota).into_iter().chain(bounds("max", max)).chain([weight]).collect()
+    bounds("quota", quota).chain(bounds("max", max)).chain([weight]).collect()
+}
+
+fn bounds(prefix: &str, limits: &Limits) -> impl Iterator<Item = (String, String)> {
+    limits.bounds().map(move |(name, v)| (format!("{prefix}.{name}"), show_quantity(name, v)))
 }
 
 fn class(c: &PriorityClass) -> Fields {
@@ -199,6 +201,7 @@ mod tests {
         );
         let mut new = Catalog::of([ads], [cluster("east", 4_000), cluster("north", 1_500)]);
         new.teams[0].quota.gpu_milli = Some(10_000);
+        new.teams[0].request.cpu_milli = Some(2_000);
         new.teams[0].submit_rate = Some(SubmitRate { per_minute: 60, burst: 5 });
         new.clusters[0].elastic = Some(Elastic { present: None, delay: Duration::from_mins(1) });
         new.clusters[1].cost_per_hour_micro = Some(1_250_000);
@@ -231,6 +234,7 @@ mod tests {
             [
                 "team ads: push.results a queue → a webhook",
                 "team ads: quota.gpu 8 → 10",
+                "team ads: request.cpu not set → 2",
                 "team ads: submit_rate not set → 60 a minute, 5 at once",
                 "team gone: removed (has 1 open job: stays until they end)",
                 "priority class default: preemptible false → true",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
-use yard_domain::{InstanceId, JobId, RemoteName};
+use yard_domain::{AttemptNumber, InstanceId, JobId, NewJob, RayClusterShape, RemoteName};
 use yard_ports::LaunchRequest;
 use yard_ports::store::LaunchOrder;
 
@@ -40,16 +40,7 @@ struct Stored {
 /// What to hand to the driver for a launch that has been begun.
 pub fn launch_request(order: &LaunchOrder, instance: InstanceId) -> Result<LaunchRequest, DocumentError> {
     let job = &order.job;
-    let stored: Stored =
-        serde_json::from_str(&order.document).map_err(|source| DocumentError { job: job.id, source })?;
-    let ray_cluster = match stored.ray_cluster.map(RayCluster::shape) {
-        Some(None) => {
-            let source = serde::de::Error::custom("ray_cluster has amounts that are none");
-            return Err(DocumentError { job: job.id, source });
-        }
-        Some(shape) => shape,
-        None => None,
-    };
+    let stored = read(&order.document, job.id)?;
     Ok(LaunchRequest {
         name: RemoteName::new(job.id, order.attempt),
         instance,
@@ -60,10 +51,46 @@ pub fn launch_request(order: &LaunchOrder, instance: InstanceId) -> Result<Launc
         entrypoint: stored.entrypoint,
         runtime_env: stored.runtime_env,
         request: job.request.clone(),
-        ray_cluster,
+        ray_cluster: shape(stored.ray_cluster, job.id)?,
         metadata: stored.metadata,
         run_timeout: job.run_timeout,
     })
+}
+
+/// What a driver would be handed for an attempt of a job that need not be in the store.
+pub fn preview(
+    job: &NewJob,
+    attempt: AttemptNumber,
+    instance: InstanceId,
+) -> Result<LaunchRequest, DocumentError> {
+    let stored = read(&job.document, job.id)?;
+    Ok(LaunchRequest {
+        name: RemoteName::new(job.id, attempt),
+        instance,
+        job: job.id,
+        attempt,
+        team: job.team.clone(),
+        job_name: stored.name,
+        entrypoint: stored.entrypoint,
+        runtime_env: stored.runtime_env,
+        request: job.spec.request.clone(),
+        ray_cluster: shape(stored.ray_cluster, job.id)?,
+        metadata: stored.metadata,
+        run_timeout: job.spec.timeouts.run,
+    })
+}
+
+fn read(document: &str, job: JobId) -> Result<Stored, DocumentError> {
+    serde_json::from_str(document).map_err(|source| DocumentError { job, source })
+}
+
+fn shape(kept: Option<RayCluster>, job: JobId) -> Result<Option<RayClusterShape>, DocumentError> {
+    let Some(kept) = kept else { return Ok(None) };
+    let shape = kept.shape().ok_or_else(|| {
+        let source = serde::de::Error::custom("ray_cluster has amounts that are none");
+        DocumentError { job, source }
+    })?;
+    Ok(Some(shape))
 }
 
 #[cfg(test)]

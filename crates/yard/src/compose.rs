@@ -152,7 +152,7 @@ fn package_life(limits: &yard_wire::Limits) -> std::time::Duration {
     limits.queue_timeout_max.saturating_add(limits.run_timeout_max)
 }
 
-fn doors(config: &Config) -> Doors {
+pub(crate) fn doors(config: &Config) -> Doors {
     let bound = config.queues.iter().filter_map(|q| Some((door(&q.sqs.name), q.teams.clone()?)));
     bound.map(|(door, teams)| (door, teams.into_iter().collect())).collect()
 }

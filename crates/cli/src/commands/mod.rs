@@ -5,7 +5,7 @@ mod catalog;
 mod clusters;
 mod deliveries;
 mod explain;
-mod jobs;
+pub mod jobs;
 mod logs;
 mod submit;
 pub mod tokens;

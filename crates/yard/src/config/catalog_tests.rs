@@ -38,6 +38,11 @@ fn the_sample_says_what_its_comments_say() {
     assert_eq!(team("vision").cohort, Some("research".parse().unwrap()));
     assert_eq!((team("vision").quota.gpu_milli, team("vision").max.gpu_milli), (Some(32_000), Some(64_000)));
     assert_eq!(team("ads").submit_rate, Some(SubmitRate { per_minute: 600, burst: 100 }));
+    let request = &team("search").request;
+    assert_eq!(
+        (request.cpu_milli, request.gpu_milli, request.memory_bytes),
+        (Some(2_000), None, Some(4 << 30))
+    );
     assert_eq!(team("sandbox").submit_rate, Some(SubmitRate { per_minute: 60, burst: 10 }));
     assert_eq!(catalog.cohorts[1].parent, Some("company".parse().unwrap()));
     let classes: Vec<_> = catalog.policy.classes.iter().map(|c| (c.id.as_str(), c.priority.get())).collect();

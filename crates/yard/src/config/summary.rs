@@ -60,6 +60,7 @@ impl fmt::Display for Summary<'_> {
         for cluster in &declared.clusters {
             let place = match &cluster.driver {
                 DriverConfig::Ray(ray) => format!("ray at {}", ray.address),
+                DriverConfig::KubeRay(kuberay) => format!("kuberay in {}", kuberay.place()),
                 DriverConfig::Process(process) => format!("processes in {}", process.dir.display()),
             };
             let capacity = cluster

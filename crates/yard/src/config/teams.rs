@@ -42,8 +42,8 @@ fn team(t: &mut Table<'_, '_>) -> Option<Team> {
     let id = id::<TeamId>(t, "ads");
     let cohort = t.parsed("cohort", str::parse::<CohortId>);
     let (weight, quota, max) = (weight(t), bounds(t, "quota"), bounds(t, "max"));
-    let submit_rate = submit_rate(t);
-    Some(Team { id: id?, cohort, quota, max, weight, submit_rate })
+    let (request, submit_rate) = (default_request(t), submit_rate(t));
+    Some(Team { id: id?, cohort, quota, max, request, weight, submit_rate })
 }
 
 /// Reads every `[[cohort]]`.
@@ -115,6 +115,20 @@ fn bounds(t: &mut Table<'_, '_>, key: &'static str) -> Limits {
     };
     q.finish();
     limits
+}
+
+/// Reads `request`: amounts for submissions that name none.
+fn default_request(t: &mut Table<'_, '_>) -> Limits {
+    let mut r = t.table("request");
+    let request = Limits {
+        cpu_milli: r.quantity("cpu", milli),
+        gpu_milli: r.quantity("gpu", milli),
+        memory_bytes: r.quantity("memory", bytes),
+        jobs: None,
+        custom_milli: custom(&mut r),
+    };
+    r.finish();
+    request
 }
 
 fn submit_rate(t: &mut Table<'_, '_>) -> Option<SubmitRate> {
