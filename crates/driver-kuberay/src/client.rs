@@ -105,6 +105,8 @@ impl Api {
         config.connect_timeout = Some(self.connect_timeout);
         // Each call has its own; a watch is quiet for as long as nothing happens.
         config.read_timeout = None;
+        // Whoever calls decides about that.
+        config.default_retry = false;
         // Exec plugins are run here, and block.
         let made = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
         let client = made.map_err(|e| unusable("the client", &e))?.map_err(|e| unusable("the client", &e))?;

@@ -46,8 +46,13 @@ pub async fn run(args: &Args, config: &Config, global: &yard_cli::Global) -> Res
     let (text, id, attempt) = document(&args.what, global).await?;
     let admission = Admission::new(declared.catalog.clone(), compose::doors(config));
     let intake = Intake { admission: &admission, limits: &config.limits, defaults: &config.defaults };
-    let source =
-        Source { door: "http".to_owned(), message_id: "render".to_owned(), sent_at: None, key: None, by: None };
+    let source = Source {
+        door: "http".to_owned(),
+        message_id: "render".to_owned(),
+        sent_at: None,
+        key: None,
+        by: None,
+    };
     let job = intake.arrival(&text, &source, id).content.map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
         format!("the submission is not accepted:\n{}", lines.join("\n"))
