@@ -51,12 +51,12 @@ def kubectl(kuberay, folder):
 
 
 def test_the_control_plane_is_admitted_and_comes_up(kuberay, kubectl, folder):
-    kuberay.cluster.namespace("yard")
     path = str(INFRA / "control-plane")
+    kubectl("apply", "-f", f"{path}/namespace.yaml")  # without it a dry run knows no place for the rest
     dry = kubectl("apply", "-k", path, "--dry-run=server")
     assert dry.count("deployment.apps/yard-") == 4 and dry.count("(server dry run)") == len(dry.splitlines())
     kubectl("apply", "-k", path)
-    kubectl("create", "-f", str(INFRA / "control-plane" / "migrate.yaml"), "--dry-run=server")
+    kubectl("create", "-f", f"{path}/migrate.yaml", "--dry-run=server")
 
     def available() -> bool:
         items = kuberay.client.get("/apis/apps/v1/namespaces/yard/deployments")["items"]
@@ -74,8 +74,8 @@ def test_the_control_plane_is_admitted_and_comes_up(kuberay, kubectl, folder):
 
 
 def test_the_dispatcher_may_do_what_it_does_and_no_more(kuberay, kubectl):
-    kuberay.cluster.namespace("yard-jobs")
     path = str(INFRA / "target-cluster")
+    kubectl("apply", "-f", f"{path}/namespace.yaml")
     kubectl("apply", "-k", path, "--dry-run=server")
     kubectl("apply", "-k", path)
     may = lambda *what: allowed(kuberay.client, "yard-jobs", *what)  # noqa: E731
