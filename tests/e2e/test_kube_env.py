@@ -56,6 +56,14 @@ def test_deleted_while_it_runs(kuberay, jobs):
     until("its pods are gone", lambda: not jobs.pods() and not jobs.services(), 30)
 
 
+@pytest.mark.parametrize(("entrypoint", "ended"), [("echo submitted", "SUCCEEDED"), ("exit 3", "FAILED")])
+def test_a_submitter(jobs, entrypoint, ended):
+    """K8sJobMode: the operator makes a Job whose pod runs `ray job submit` for real."""
+    jobs.apply(document("submitted", entrypoint, submissionMode="K8sJobMode"))
+    status = jobs.wait("submitted", 90)
+    assert status["jobStatus"] == ended, status
+
+
 @pytest.mark.parametrize(
     ("fail", "reason"),
     [("ImagePullBackOff", "ImagePullBackOff"), ("OOMKilled", "OOMKilled")],
@@ -82,8 +90,8 @@ def test_no_node_fits(kuberay, jobs):
         return next((c.get("message", "") for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), "")
 
     until("the pod says why", lambda: "3 Insufficient cpu" in message(), 60)
-    events = kuberay.client.get("/api/v1/namespaces/env/events")["items"]
-    assert "FailedScheduling" in {event["reason"] for event in events}
+    events = lambda: kuberay.client.get("/api/v1/namespaces/env/events")["items"]  # noqa: E731
+    until("an event says it too", lambda: "FailedScheduling" in {event["reason"] for event in events()})
 
 
 def test_logs_of_a_container(kuberay, jobs):

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, field
 
 FAIL, EXIT_CODE, START_AFTER = "yard.test/fail", "yard.test/exit-code", "yard.test/start-after"
+SUBMISSION_ID = "RAY_JOB_SUBMISSION_ID"  # in the environment of a submitter
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -28,6 +29,25 @@ class Node:
     labels: dict[str, str] = field(default_factory=dict)
     taints: tuple[dict, ...] = ()
     unschedulable: bool = False
+
+
+@dataclass(frozen=True)
+class World:
+    """What a pod is placed in: the nodes, what each has left, and the time."""
+
+    nodes: dict[str, Node]
+    free: dict[str, dict[str, float]]
+    now: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a pod beside its object."""
+
+    address: str  # that it has or gets
+    bound_at: float  # when it was seen bound
+    runs: bool = False  # its program was started
+    exit_code: int | None = None  # of its program
 
 
 @dataclass(frozen=True)
@@ -46,6 +66,11 @@ class SetStatus:
 @dataclass(frozen=True)
 class Remove:
     """Its containers are gone: delete it without grace."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Start its first container's program; `Known.exit_code` says when it has ended."""
 
 
 @dataclass(frozen=True)
@@ -81,45 +106,53 @@ def _requests(container: dict) -> dict[str, float]:
     return {name: quantity(text) for name, text in {**given.get("limits", {}), **given.get("requests", {})}.items()}
 
 
-def next_step(pod: dict, address: str, free: dict[str, dict[str, float]], nodes: dict[str, Node], now: float, bound_at: float):
-    """What to do with a pod now, or None.
-
-    `address` is the one it has or gets, `free` what each node has left, `bound_at` when it was seen bound.
-    """
+def next_step(pod: dict, known: Known, world: World):
+    """What to do with a pod now, or None."""
     annotations = pod["metadata"].get("annotations") or {}
     fail, phase = annotations.get(FAIL), pod["status"].get("phase", "Pending")
     if pod["metadata"].get("deletionTimestamp"):
         return None if fail == "Hang" else Remove()
     if phase in ("Succeeded", "Failed"):
         return None
-    node = pod["spec"].get("nodeName")
-    if not node:
-        return _place(pod, free, nodes)
-    if node not in nodes:
+    name = pod["spec"].get("nodeName")
+    if not name:
+        return _place(pod, world)
+    if name not in world.nodes:
         return None
+    node, now = world.nodes[name], world.now
     if fail == "ImagePullBackOff":
         message = f'Failed to pull image "{pod["spec"]["containers"][0]["image"]}": not found'
-        return _unless_there(pod, _image_pull(pod, address, nodes[node]), ("Failed", message))
+        return _unless_there(pod, _image_pull(pod, known.address, node), ("Failed", message))
     if phase == "Pending":
-        begin = bound_at + float(annotations.get(START_AFTER, 0))
-        return Wait(begin - now) if begin > now else SetStatus(_running(pod, address, nodes[node], now))
+        begin = known.bound_at + float(annotations.get(START_AFTER, 0))
+        return Wait(begin - now) if begin > now else SetStatus(_running(pod, known.address, node, now))
     if fail in ("OOMKilled", "Error", "Evicted"):
         code = 137 if fail == "OOMKilled" else int(annotations.get(EXIT_CODE, 1))
         return _unless_there(pod, _ended(pod, fail, code, now))
+    if is_submitter(pod):
+        if known.exit_code is not None:
+            return SetStatus(_ended(pod, "Error" if known.exit_code else "Completed", known.exit_code, now))
+        return None if known.runs else Run()
     return None
 
 
-def _place(pod: dict, free: dict[str, dict[str, float]], nodes: dict[str, Node]):
+def is_submitter(pod: dict) -> bool:
+    """Whether a pod's program is a submitter's (`K8sJobMode`): the only one that is run."""
+    environment = pod["spec"]["containers"][0].get("env", [])
+    return "job-name" in (pod["metadata"].get("labels") or {}) and any(e["name"] == SUBMISSION_ID for e in environment)
+
+
+def _place(pod: dict, world: World):
     if pod["spec"].get("schedulingGates"):
         return None
     wanted, reasons = requests(pod), []
-    for node in nodes.values():
-        if reason := _refusal(pod, node, wanted, free[node.name]):
+    for node in world.nodes.values():
+        if reason := _refusal(pod, node, wanted, world.free[node.name]):
             reasons.append(reason)
         else:
             return Bind(node.name)
     counted = ", ".join(f"{reasons.count(reason)} {reason}" for reason in sorted(set(reasons)))
-    message = f"0/{len(nodes)} nodes are available: {counted}."
+    message = f"0/{len(world.nodes)} nodes are available: {counted}."
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return _unless_there(pod, {"conditions": [condition]}, ("FailedScheduling", message))
 
@@ -202,7 +235,7 @@ def _ended(pod: dict, reason: str, code: int, now: float) -> dict:
     at = time_text(now)
     ended = {"terminated": {"exitCode": code, "reason": reason, "startedAt": pod["status"].get("startTime", at), "finishedAt": at}}
     old = {status["name"]: status for status in pod["status"].get("containerStatuses", [])}
-    again = pod["spec"].get("restartPolicy", "Always") != "Never"
+    again = reason != "Completed" and pod["spec"].get("restartPolicy", "Always") != "Never"
     statuses = []
     for index, container in enumerate(pod["spec"]["containers"]):
         if index:
@@ -211,6 +244,8 @@ def _ended(pod: dict, reason: str, code: int, now: float) -> dict:
         status = _container(container, again, {"running": {"startedAt": at}} if again else ended)
         count = old.get(container["name"], {}).get("restartCount", 0)
         statuses.append({**status, "restartCount": count + 1, "lastState": ended} if again else status)
+    if reason == "Completed":
+        return {"phase": "Succeeded", "conditions": _conditions(False), "containerStatuses": statuses}
     if again:
         return {"phase": "Running", "conditions": _conditions(True), "containerStatuses": statuses}
     return {"phase": "Failed", "conditions": _conditions(False), "containerStatuses": statuses}
