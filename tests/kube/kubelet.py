@@ -98,9 +98,8 @@ class Kubelet:
         pod = self.pods.get(self.by_address.get(host, ""), {})
         if pod.get("status", {}).get("phase") != "Running" or port != DASHBOARD_PORT:
             return None
-        wanted = (pod["metadata"].get("annotations") or {}).get(DASHBOARD)
         ports = {None: self.config.dashboard, "fake": self.config.fake_dashboard}
-        return ports.get(wanted)
+        return ports.get(rules.told(pod, DASHBOARD))
 
     async def serve_network(self) -> None:
         """The proxy and the dashboard that runs nothing, for ever."""
@@ -138,7 +137,7 @@ class Kubelet:
         own = Path(self.config.folder) / f"{pod['metadata']['uid']}.log"
         if own.exists():
             return own.read_text(errors="replace")
-        given = (pod["metadata"].get("annotations") or {}).get(LOG)
+        given = rules.told(pod, LOG)
         return f"{given}\n" if given else f"{container} of {pod['metadata']['name']} has started\n"
 
     def _follow(self, path: str, kind: str) -> None:

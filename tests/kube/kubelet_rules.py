@@ -6,8 +6,9 @@ It stands for the scheduler and the kubelets of all nodes. A pod is told to fail
     yard.test/exit-code: "3"     # with Error
     yard.test/start-after: "2"   # seconds between being bound and running
 
-They may be there from the start (a RayCluster's template puts them on its pods) or be added while the pod runs.
-`Hang` leaves a pod that is deleted where it is, as a node does that is gone.
+They may be there from the start (a RayCluster's template puts them on its pods) or be added while the pod runs. The same
+may be said in the environment of its first container, as YARD_TEST_FAIL and so on. `Hang` leaves a pod that is deleted where it is,
+as a node does that is gone.
 """
 
 import datetime
@@ -108,8 +109,7 @@ def _requests(container: dict) -> dict[str, float]:
 
 def next_step(pod: dict, known: Known, world: World):
     """What to do with a pod now, or None."""
-    annotations = pod["metadata"].get("annotations") or {}
-    fail, phase = annotations.get(FAIL), pod["status"].get("phase", "Pending")
+    fail, phase = told(pod, FAIL), pod["status"].get("phase", "Pending")
     if pod["metadata"].get("deletionTimestamp"):
         return None if fail == "Hang" else Remove()
     if phase in ("Succeeded", "Failed"):
@@ -124,16 +124,23 @@ def next_step(pod: dict, known: Known, world: World):
         message = f'Failed to pull image "{pod["spec"]["containers"][0]["image"]}": not found'
         return _unless_there(pod, _image_pull(pod, known.address, node), ("Failed", message))
     if phase == "Pending":
-        begin = known.bound_at + float(annotations.get(START_AFTER, 0))
+        begin = known.bound_at + float(told(pod, START_AFTER) or 0)
         return Wait(begin - now) if begin > now else SetStatus(_running(pod, known.address, node, now))
     if fail in ("OOMKilled", "Error", "Evicted"):
-        code = 137 if fail == "OOMKilled" else int(annotations.get(EXIT_CODE, 1))
+        code = 137 if fail == "OOMKilled" else int(told(pod, EXIT_CODE) or 1)
         return _unless_there(pod, _ended(pod, fail, code, now))
     if is_submitter(pod):
         if known.exit_code is not None:
             return SetStatus(_ended(pod, "Error" if known.exit_code else "Completed", known.exit_code, now))
         return None if known.runs else Run()
     return None
+
+
+def told(pod: dict, key: str) -> str | None:
+    """What a test says to do with this pod: an annotation, or a variable of its first container."""
+    variable = key.upper().replace(".", "_").replace("/", "_").replace("-", "_")
+    environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0].get("env", [])}
+    return (pod["metadata"].get("annotations") or {}).get(key) or environment.get(variable)
 
 
 def is_submitter(pod: dict) -> bool:
