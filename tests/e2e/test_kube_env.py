@@ -1,6 +1,7 @@
 """The Kubernetes that the other tests stand on: a RayJob goes through the real operator and runs real Python."""
 
 import json
+import time
 
 import pytest
 
@@ -54,6 +55,24 @@ def test_deleted_while_it_runs(kuberay, jobs):
     until("the RayJob is gone", lambda: "gone" not in jobs.names(), 30)
     until("Ray has stopped it", lambda: '"STOPPED"' in kuberay.head.request("GET", f"/api/jobs/{ray_job}")[1], 30)
     until("its pods are gone", lambda: not jobs.pods() and not jobs.services(), 30)
+
+
+def test_a_head_of_its_own_ends_with_its_pod(jobs, folder):
+    """OOMKilled takes the running command with it."""
+    beat = folder / "beat"
+    own = {"yard.test/dashboard": "own"}
+    jobs.apply(document("own", f"sh -c 'while :; do date >>{beat}; sleep 0.2; done'", annotations=own))
+    until("its command runs", beat.exists, 90)
+    [pod] = jobs.pods(node_type="head")
+    path = f"/api/v1/namespaces/env/pods/{pod['metadata']['name']}"
+    jobs.client.patch(path, {"metadata": {"annotations": {"yard.test/fail": "OOMKilled"}}})
+
+    def still() -> bool:
+        size = beat.stat().st_size
+        time.sleep(1)  # five of its beats
+        return beat.stat().st_size == size
+
+    until("its command has ended", still, 30)
 
 
 @pytest.mark.parametrize(("entrypoint", "ended"), [("echo submitted", "SUCCEEDED"), ("exit 3", "FAILED")])

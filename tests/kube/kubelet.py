@@ -8,6 +8,7 @@ the API server wants a container's log. CONFIG: see `Config`.
 """
 
 import asyncio
+import contextlib
 import heapq
 import http.server
 import json
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kube import kubelet_rules as rules  # noqa: E402
 from kube.client import Access, ApiError, Client  # noqa: E402
 from kube.fake_ray import FakeRay  # noqa: E402
+from kube.heads import OpenRayHead  # noqa: E402
 from kube.network import Proxy  # noqa: E402
 
 PODS = "/api/v1/pods"
@@ -36,7 +38,7 @@ NODES = "/api/v1/nodes"
 KUBELET_PORT = 10250
 DASHBOARD_PORT = 8265
 LOG = "yard.test/log"  # an annotation: what the container's log is to say
-DASHBOARD = "yard.test/dashboard"  # an annotation: `fake` for a head that runs nothing, `none` for one that is deaf
+OWN_HEAD_CPUS = 2
 SERVICE = r"[a-z0-9.-]+\.svc\.[a-z.]+:8265"  # what a submitter is told for the head
 RETRY_S = 0.5
 WORKERS = 8
@@ -72,6 +74,7 @@ class Kubelet:
         self.by_address: dict[str, str] = {}
         self.next_address = 0
         self.programs: dict[str, subprocess.Popen | int] = {}  # pod → its program while it runs, then its exit code
+        self.heads: dict[str, OpenRayHead] = {}  # pod → its own Ray head
         self.in_flight: set[str] = set()
         self.events: queue.Queue = queue.Queue()
         self.due: list[tuple[float, str]] = []
@@ -98,8 +101,9 @@ class Kubelet:
         pod = self.pods.get(self.by_address.get(host, ""), {})
         if pod.get("status", {}).get("phase") != "Running" or port != DASHBOARD_PORT:
             return None
-        ports = {None: self.config.dashboard, "fake": self.config.fake_dashboard}
-        return ports.get(rules.told(pod, DASHBOARD))
+        own = self.heads.get(pod["metadata"]["uid"])
+        ports = {None: self.config.dashboard, "fake": self.config.fake_dashboard, "own": own.port if own else None}
+        return ports.get(rules.told(pod, rules.DASHBOARD))
 
     async def serve_network(self) -> None:
         """The proxy and the dashboard that runs nothing, for ever."""
@@ -213,8 +217,18 @@ class Kubelet:
         self.bound_at.pop(uid, None)
         self.by_address.pop(self.addresses.pop(uid, ""), None)
         if isinstance(program := self.programs.pop(uid, None), subprocess.Popen):
-            os.killpg(program.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
         self._give_back(uid)
+        if head := self.heads.pop(uid, None):
+            self.pool.submit(head.remove)
+
+    def _head_is_up(self, what: tuple) -> None:
+        uid, head = what
+        if uid in self.pods:
+            self.heads[uid] = head
+        else:
+            self.pool.submit(head.remove)
 
     def _start(self, uid: str, pod: dict) -> None:
         """Start a submitter's program, with the real head in place of the service's name."""
@@ -270,7 +284,8 @@ class Kubelet:
         now = time.time()
         program = self.programs.get(uid)
         code = program if isinstance(program, int) else None
-        known = rules.Known(self._address(uid), self.bound_at.get(uid, now), program is not None, code)
+        head = "ready" if uid in self.heads else None  # while it starts, the pod is in flight
+        known = rules.Known(self._address(uid), self.bound_at.get(uid, now), program is not None, code, head)
         step = rules.next_step(pod, known, rules.World(self.nodes, self.free, now))
         if isinstance(step, rules.Wait):
             heapq.heappush(self.due, (now + step.seconds, uid))
@@ -291,7 +306,12 @@ class Kubelet:
                 target = {"apiVersion": "v1", "kind": "Node", "name": step.node}
                 body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]}, "target": target}
                 self.client.create(f"{path}/binding", body)
+            elif isinstance(step, rules.StartHead):
+                head = OpenRayHead(pod["metadata"]["name"][-8:], num_cpus=OWN_HEAD_CPUS).start()
+                self.events.put(("head_is_up", (uid, head)))
             elif isinstance(step, rules.SetStatus):
+                if step.ends and (head := self.heads.pop(uid, None)):
+                    head.remove()
                 body = {"metadata": {"uid": uid}, "status": step.status}  # the uid: never another pod of that name
                 result = self.client.patch(f"{path}/status", body, "strategic-merge")
                 if step.warning:
@@ -301,7 +321,7 @@ class Kubelet:
         except ApiError as error:
             again = error.status not in (404, 409, 422)
             print(f"{type(step).__name__}: {error}", flush=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             again = True
             print(f"{type(step).__name__} of {path}: {error}", flush=True)
         self.events.put(("done", (uid, step, result, again)))

@@ -5,6 +5,8 @@ It stands for the scheduler and the kubelets of all nodes. A pod is told to fail
     yard.test/fail: OOMKilled | Error | Evicted | ImagePullBackOff | Hang
     yard.test/exit-code: "3"     # with Error
     yard.test/start-after: "2"   # seconds between being bound and running
+    yard.test/dashboard: own | fake | none   # a head's: a Ray head of its own, one that runs nothing, one that is deaf;
+                                             # without it the one that all share
 
 They may be there from the start (a RayCluster's template puts them on its pods) or be added while the pod runs. The same
 may be said in the environment of its first container, as YARD_TEST_FAIL and so on. `Hang` leaves a pod that is deleted where it is,
@@ -16,6 +18,7 @@ import re
 from dataclasses import dataclass, field
 
 FAIL, EXIT_CODE, START_AFTER = "yard.test/fail", "yard.test/exit-code", "yard.test/start-after"
+DASHBOARD = "yard.test/dashboard"
 SUBMISSION_ID = "RAY_JOB_SUBMISSION_ID"  # in the environment of a submitter
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
@@ -49,6 +52,7 @@ class Known:
     bound_at: float  # when it was seen bound
     runs: bool = False  # its program was started
     exit_code: int | None = None  # of its program
+    head: str | None = None  # its own Ray head is `starting` or `ready`
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,17 @@ class SetStatus:
 
     status: dict
     warning: tuple[str, str] | None = None
+    ends: bool = False  # its containers end by this
 
 
 @dataclass(frozen=True)
 class Remove:
     """Its containers are gone: delete it without grace."""
+
+
+@dataclass(frozen=True)
+class StartHead:
+    """Start a Ray head for this pod alone; `Known.head` says when it is ready."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +134,14 @@ def next_step(pod: dict, known: Known, world: World):
         message = f'Failed to pull image "{pod["spec"]["containers"][0]["image"]}": not found'
         return _unless_there(pod, _image_pull(pod, known.address, node), ("Failed", message))
     if phase == "Pending":
+        if told(pod, DASHBOARD) == "own" and is_head(pod) and known.head != "ready":
+            return None if known.head else StartHead()
         begin = known.bound_at + float(told(pod, START_AFTER) or 0)
         return Wait(begin - now) if begin > now else SetStatus(_running(pod, known.address, node, now))
     if fail in ("OOMKilled", "Error", "Evicted"):
         code = 137 if fail == "OOMKilled" else int(told(pod, EXIT_CODE) or 1)
-        return _unless_there(pod, _ended(pod, fail, code, now))
+        step = _unless_there(pod, _ended(pod, fail, code, now))
+        return step and SetStatus(step.status, ends=True)
     if is_submitter(pod):
         if known.exit_code is not None:
             return SetStatus(_ended(pod, "Error" if known.exit_code else "Completed", known.exit_code, now))
@@ -141,6 +154,11 @@ def told(pod: dict, key: str) -> str | None:
     variable = key.upper().replace(".", "_").replace("/", "_").replace("-", "_")
     environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0].get("env", [])}
     return (pod["metadata"].get("annotations") or {}).get(key) or environment.get(variable)
+
+
+def is_head(pod: dict) -> bool:
+    """Whether it is the head of a Ray cluster."""
+    return (pod["metadata"].get("labels") or {}).get("ray.io/node-type") == "head"
 
 
 def is_submitter(pod: dict) -> bool:

@@ -10,19 +10,13 @@ from env.ray_head import RayHead
 
 from . import kubelet, programs
 from .cluster import Cluster
+from .heads import OpenRayHead
 
 NODES = [
     {"name": "cpu-1", "cpu": 16, "memory": "64Gi", "labels": {"pool": "cpu"}},
     {"name": "cpu-2", "cpu": 16, "memory": "64Gi", "labels": {"pool": "cpu"}},
     {"name": "gpu-1", "cpu": 16, "memory": "64Gi", "gpu": 8, "labels": {"pool": "gpu", "nvidia.com/gpu.product": "A100"}},
 ]
-
-
-class OpenRayHead(RayHead):
-    """A Ray head without a token: the operator sends none."""
-
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), "RAY_AUTH_MODE": "disabled"}
 
 
 class Kubelet(Server):

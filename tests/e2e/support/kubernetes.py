@@ -15,13 +15,15 @@ NAMESPACE = "yard-jobs"
 ACCOUNT = "yard-dispatcher"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 
-# `real` runs on the Ray head behind the cluster, `fake` runs nothing, `ill` lets a job say how its pods fail.
+# `real` runs on the Ray head that all share, `own` on one that ends with its pod, `fake` runs nothing, `ill` lets a job say
+# how its pods fail.
 TEMPLATE = """
 default_profile: real
 profiles:
   real: {image: ray, ttl_s: 2}
   fake: {image: ray, ttl_s: 0, container: {env: [{name: YARD_TEST_DASHBOARD, value: fake}]}}
-  ill: {image: ray, ttl_s: 2, job_may_set: [env]}
+  own: {image: ray, ttl_s: 2, container: {env: [{name: YARD_TEST_DASHBOARD, value: own}]}}
+  ill: {image: ray, ttl_s: 2, pre_running_deadline_s: 5, job_may_set: [env]}
   submitter: {image: ray, ttl_s: 2, submission_mode: K8sJobMode}
 """
 
@@ -91,6 +93,7 @@ class Target:
             "template_file": str(self.template),
             "labels": {"kind": "kuberay"},
             "stop_grace_s": 5,
+            "liveness_grace_s": 5,
         }
         return {**cluster, **keys}
 
