@@ -1,11 +1,12 @@
 """Writes src/yard_client/_models.py from the OpenAPI document of a running server.
 
-    python generate.py http://127.0.0.1:8920
+    YARD_TOKEN=… python generate.py http://127.0.0.1:8920
 
 Needs datamodel-code-generator. The end-to-end tests do the same and compare, so that there is no second truth.
 """
 
 import json
+import os
 import sys
 import urllib.request
 from pathlib import Path
@@ -39,6 +40,7 @@ def models(document: dict) -> str:
 
 if __name__ == "__main__":
     server = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8920"
-    with urllib.request.urlopen(f"{server}/openapi.json") as answer:
+    headers = {"Authorization": f"Bearer {os.environ['YARD_TOKEN']}"} if "YARD_TOKEN" in os.environ else {}
+    with urllib.request.urlopen(urllib.request.Request(f"{server}/openapi.json", headers=headers)) as answer:
         TARGET.write_text(models(json.load(answer)))
     print(f"wrote {TARGET}")

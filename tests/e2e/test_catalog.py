@@ -53,7 +53,7 @@ def test_a_raised_quota_starts_a_waiting_job(yard):
     assert yard.api.wait_end(second, timeout_s=10)["state"] == "succeeded"
     assert yard.api.job(first)["state"] == "running"
     [newest, *_] = versions(yard)
-    assert (newest["by"], newest["source"]) == ("user:anonymous", "applied")
+    assert (newest["by"], newest["source"]) == ("user:bootstrap", "applied")
     assert yard.api.stop(first).status_code == 202
     yard.api.wait_end(first)
     invariants.check_all(yard)

@@ -161,7 +161,7 @@ def test_following_goes_on_with_the_retry_on_another_cluster(yard):
     job = submit(yard, "mover", script, max_retries=1)
     follower = Follower(yard, job)
     until("the first attempt prints", lambda: "on " in follower.text(), 30)
-    with requests.get(f"{process.url}/v1/jobs/{job}/logs?follow=true", stream=True, timeout=60) as curl:
+    with yard.api.request("GET", f"/v1/jobs/{job}/logs?follow=true", at=process.url, stream=True, timeout=60) as curl:
         for name, switch in (("two", "resume"), ("one", "drain")):
             assert yard.api.request("POST", f"/v1/clusters/{name}/{switch}").status_code == 200
         flag.touch()
@@ -279,7 +279,10 @@ def test_following_adds_little_to_ray_s_own(yard_ray):
 
     def lags_of_ours() -> list[float]:
         lags = []
-        with requests.get(f"{process.url}/v1/jobs/{job}/logs?follow=true&attempt=1", stream=True, timeout=60) as answer:
+        path = f"/v1/jobs/{job}/logs?follow=true&attempt=1"
+        # A client of its own: this is a thread of its own.
+        api = yard.api.with_token(yard.api.token)
+        with api.request("GET", path, at=process.url, stream=True, timeout=60) as answer:
             for line in answer.iter_lines(chunk_size=1):
                 if line.startswith(b"at "):
                     lags.append(time.time() - float(line[3:]))

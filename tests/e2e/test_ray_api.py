@@ -239,7 +239,7 @@ def local(yard):
 def test_the_same_script_has_the_same_outcome_as_on_ray_itself(ours, ray_heads, folder):
     """Every method of the client, field by field; what differs is listed above."""
     results = []
-    for target in (Target(ray_heads[0].address, ray_heads[0].token), Target(ours.processes[0].url)):
+    for target in (Target(ray_heads[0].address, ray_heads[0].token), Target(ours.processes[0].url, ours.api.token)):
         results.append({name: run(target, folder) for name, run in SCENARIOS.items()})
     assert differences(*results) == {}
     assert results[1]["packages"]["logs"] == ["out: from working_dir", "out: from py_modules"]
@@ -250,7 +250,7 @@ def test_the_same_script_has_the_same_outcome_as_on_ray_itself(ours, ray_heads, 
 
 def test_a_label_selector_chooses_the_cluster_or_is_refused(ours):
     """Never passed over in silence."""
-    target = Target(ours.processes[0].url)
+    target = Target(ours.processes[0].url, ours.api.token)
     job = target.client.submit_job(entrypoint="true", entrypoint_label_selector={"zone": "b"})
     assert job.startswith("raysubmit_") and len(job) == 26
     target.ended(job)
@@ -264,7 +264,7 @@ def test_a_label_selector_chooses_the_cluster_or_is_refused(ours):
 
 def test_a_job_that_moves_to_another_cluster_finds_its_packages_there(ours, folder):
     """The first cluster is lost while it runs; the second is brought the package before the launch."""
-    target, head = Target(ours.processes[0].url), ours.ray[0]
+    target, head = Target(ours.processes[0].url, ours.api.token), ours.ray[0]
     work = project(folder)
     (work / "main.py").write_text("import inside, os, time\nprint('out:', inside.WORD, flush=True)\n"
                                   "time.sleep(120 if os.environ['YARD_ATTEMPT'] == '1' else 0)\n")
@@ -288,7 +288,7 @@ def test_a_job_that_moves_to_another_cluster_finds_its_packages_there(ours, fold
 
 def test_the_command_line_works_without_ray_behind_it(local, folder):
     """Submit with a working directory, status, logs, list, stop, delete: on child processes of the host."""
-    target, work = Target(local.processes[0].url), project(folder)
+    target, work = Target(local.processes[0].url, local.api.token), project(folder)
     done = target.cli("submit", "--submission-id", "first", "--working-dir", ".", "--", "python3", "main.py", cwd=work)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "out: from working_dir" in done.stdout and "Job 'first' succeeded" in done.stdout
@@ -309,7 +309,7 @@ def test_the_command_line_works_without_ray_behind_it(local, folder):
 
 def test_a_tail_waits_with_the_job_and_ends_with_it(local):
     """It says nothing while the job waits, and the reason is in the message meanwhile."""
-    target = Target(local.processes[0].url)
+    target = Target(local.processes[0].url, local.api.token)
     assert local.api.request("POST", "/v1/clusters/local/drain").status_code == 200
     job = target.client.submit_job(entrypoint="echo out: at last")
     until("the reason tells of the cluster", lambda: "local: " in target.client.get_job_info(job).message, 10)
@@ -330,7 +330,7 @@ def test_a_tail_waits_with_the_job_and_ends_with_it(local):
 
 def test_settings_come_by_metadata_or_headers_and_unknown_ones_are_refused(local):
     """Team, priority, timeouts: the same as through the native API."""
-    target = Target(local.processes[0].url)
+    target = Target(local.processes[0].url, local.api.token)
     notes = {"yard.team": "ads", "yard.priority": "5", "yard.run_timeout_s": "77", "note": "mine"}
     job = target.client.submit_job(entrypoint="true", metadata=notes, entrypoint_num_cpus=2)
     assert target.ended(job)["metadata"] == {"note": "mine"}
@@ -346,7 +346,7 @@ def test_settings_come_by_metadata_or_headers_and_unknown_ones_are_refused(local
 
 def test_a_package_that_is_not_here_fails_the_job_with_its_reason(local):
     """As on Ray: the submission is taken, the launch finds out."""
-    target = Target(local.processes[0].url)
+    target = Target(local.processes[0].url, local.api.token)
     job = target.client.submit_job(entrypoint="true", runtime_env={"working_dir": "gcs://_ray_pkg_0123.zip"})
     details = target.ended(job)
     assert details["status"] == "FAILED" and "gcs://_ray_pkg_0123.zip is not here" in details["message"]

@@ -153,8 +153,13 @@ impl Reader {
     /// What the intake makes of a message.
     pub fn read(&mut self, body: &str) -> Arrival {
         let id = self.ids.next_id();
-        let source =
-            Source { door: "sqs:bench".to_owned(), message_id: id.to_string(), sent_at: None, key: None };
+        let source = Source {
+            door: "sqs:bench".to_owned(),
+            message_id: id.to_string(),
+            sent_at: None,
+            by: None,
+            key: None,
+        };
         let rules = Intake { admission: &self.admission, limits: &self.limits, defaults: &self.defaults };
         rules.arrival(body.as_bytes(), &source, id)
     }

@@ -17,9 +17,12 @@ pub struct Global {
         value_name = "URL"
     )]
     pub server: String,
-    /// A bearer token for a proxy in front of the server.
+    /// The token that says who you are.
     #[arg(long, global = true, env = "YARD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<String>,
+    /// A file with the token in it, in place of --token.
+    #[arg(long, global = true, env = "YARD_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Print JSON, for programs.
     #[arg(long, global = true)]
     pub json: bool,
@@ -116,6 +119,67 @@ pub enum Command {
     Catalog(Versions),
     /// Recompute what is in use from the open attempts and compare.
     Audit,
+    /// Show who changed what, newest first.
+    AuditLog(AuditLogPage),
+    /// Make, list and revoke tokens: who may do what.
+    #[command(subcommand)]
+    Token(Token),
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token; it is printed this once.
+    Create(TokenCreate),
+    /// List tokens, without their secrets.
+    List {
+        /// At most this many.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// Go on after a page: its `next`.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Revoke a token: it ends within seconds.
+    Revoke {
+        /// Its id, the middle part of it; never the whole token.
+        id: String,
+    },
+}
+
+/// Which token to make.
+#[derive(Debug, Args)]
+pub struct TokenCreate {
+    /// What it may do: viewer, submitter, team-admin or operator.
+    #[arg(long, value_parser = ["viewer", "submitter", "team-admin", "operator"])]
+    pub role: String,
+    /// A team that it is for; may be repeated; '*' is every team. An operator is one for every team.
+    #[arg(long, required_if_eq_any = [("role", "viewer"), ("role", "submitter"), ("role", "team-admin")])]
+    pub team: Vec<String>,
+    /// What it is for, or whose.
+    #[arg(long)]
+    pub name: String,
+    /// How long it is good for: 90d, 12h, 30m, or never.
+    #[arg(long, default_value = "90d", value_parser = lifetime, value_name = "SPAN")]
+    pub expires: Lifetime,
+    /// Write it into the database that this configuration names, without a server: for the first token.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How long a token is good for; `None`: for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime(pub Option<Duration>);
+
+/// Which lines of the audit log to list.
+#[derive(Debug, Args)]
+pub struct AuditLogPage {
+    /// At most this many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// Only those before this one.
+    #[arg(long, value_name = "LINE")]
+    pub before: Option<i64>,
 }
 
 /// What to submit.
@@ -148,6 +212,18 @@ pub struct Submit {
     /// A custom resource; may be repeated.
     #[arg(long, value_parser = pair, value_name = "NAME=AMOUNT")]
     pub custom: Vec<(String, String)>,
+    /// On clusters that make a Ray cluster per job: one of their profiles.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// On clusters that make a Ray cluster per job: the container image.
+    #[arg(long)]
+    pub image: Option<String>,
+    /// On clusters that make a Ray cluster per job: this many workers, each with --worker.
+    #[arg(long, value_name = "COUNT")]
+    pub workers: Option<u32>,
+    /// What each worker gets: cpu, gpu, memory, gpu_type or a custom resource; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=AMOUNT", requires = "workers")]
+    pub worker: Vec<(String, String)>,
     /// From -1000 to 1000; higher goes first inside the team.
     #[arg(long, allow_negative_numbers = true)]
     pub priority: Option<i64>,
@@ -260,6 +336,19 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE".to_owned()),
     }
+}
+
+fn lifetime(text: &str) -> Result<Lifetime, String> {
+    if text == "never" {
+        return Ok(Lifetime(None));
+    }
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let read = units.into_iter().find_map(|(unit, s)| {
+        let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        count.checked_mul(s).filter(|s| *s > 0)
+    });
+    read.map(|s| Lifetime(Some(Duration::from_secs(s))))
+        .ok_or_else(|| "write it as 90d, 12h, 30m, or never".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

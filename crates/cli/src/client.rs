@@ -43,7 +43,7 @@ impl Client {
         let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build();
         let http =
             http.map_err(|e| Failure::new(exit::UNAVAILABLE, format!("can't set up HTTP: {}", chain(&e))))?;
-        Ok(Self { http, base, token: global.token.clone() })
+        Ok(Self { http, base, token: token(global)? })
     }
 
     /// The URL of a path of segments, each percent-encoded as needed.
@@ -108,6 +108,12 @@ impl Client {
         self.json(response).await
     }
 
+    /// DELETE, for JSON.
+    pub async fn delete(&self, segments: &[&str]) -> Result<Value, Failure> {
+        let response = self.send(Method::DELETE, segments, &[], None, Some(TIMEOUT)).await?;
+        self.json(response).await.map(|(_, value)| value)
+    }
+
     /// PUT of a TOML document, for JSON.
     pub async fn put_toml(
         &self,
@@ -133,6 +139,28 @@ impl Client {
     }
 }
 
+/// The token of the command line or the environment, or out of the file that it names.
+fn token(global: &Global) -> Result<Option<String>, Failure> {
+    let wrong = |problem: String| Failure::new(exit::USAGE, problem);
+    let token = match (&global.token, &global.token_file) {
+        (Some(token), _) => token.trim().to_owned(),
+        (None, Some(path)) => {
+            let read = std::fs::read_to_string(path);
+            read.map_err(|e| wrong(format!("--token-file {} can't be read: {e}", path.display())))?
+                .trim()
+                .to_owned()
+        }
+        (None, None) => return Ok(None),
+    };
+    // Not shown: it is a secret, even if it is no token.
+    if token.is_empty() || token.bytes().any(|b| !b.is_ascii_graphic()) {
+        return Err(wrong(
+            "the token (YARD_TOKEN, --token or --token-file) is empty or has blanks in it".to_owned(),
+        ));
+    }
+    Ok(Some(token))
+}
+
 /// A failure out of a problem document (RFC 9457): title, detail, and every field's error on a line of its own.
 pub async fn problem(response: Response) -> Failure {
     let status = response.status();
@@ -144,6 +172,7 @@ pub async fn problem(response: Response) -> Failure {
         | StatusCode::UNPROCESSABLE_ENTITY
         | StatusCode::PAYLOAD_TOO_LARGE => exit::REJECTED,
         s if s.is_server_error() || s == StatusCode::TOO_MANY_REQUESTS => exit::UNAVAILABLE,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => exit::DENIED,
         _ => exit::USAGE,
     };
     let Ok(problem) = serde_json::from_str::<Problem>(&text) else {
@@ -153,6 +182,9 @@ pub async fn problem(response: Response) -> Failure {
         (title, detail) if detail.is_empty() => title.clone(),
         (title, detail) => format!("{title}: {detail}"),
     };
+    if status == StatusCode::UNAUTHORIZED {
+        message.push_str(" (set YARD_TOKEN, or use --token-file)");
+    }
     for error in &problem.errors {
         let place = if error.field.is_empty() { "the document" } else { &error.field };
         let line = error.line.map_or_else(String::new, |line| format!("line {line}: "));

@@ -21,6 +21,8 @@ pub const NOT_RUN: i32 = 6;
 pub const TIMED_OUT: i32 = 7;
 /// `audit` found that the ledger has drifted.
 pub const DRIFT: i32 = 8;
+/// The server does not let you: there is no token, it is not good, or it is not good for this.
+pub const DENIED: i32 = 9;
 
 /// For `--help`.
 pub const EXIT_CODES_HELP: &str = "Exit codes:
@@ -33,7 +35,8 @@ pub const EXIT_CODES_HELP: &str = "Exit codes:
   5  the server can't be reached or can't answer now
   6  the job was stopped or expired
   7  wait --timeout is over
-  8  audit: the ledger has drifted";
+  8  audit: the ledger has drifted
+  9  not allowed: no token, or not one for this";
 
 /// Why a command did not work: one line for people, and its exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +115,9 @@ mod tests {
     #[test]
     fn the_help_and_the_handbook_name_every_code() {
         let handbook = include_str!("../../../docs/cli.md");
-        for code in [OK, JOB_FAILED, USAGE, REJECTED, NOT_FOUND, UNAVAILABLE, NOT_RUN, TIMED_OUT, DRIFT] {
+        for code in
+            [OK, JOB_FAILED, USAGE, REJECTED, NOT_FOUND, UNAVAILABLE, NOT_RUN, TIMED_OUT, DRIFT, DENIED]
+        {
             assert!(EXIT_CODES_HELP.contains(&format!("\n  {code}  ")), "{code}");
             assert!(handbook.contains(&format!("\n| {code} | ")), "{code}");
         }

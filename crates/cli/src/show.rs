@@ -10,8 +10,8 @@ use comfy_table::{ContentArrangement, Table};
 use yard_domain::Timestamp;
 use yard_domain::resources::show_quantity;
 use yard_wire::views::{
-    Amounts, AuditView, CatalogAnswer, CatalogVersionList, ClusterList, ClusterView, JobList, JobView,
-    LineView, Quota, ReceiptView, StopAnswerView, TeamList, parse_time,
+    Amounts, AuditLog, AuditView, CatalogAnswer, CatalogVersionList, ClusterList, ClusterView, JobList,
+    JobView, LineView, Quota, ReceiptView, StopAnswerView, TeamList, TokenList, parse_time,
 };
 
 pub use explain::{explanation, team_explanation};
@@ -277,6 +277,41 @@ pub fn catalog_versions(list: &CatalogVersionList) -> String {
         t.add_row([v.version.to_string(), v.at.clone(), clean(&v.by), v.source.clone()]);
     }
     if list.versions.is_empty() { "no catalog has been put in force yet".to_owned() } else { t.trim_fmt() }
+}
+
+/// Tokens, without their secrets.
+pub fn tokens(list: &TokenList) -> String {
+    let mut t = table(&["ID", "NAME", "ROLE", "TEAMS", "EXPIRES", "LAST USED", "REVOKED"]);
+    for token in &list.tokens {
+        let or = |time: &Option<String>, none: &str| time.clone().unwrap_or_else(|| none.to_owned());
+        t.add_row([
+            token.id.clone(),
+            clean(&token.name),
+            token.role.clone(),
+            token.teams.join(","),
+            or(&token.expires_at, "never"),
+            or(&token.last_used_at, "-"),
+            or(&token.revoked_at, "-"),
+        ]);
+    }
+    if list.tokens.is_empty() { "there are no tokens".to_owned() } else { t.trim_fmt() }
+}
+
+/// Who changed what.
+pub fn audit_log(log: &AuditLog) -> String {
+    let mut t = table(&["LINE", "AT", "WHO", "FROM", "ACTION", "RESULT", "TARGET"]);
+    for line in &log.lines {
+        t.add_row([
+            line.id.to_string(),
+            line.at.clone(),
+            clean(&line.actor),
+            clean(&line.address),
+            clean(&line.action),
+            clean(&line.result),
+            clean(&line.target),
+        ]);
+    }
+    if log.lines.is_empty() { "nothing has been changed yet".to_owned() } else { t.trim_fmt() }
 }
 
 /// Accounts that are wrong.

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use yard_cli::{Command, Global, exit};
 use yard_domain::lifecycle::AttemptEnd;
 use yard_domain::{
-    Capacity, Cluster, ClusterHealth, ClusterReport, ClusterSwitch, Failure, FailureClass, JobId, LeaseScope,
-    Request, RetryRules, SubmissionKey, Team, Verdict,
+    Capacity, Cluster, ClusterHealth, ClusterReport, Failure, FailureClass, JobId, LeaseScope, Request,
+    RetryRules, SubmissionKey, Team, Verdict,
 };
 use yard_ports::Store;
 use yard_ports::store::{AttemptRef, ClaimRequest, EndOrder, PlacementOrder, StoreLimits};
@@ -24,6 +24,7 @@ use yard_wire::views::FieldProblem;
 use yard_wire::{Admission, CatalogDraft};
 
 const LONG: Duration = Duration::from_mins(5);
+const TOKEN: &str = "an-operator-of-these-tests";
 
 #[derive(Parser)]
 struct Cli {
@@ -61,6 +62,14 @@ fn read_catalog(text: &str) -> Result<CatalogDraft, Vec<FieldProblem>> {
     Ok(CatalogDraft { catalog: yard_domain::Catalog::of(teams, []), settings: [].into() })
 }
 
+fn east() -> Cluster {
+    Cluster {
+        capacity: Some(Capacity(Request { cpu_milli: 8_000, jobs: 10, ..Request::default() })),
+        configured: true,
+        ..Cluster::new("east".parse().unwrap(), "process")
+    }
+}
+
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -69,21 +78,7 @@ impl World {
         yard_store_sqlite::migrate(&file, &options).await.unwrap();
         let store = yard_store_sqlite::connect(&file, &options).await.unwrap();
         let teams = vec![Team::new("ads".parse().unwrap())];
-        let clusters = vec![Cluster {
-            elastic: None,
-            cost_per_hour_micro: None,
-            breaker_open: false,
-            recent_failures: 0,
-            id: "east".parse().unwrap(),
-            driver: "process".to_owned(),
-            labels: [].into(),
-            capacity: Some(Capacity(Request { cpu_milli: 8_000, jobs: 10, ..Request::default() })),
-            switch: ClusterSwitch::Open,
-            health: ClusterHealth::Unknown,
-            last_seen: None,
-            configured: true,
-            message: None,
-        }];
+        let clusters = vec![east()];
         store
             .apply_catalog(
                 &yard_domain::Catalog::of(teams.clone(), clusters.clone()),
@@ -100,7 +95,13 @@ impl World {
             yard_packages::PackageLimits::default(),
             std::time::Duration::from_hours(1),
         );
+        let access = yard_server::AccessConfig {
+            bootstrap: Some(yard_server::access::token::hash(TOKEN)),
+            ..yard_server::AccessConfig::default()
+        };
+        let keys = Arc::new(yard_server::access::jwt::NoKeys);
         let state = yard_server::AppState {
+            access: Arc::new(yard_server::Access::new(store.clone(), access, keys)),
             ray: Arc::new(yard_server::RayApi { packages, config: yard_server::RayApiConfig::default() }),
             store: store.clone(),
             logs: Arc::new(yard_testkit::memory_archive::MemoryArchive::default()),
@@ -133,7 +134,12 @@ impl World {
     /// Runs a command line; its exit code.
     async fn yard(&self, line: &[&str]) -> i32 {
         let server = if line.contains(&"--server") { vec![] } else { vec!["--server", &self.url] };
-        let all = ["yard"].into_iter().chain(server).chain(line.iter().copied());
+        let token = if line.contains(&"--token-file") || line.contains(&"--token") {
+            vec![]
+        } else {
+            vec!["--token", TOKEN]
+        };
+        let all = ["yard"].into_iter().chain(server).chain(token).chain(line.iter().copied());
         let cli = Cli::try_parse_from(all).unwrap_or_else(|e| panic!("{e}"));
         yard_cli::run(cli.command, &cli.global).await
     }
@@ -254,7 +260,7 @@ async fn waiting_outlasts_a_server_that_was_there_before() {
     world.job("k").await;
     let url = world.url.clone();
     let waiting = async {
-        let cli = Cli::try_parse_from(["yard", "--server", &url, "wait", "ads/k"]).unwrap();
+        let cli = Cli::try_parse_from(["yard", "--server", &url, "--token", TOKEN, "wait", "ads/k"]).unwrap();
         yard_cli::run(cli.command, &cli.global).await
     };
     let restart = async {

@@ -5,6 +5,7 @@
 //! their data, transitions are methods that can fail, and each transition is an [`event::Event`]: the line
 //! of history it writes. Folding a job's events rebuilds its state ([`lifecycle::Lifecycle::replay`]).
 
+pub mod access;
 pub mod catalog;
 pub mod cluster;
 pub mod event;
@@ -17,12 +18,14 @@ pub mod lifecycle;
 pub mod log_spans;
 pub mod policy;
 pub mod quota;
+pub mod ray_cluster;
 pub mod receipt;
 pub mod resources;
 pub mod retry;
 pub mod team;
 pub mod time;
 
+pub use access::{ApiToken, AuditEntry, AuditLine, Grant, Right, Role, SecretHash, TeamScope, TokenId};
 pub use catalog::Catalog;
 pub use cluster::{Cluster, ClusterHealth, ClusterReport, ClusterSelector, ClusterSwitch, Elastic};
 pub use event::{Actor, Event, HistoryLine};
@@ -37,6 +40,7 @@ pub use lifecycle::{JobState, Lifecycle, StateName, TransitionError};
 pub use log_spans::{KeepBounds, KeptChunk, KeptLog, Part, Seal, Span};
 pub use policy::{Policy, PriorityClass};
 pub use quota::{QuotaOwner, QuotaShortage, QuotaTree};
+pub use ray_cluster::{RayClusterShape, WorkerShape};
 pub use receipt::{Arrival, FieldError, Receipt, SubmissionKey, Verdict};
 pub use resources::{Capacity, Limits, Request};
 pub use retry::{RetryPolicy, RetryRules, RetryVerdict};

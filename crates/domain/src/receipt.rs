@@ -43,6 +43,8 @@ pub struct Arrival {
     pub message_id: String,
     /// When it was sent, by the queue's clock, if it says so.
     pub sent_at: Option<Timestamp>,
+    /// Who handed it over, if the door knows.
+    pub by: Option<String>,
     /// SHA-256 of what arrived (of the canonical document, if it could be read).
     pub body_hash: [u8; 32],
     /// A job to be, or what is wrong with it.

@@ -103,6 +103,7 @@ impl World {
             door: "http".to_owned(),
             message_id: "m".to_owned(),
             sent_at: None,
+            by: None,
             key: None,
         };
         let job = yard_domain::JobId::new(1, [0; 10]);

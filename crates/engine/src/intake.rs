@@ -110,6 +110,7 @@ impl Intake {
             door: door(self.inbox.name()),
             message_id: message.id.clone(),
             sent_at: message.sent_at,
+            by: None,
             key: None,
         };
         let admission = self.catalog.admission();
@@ -134,6 +135,7 @@ impl Intake {
             door: spilled.door.clone(),
             message_id: spilled.request.clone(),
             sent_at: None,
+            by: spilled.by.clone(),
             key: spilled.key.clone(),
         };
         let mut arrival = rules.arrival(message.body.as_bytes(), &source, spilled.job);

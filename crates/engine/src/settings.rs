@@ -62,6 +62,8 @@ pub struct SchedulerSettings {
     pub sweep_batch: u32,
     /// Jobs that ended longer ago are deleted (their receipts stay).
     pub keep_ended: Duration,
+    /// Lines of the audit log that are older are deleted, and tokens that ended so long ago.
+    pub keep_audit: Duration,
     /// How long events can be read on from where a reader left off.
     pub keep_events: Duration,
     /// Pause between purges.
@@ -84,6 +86,7 @@ impl Default for SchedulerSettings {
             sweep_interval: Duration::from_millis(500),
             sweep_batch: 200,
             keep_ended: Duration::from_hours(24 * 30),
+            keep_audit: Duration::from_hours(24 * 400),
             keep_events: Duration::from_hours(24 * 3),
             purge_interval: Duration::from_mins(1),
             audit_interval: Duration::from_mins(1),

@@ -94,8 +94,9 @@ impl Sweeper {
     async fn purge(&self) -> Result<(), StoreError> {
         let deleted = self.store.purge(self.settings.keep_ended, self.settings.sweep_batch).await?;
         metrics::counter!("yard_purged_total").increment(u64::from(deleted));
-        // Numbered first, since only what has a position is trimmed: with nobody listening, nobody else does it.
         let batch = self.settings.sweep_batch;
+        self.store.purge_access(self.settings.keep_audit, batch).await?;
+        // Numbered first, since only what has a position is trimmed: with nobody listening, nobody else does it.
         while self.store.number_events(batch).await? > 0 {}
         while self.store.trim_events(self.settings.keep_events, batch).await? == batch {}
         Ok(())

@@ -9,10 +9,11 @@ use yard_ports::Spilled;
 const JOB: &str = "yard-job";
 const DOOR: &str = "yard-door";
 const REQUEST: &str = "yard-request";
+const BY: &str = "yard-by";
 const KEY: &str = "yard-key";
 
 /// Their names.
-pub(crate) const ATTRIBUTES: [&str; 4] = [JOB, DOOR, REQUEST, KEY];
+pub(crate) const ATTRIBUTES: [&str; 5] = [JOB, DOOR, REQUEST, BY, KEY];
 
 pub(crate) fn write(spilled: &Spilled) -> Result<HashMap<String, MessageAttributeValue>, BuildError> {
     let job = spilled.job.to_string();
@@ -20,6 +21,7 @@ pub(crate) fn write(spilled: &Spilled) -> Result<HashMap<String, MessageAttribut
         (JOB, Some(&job)),
         (DOOR, Some(&spilled.door)),
         (REQUEST, Some(&spilled.request)),
+        (BY, spilled.by.as_ref().filter(|by| !by.is_empty())),
         // SQS takes no empty value; an empty key is none.
         (KEY, spilled.key.as_ref().filter(|key| !key.is_empty())),
     ];
@@ -38,6 +40,7 @@ pub(crate) fn read(attributes: &HashMap<String, MessageAttributeValue>) -> Optio
         job: text(JOB)?.parse().ok()?,
         door: text(DOOR)?,
         request: text(REQUEST)?,
+        by: text(BY),
         key: text(KEY),
     })
 }
@@ -52,7 +55,8 @@ mod tests {
     fn what_is_written_is_read() {
         for key in [None, Some("k/1".to_owned())] {
             let job = JobId::new(1_700_000_000_000, [3; 10]);
-            let spilled = Spilled { job, door: "http".to_owned(), request: "r".to_owned(), key };
+            let spilled =
+                Spilled { job, door: "http".to_owned(), request: "r".to_owned(), by: key.clone(), key };
             assert_eq!(read(&write(&spilled).unwrap()), Some(spilled));
         }
         assert_eq!(read(&HashMap::new()), None);

@@ -139,8 +139,8 @@ pub struct Plan {
     pub placements: Vec<Placement>,
     /// What is to be stopped.
     pub preemptions: Vec<Preemption>,
-    /// What is kept free for whom, first come first: at most `reservations_max` of the policy, and one for each head
-    /// for which others have been asked to stop.
+    /// What is kept free for whom, first come first: at most `reservations_max` of the policy, one for each head for
+    /// which others have been asked to stop, and one for each that finds its promised room in a pass that is full.
     pub reservations: Vec<Reservation>,
     /// One for each group of which something seen was left unplaced.
     pub refusals: Vec<GroupRefusal>,

@@ -36,6 +36,8 @@ pub struct Spilled {
     pub door: String,
     /// The request's own id.
     pub request: String,
+    /// Who handed it over, as histories have it.
+    pub by: Option<String>,
     /// The key that came beside the document, if any.
     pub key: Option<String>,
 }

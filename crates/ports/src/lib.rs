@@ -4,12 +4,14 @@
 //! says what may be done about it (again later, never, or 'it may have happened'), so that no caller reads
 //! error texts. The behaviour that every adapter must have is the conformance suite in `yard-testkit`.
 
+pub mod access;
 pub mod driver;
 pub mod inbox;
 pub mod log_archive;
 pub mod packages;
 pub mod store;
 
+pub use access::AccessStore;
 pub use driver::{
     Driver, DriverError, LaunchOutcome, LaunchRequest, LogChunk, LogStream, Observation, ObservationStream,
     RemoteJob, RemoteStatus,

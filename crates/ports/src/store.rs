@@ -486,6 +486,8 @@ pub struct AttemptView {
 pub struct JobFilter {
     /// Of this team.
     pub team: Option<TeamId>,
+    /// Of one of these teams, too: those that whoever asks may see. `None`: of any.
+    pub among: Option<Vec<TeamId>>,
     /// In one of these states; empty is any.
     pub states: Vec<StateName>,
     /// With an open attempt on this cluster.
@@ -515,6 +517,7 @@ impl Default for JobFilter {
     fn default() -> Self {
         Self {
             team: None,
+            among: None,
             states: Vec::new(),
             cluster: None,
             accepted_from: None,
@@ -607,7 +610,7 @@ pub struct StoreLimits {
 
 /// The store's verbs.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: crate::access::AccessStore {
     // --- the installation ---
 
     /// The database's time. Also tells whether it answers.
@@ -791,8 +794,8 @@ pub trait Store: Send + Sync {
 
     /// Jobs under this key in any of these teams, as far as they are shown: not purged, not hidden.
     async fn shown_jobs_of_key(&self, key: &str, teams: &[TeamId]) -> Result<Vec<JobId>, StoreError>;
-    /// The newest jobs that are shown, of a team or of all, whole.
-    async fn shown_jobs(&self, team: Option<&TeamId>, limit: u32) -> Result<Vec<JobView>, StoreError>;
+    /// The newest jobs that are shown, of these teams or (`None`) of all, whole.
+    async fn shown_jobs(&self, teams: Option<&[TeamId]>, limit: u32) -> Result<Vec<JobView>, StoreError>;
     /// Shows a job no more. Nothing else changes.
     async fn hide_job(&self, id: JobId) -> Result<(), StoreError>;
     /// Keeps an uploaded package for at least `keep`. Where the same content is kept already, that counts and the new

@@ -1,5 +1,4 @@
-//! What stands around every handler. [`guard`] is the one place where a request is let in or not: limits and
-//! cross-site requests today, and who may do what when there are logins.
+//! What stands around every handler: limits, cross-site requests, panics, metrics. Who may do what is [`crate::access`]'s.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -19,10 +18,6 @@ use yard_wire::views::ProblemCode;
 
 use crate::config::ServerConfig;
 use crate::problem::ApiError;
-
-/// Who asks, as written into histories (`user:anonymous`). Until there are logins, everybody who reaches the server
-/// is this.
-pub(crate) const CALLER: &str = "anonymous";
 
 /// This request's own id: in the answer's `x-request-id`, and in the receipt of a submission.
 #[derive(Debug, Clone)]

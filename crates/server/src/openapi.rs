@@ -37,6 +37,10 @@ const PROBLEM: &str = "application/problem+json";
         routes::catalog::get,
         routes::catalog::versions,
         routes::audit::audit,
+        routes::audit_log::list,
+        routes::tokens::create,
+        routes::tokens::list,
+        routes::tokens::revoke,
         routes::workload::workload,
         routes::health::healthz,
         routes::health::readyz,
@@ -95,6 +99,18 @@ pub(crate) async fn serve() -> Json<OpenApi> {
     Json(document())
 }
 
+/// Path and method of every operation in the document.
+#[cfg(test)]
+pub(crate) fn operations() -> Vec<(String, String)> {
+    let document = serde_json::to_value(document()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let of = |(path, item): (&String, &serde_json::Value)| {
+        let methods = item.as_object().unwrap().keys().map(|m| m.to_uppercase());
+        methods.map(|m| (path.clone(), m)).collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
@@ -104,21 +120,10 @@ mod tests {
     use super::*;
     use crate::testing::World;
 
-    /// Path and method of every operation in the document.
-    fn operations() -> Vec<(String, String)> {
-        let document = serde_json::to_value(document()).unwrap();
-        let paths = document["paths"].as_object().unwrap();
-        let of = |(path, item): (&String, &serde_json::Value)| {
-            let methods = item.as_object().unwrap().keys().map(|m| m.to_uppercase());
-            methods.map(|m| (path.clone(), m)).collect::<Vec<_>>()
-        };
-        paths.iter().flat_map(of).collect()
-    }
-
     #[tokio::test]
     async fn every_described_operation_is_there_and_others_are_problems() {
         let world = World::new().await;
-        assert_eq!(operations().len(), 24);
+        assert_eq!(operations().len(), 28);
         for (path, method) in operations() {
             let real = path.replace("{id}", "no-such").replace("{team}", "a").replace("{key}", "b");
             // A stream without an end, unless it is refused.

@@ -8,7 +8,7 @@ use yard_packages::Shelf;
 /// The bounds of the Ray Jobs API. Every one is configuration; these are the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RayApiConfig {
-    /// The team of submissions that name none.
+    /// The team of submissions that name none, of callers who have not just one.
     pub default_team: Option<TeamId>,
     /// The Ray version that clients are told; they refuse what is too old for what they want. Default 2.60.0.
     pub ray_version: String,

@@ -22,8 +22,8 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: Cancellatio
             debug!(%error, "can't set TCP_NODELAY");
         }
     });
-    let serving =
-        axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let service = router(state).into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let out_of_time = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain).await;
@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
     use crate::ServerConfig;
-    use crate::testing::{Log, World};
+    use crate::testing::{Log, OPERATOR, World};
 
     #[tokio::test]
     async fn it_serves_on_a_socket_and_stops_when_told_even_with_a_stream_open() {
@@ -56,12 +56,12 @@ mod tests {
         world.driver.logs.lock().unwrap().insert(name, Log::Text("so far"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
+        let get = |url| reqwest::Client::new().get(url).bearer_auth(OPERATOR).send();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, world.state.clone(), stop.clone()));
-        let job: serde_json::Value =
-            reqwest::get(format!("{base}/v1/jobs/{id}")).await.unwrap().json().await.unwrap();
+        let job: serde_json::Value = get(format!("{base}/v1/jobs/{id}")).await.unwrap().json().await.unwrap();
         assert_eq!(job["state"], "running");
-        let mut log = reqwest::get(format!("{base}/v1/jobs/{id}/logs?follow=true")).await.unwrap();
+        let mut log = get(format!("{base}/v1/jobs/{id}/logs?follow=true")).await.unwrap();
         assert_eq!(&log.chunk().await.unwrap().unwrap()[..], b"so far");
         stop.cancel();
         assert!(log.chunk().await.is_err(), "the stream is cut, not ended");

@@ -10,6 +10,7 @@ use yard_domain::{ClusterId, JobId, TeamId};
 use yard_ports::{Driver, LogArchive, Spill, Store};
 use yard_wire::{Admission, CatalogReader, Defaults, Explain, Limits};
 
+use crate::access::Access;
 use crate::config::ServerConfig;
 use crate::ray::RayApi;
 
@@ -24,6 +25,8 @@ pub type CountSubmission = dyn Fn(&TeamId) -> Result<(), Duration> + Send + Sync
 pub struct AppState {
     /// The truth.
     pub store: Arc<dyn Store>,
+    /// Who is asking, and what they may do.
+    pub access: Arc<Access>,
     /// Logs that are kept, whatever has become of their clusters.
     pub logs: Arc<dyn LogArchive>,
     /// How to read logs from a cluster; `None` if this process can't talk to it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -28,9 +28,21 @@ use yard_testkit::memory_archive::MemoryArchive;
 use yard_wire::views::FieldProblem;
 use yard_wire::{Admission, CatalogDraft};
 
-use crate::{AppState, ServerConfig, router};
+use crate::access::jwt::NoKeys;
+use crate::access::token::hash;
+use crate::{Access, AccessConfig, AppState, ServerConfig, router};
+
+/// The token of the operator in these tests.
+pub(crate) const OPERATOR: &str = "an-operator-of-these-tests";
 
 const LONG: Duration = Duration::from_mins(5);
+
+/// The same request, sent by an operator.
+pub(crate) fn as_operator(mut request: Request<Body>) -> Request<Body> {
+    let value = HeaderValue::from_str(&format!("Bearer {OPERATOR}")).unwrap();
+    request.headers_mut().insert(header::AUTHORIZATION, value);
+    request
+}
 
 /// A driver whose logs are written by the test. Nothing else of it is used by the server.
 #[derive(Default)]
@@ -182,6 +194,16 @@ impl World {
     }
 
     pub(crate) async fn with(config: ServerConfig) -> Self {
+        Self::build(config, AccessConfig::default()).await
+    }
+
+    /// With another configuration of access; requests without a token of their own are an operator's in any case.
+    pub(crate) async fn guarded(access: AccessConfig) -> Self {
+        Self::build(ServerConfig::default(), access).await
+    }
+
+    async fn build(config: ServerConfig, access: AccessConfig) -> Self {
+        let access = AccessConfig { bootstrap: Some(hash(OPERATOR)), ..access };
         let folder = tempfile::tempdir().unwrap();
         let options = SqliteOptions::new(StoreLimits { place_deadline: LONG, launch_deadline: LONG });
         let file = folder.path().join("yard.db");
@@ -214,6 +236,7 @@ impl World {
         );
         let archive = MemoryArchive::default();
         let state = AppState {
+            access: Arc::new(Access::new(store.clone(), access, Arc::new(NoKeys))),
             logs: Arc::new(archive.clone()),
             store,
             explainer: Arc::new(explainer),
@@ -238,7 +261,13 @@ impl World {
         Self { state, driver, archive, nudges, _folder: folder }
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    /// Sends a request as an operator, unless it says otherwise (an empty token: none).
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
+        match request.headers().get(header::AUTHORIZATION) {
+            None => request = as_operator(request),
+            Some(value) if value.is_empty() => _ = request.headers_mut().remove(header::AUTHORIZATION),
+            Some(_) => {}
+        }
         let response = router(self.state.clone()).oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 10 << 20).await.unwrap();

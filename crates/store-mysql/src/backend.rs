@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use sqlx::mysql::{MySql, MySqlConnection, MySqlPool};
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Executor, Transaction};
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr, Transaction};
 use yard_store_sql::{Backend, Dialect, Row, SqlError, Tx, TxKind, Value};
 
 use crate::convert::{bind, classify, read};
@@ -20,8 +20,8 @@ impl Backend for MySqlBackend {
         let tx = match kind {
             // Each read committed by itself is what the session's isolation level would show anyway.
             TxKind::Read => self.pool.acquire().await.map(MySqlTx::Plain),
-            TxKind::Write => self.pool.begin().await.map(MySqlTx::Open),
-            TxKind::Snapshot => self.snapshot().await.map(MySqlTx::Open),
+            TxKind::Write => self.open(Start::Write).await.map(MySqlTx::Open),
+            TxKind::Snapshot => self.open(Start::Snapshot).await.map(MySqlTx::Open),
         };
         Ok(Box::new(tx.map_err(|e| classify(&e))?))
     }
@@ -31,14 +31,35 @@ impl Backend for MySqlBackend {
     }
 }
 
+/// How a transaction begins.
+enum Start {
+    Write,
+    Snapshot,
+}
+
 impl MySqlBackend {
-    async fn snapshot(&self) -> Result<Transaction<'static, MySql>, sqlx::Error> {
-        let mut conn = self.pool.acquire().await?;
-        // For the next transaction only.
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
-        let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
-        Transaction::begin(conn, Some(sqlx::SqlSafeStr::into_sql_str(begin))).await
+    /// Opens a transaction in a task of its own. A caller who goes away while the server answers (a client that hangs up)
+    /// would leave the connection to the next one with a transaction open that sqlx has not counted yet, and so
+    /// doesn't roll back: what that one reads would be of long ago.
+    async fn open(&self, start: Start) -> Result<Transaction<'static, MySql>, sqlx::Error> {
+        let conn = self.pool.acquire().await?;
+        tokio::spawn(begin(conn, start)).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
+}
+
+async fn begin(
+    mut conn: PoolConnection<MySql>,
+    start: Start,
+) -> Result<Transaction<'static, MySql>, sqlx::Error> {
+    let statement = match start {
+        Start::Write => None,
+        Start::Snapshot => {
+            // For the next transaction only.
+            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+            Some("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY".into_sql_str())
+        }
+    };
+    Transaction::begin(conn, statement).await
 }
 
 enum MySqlTx {

@@ -273,6 +273,21 @@ fn key() -> SubmissionKey {
 
 /// No schema, an older one, a newer one, one of another build: each refused with what to do; migrating again, or
 /// eight at once, is fine.
+/// Whoever hangs up while a transaction begins leaves the connection to the next one as if he had never come.
+async fn callers_who_go_away_leave_nothing_open(variable: &str) {
+    let Some(schema) = Schema::fresh(variable).await.map(Arc::new) else { return };
+    let store = connect(&schema.url, &MySqlOptions { connections_max: 1, ..options(calm()) }).await.unwrap();
+    let world = World::new(schema.clone()).await;
+    let mut gone = 0;
+    for (wait_us, jobs) in (0..1_000).step_by(4).zip(1u64..) {
+        gone += u32::from(tokio::time::timeout(Duration::from_micros(wait_us), store.stats()).await.is_err());
+        world.accept("ads", 1).await;
+        // In a transaction that is still open, this is refused or says what was true when that began.
+        assert_eq!(store.stats().await.unwrap().open.values().sum::<u64>(), jobs, "after {wait_us} us");
+    }
+    assert!(gone > 0, "nobody has gone away while it began");
+}
+
 async fn schemas_that_do_not_fit_are_refused(variable: &str) {
     let Some(schema) = Schema::empty(variable).await else { return };
     let refused = async || match connect(&schema.url, &options(calm())).await {
@@ -345,5 +360,6 @@ on_both!(
     placements_of_one_tree_follow_one_another,
     placements_go_by_the_catalog_they_waited_for,
     cut_connections_are_replaced,
+    callers_who_go_away_leave_nothing_open,
     schemas_that_do_not_fit_are_refused
 );

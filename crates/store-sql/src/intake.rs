@@ -128,7 +128,7 @@ struct Desk<'a> {
     now: Timestamp,
     known: BTreeMap<Key, Known>,
     receipts: BTreeMap<Key, (&'a Arrival, Known)>,
-    jobs: Vec<(JobRecord, &'a NewJob)>,
+    jobs: Vec<(JobRecord, &'a NewJob, &'a Arrival)>,
     conflicts: Vec<(Key, &'a Arrival)>,
 }
 
@@ -157,7 +157,7 @@ impl<'a> Desk<'a> {
         }
         let (known, verdict) = match &arrival.content {
             Ok(new) => {
-                self.jobs.push((fresh(new, self.now), new));
+                self.jobs.push((fresh(new, self.now), new, arrival));
                 let known = Known::Accepted { job: new.id, body_hash: new.body_hash };
                 (known, Verdict::Accepted { job: new.id, first: true })
             }
@@ -186,9 +186,10 @@ impl<'a> Desk<'a> {
                 other => other,
             },
         )?;
-        let history: Vec<_> = self.jobs.iter().map(|(record, _)| first_line(record)).collect();
+        let history: Vec<_> =
+            self.jobs.iter().map(|(record, _, arrival)| first_line(record, arrival)).collect();
         let jobs: Vec<_> =
-            self.jobs.iter().zip(0..).map(|((record, new), i)| job_row(record, new, now, i)).collect();
+            self.jobs.iter().zip(0..).map(|((record, new, _), i)| job_row(record, new, now, i)).collect();
         if let Some((columns, _)) = jobs.first() {
             let columns = columns.clone();
             let rows = jobs.into_iter().map(|(_, row)| row).collect();
@@ -276,14 +277,18 @@ fn job_row(record: &JobRecord, new: &NewJob, now: Timestamp, place: i64) -> (Vec
     fixed.into_iter().chain(record.columns(Some(now))).unzip()
 }
 
-fn first_line(record: &JobRecord) -> Vec<Value> {
+fn first_line(record: &JobRecord, arrival: &Arrival) -> Vec<Value> {
+    let actor = arrival
+        .by
+        .as_deref()
+        .map_or_else(|| "intake".to_owned(), |by| format!("user:{}", fit_chars(by, 200)));
     let deadline = record.job.state.deadline().unwrap_or(record.since);
     let event = Event::Accepted { queue_deadline: deadline };
     vec![
         id_value(record.id()),
         Value::Int(1),
         record.since.as_micros().into(),
-        "intake".into(),
+        actor.into(),
         Value::Null,
         record.job.state.name().code().into(),
         event.code().into(),

@@ -8,7 +8,7 @@
 //!   changed by what the domain decides, and written together with history.
 //! - `in_force`: teams, cohorts and policy, remembered until another catalog is applied.
 //! - `intake`, `leases`, `groups`, `load`, `claim`, `placement`, `holdings`, `launch`, `ends`, `sweep`, `views`, `list`, `shown`, `packages`, `place`, `past`,
-//!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`: the verbs by concern; each is a struct whose `run` is one
+//!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`, `tokens`, `audit_log`: the verbs by concern; each is a struct whose `run` is one
 //!   transaction.
 //! - `events`: which lines of history a transaction wrote, and their positions in the order of all events.
 //! - `doors`: how far each queue has been taken in.
@@ -17,9 +17,11 @@
 //!
 //! Verbs take hundreds of jobs at once and cost a handful of statements, whatever their number.
 
+mod access;
 mod accounts;
 mod apply;
 mod audit;
+mod audit_log;
 mod backend;
 mod catalog;
 mod claim;
@@ -54,6 +56,7 @@ mod sql;
 mod store;
 mod sweep;
 mod text;
+mod tokens;
 mod tx;
 mod views;
 

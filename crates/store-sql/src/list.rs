@@ -3,7 +3,7 @@
 //! call looks at more than its bound. Each stretch's end is found in an index alone.
 
 use async_trait::async_trait;
-use yard_domain::JobId;
+use yard_domain::{JobId, TeamId};
 use yard_ports::store::{JobFilter, JobPage, JobRow};
 
 use crate::backend::{Dialect, Row, TxKind, Value};
@@ -37,6 +37,9 @@ impl Work for ListJobs<'_> {
 
     async fn run(&self, conn: &mut Conn) -> Result<JobPage, Fault> {
         let filter = self.filter;
+        if filter.among.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(JobPage::default());
+        }
         let (terms, args) = terms(filter, conn.dialect);
         let mut search = Search { terms, args, before: upper(filter), jobs: Vec::new() };
         let limit = filter.limit as usize;
@@ -123,8 +126,16 @@ async fn stretch_end(
     row.map(|row| Reader::new("jobs", row).job_id("id")).transpose()
 }
 
+/// The team whose jobs alone can be in the list.
+fn one_team(filter: &JobFilter) -> Option<&TeamId> {
+    filter.team.as_ref().or(match filter.among.as_deref() {
+        Some([only]) => Some(only),
+        _ => None,
+    })
+}
+
 fn index_of(filter: &JobFilter) -> &'static str {
-    match (&filter.cluster, &filter.team) {
+    match (&filter.cluster, one_team(filter)) {
         (Some(_), _) => "jobs_cluster",
         (None, Some(_)) => "jobs_team",
         (None, None) => "PRIMARY",
@@ -147,7 +158,7 @@ fn range(filter: &JobFilter, before: Option<JobId>) -> (Vec<String>, Vec<Value>)
         terms.push(term.to_owned());
         args.push(arg);
     };
-    match (&filter.cluster, &filter.team) {
+    match (&filter.cluster, one_team(filter)) {
         (Some(cluster), _) => put("cluster = ?", cluster.as_str().into()),
         (None, Some(team)) => put("team = ?", team.as_str().into()),
         (None, None) => {}
@@ -164,9 +175,17 @@ fn range(filter: &JobFilter, before: Option<JobId>) -> (Vec<String>, Vec<Value>)
 /// The conditions that are looked at row by row.
 fn terms(filter: &JobFilter, dialect: Dialect) -> (Vec<String>, Vec<Value>) {
     let (mut terms, mut args) = (Vec::new(), Vec::<Value>::new());
-    if let (Some(team), Some(_)) = (&filter.team, &filter.cluster) {
+    if let (Some(team), Some(_)) = (one_team(filter), &filter.cluster) {
         terms.push("team = ?".to_owned());
         args.push(team.as_str().into());
+    }
+    // A single one stands above, unless another team was asked for.
+    if let Some(teams) = &filter.among
+        && (teams.len() > 1 || filter.team.is_some())
+    {
+        terms.push(format!("team IN ({})", sql::marks(teams.len())));
+        let teams: Vec<Value> = teams.iter().map(|team| team.as_str().into()).collect();
+        sql::pad(&mut args, &teams);
     }
     if !filter.states.is_empty() {
         terms.push(format!("state IN ({})", sql::marks(filter.states.len())));

@@ -53,7 +53,7 @@ impl Work for JobsOfKey<'_> {
 
 /// See [`yard_ports::store::Store::shown_jobs`].
 pub(crate) struct ShownJobs<'a> {
-    pub(crate) team: Option<&'a TeamId>,
+    pub(crate) teams: Option<&'a [TeamId]>,
     pub(crate) limit: u32,
 }
 
@@ -65,10 +65,20 @@ impl Work for ShownJobs<'_> {
 
     async fn run(&self, conn: &mut Conn) -> Result<Vec<JobView>, Fault> {
         let mut args: Vec<Value> = Vec::new();
-        let team = self.team.map_or("", |team| {
-            args.push(team.as_str().into());
-            " AND team = ?"
-        });
+        let team = match self.teams {
+            None => String::new(),
+            Some([]) => return Ok(Vec::new()),
+            // Which index is best for one team, a list of one would hide from MySQL.
+            Some([team]) => {
+                args.push(team.as_str().into());
+                " AND team = ?".to_owned()
+            }
+            Some(teams) => {
+                let values: Vec<Value> = teams.iter().map(|team| team.as_str().into()).collect();
+                sql::pad(&mut args, &values);
+                format!(" AND team IN ({})", sql::marks(teams.len()))
+            }
+        };
         args.push(self.limit.into());
         let sql = format!(
             "SELECT {JOB_COLUMNS}, {VIEW_COLUMNS} FROM jobs WHERE NOT EXISTS \

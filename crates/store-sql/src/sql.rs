@@ -69,6 +69,21 @@ pub(crate) async fn insert(
     Ok(())
 }
 
+/// Deletes rows of `table` by `key`. Answers how many keys there were.
+pub(crate) async fn delete(
+    conn: &mut Conn,
+    table: &'static str,
+    key: &'static str,
+    ids: &[Value],
+) -> Result<u32, Fault> {
+    for ids in ids.chunks(BATCH) {
+        let mut args = Vec::new();
+        pad(&mut args, ids);
+        conn.run(format!("DELETE FROM {table} WHERE {key} IN ({})", marks(ids.len())), args).await?;
+    }
+    Ok(u32::try_from(ids.len()).unwrap_or(u32::MAX))
+}
+
 /// What one UPDATE does to one column.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Set {

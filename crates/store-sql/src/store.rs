@@ -76,7 +76,7 @@ impl SqlStore {
         self.run(catalog::Seed).await
     }
 
-    async fn run<W: Work>(&self, work: W) -> Result<W::Out, StoreError> {
+    pub(crate) async fn run<W: Work>(&self, work: W) -> Result<W::Out, StoreError> {
         self.runner.run(&work).await
     }
 }
@@ -342,8 +342,8 @@ impl Store for SqlStore {
         self.run(shown::JobsOfKey { key, teams }).await
     }
 
-    async fn shown_jobs(&self, team: Option<&TeamId>, limit: u32) -> Result<Vec<JobView>, StoreError> {
-        self.run(shown::ShownJobs { team, limit }).await
+    async fn shown_jobs(&self, teams: Option<&[TeamId]>, limit: u32) -> Result<Vec<JobView>, StoreError> {
+        self.run(shown::ShownJobs { teams, limit }).await
     }
 
     async fn hide_job(&self, id: JobId) -> Result<(), StoreError> {

@@ -21,6 +21,8 @@ pub struct Source {
     pub message_id: String,
     /// When it was sent, by the queue's clock, if it says so.
     pub sent_at: Option<Timestamp>,
+    /// Who hands it over, if the door knows.
+    pub by: Option<String>,
     /// The key that came beside the document (`Idempotency-Key`), if any.
     pub key: Option<String>,
 }
@@ -104,6 +106,7 @@ impl Intake<'_> {
             source: source.door.clone(),
             message_id: source.message_id.clone(),
             sent_at: source.sent_at,
+            by: source.by.clone(),
             body_hash,
             content,
         }
@@ -166,6 +169,7 @@ fn new_job(draft: Draft, key: &str, key_given: bool, id: JobId, body_hash: [u8; 
         entrypoint: draft.entrypoint,
         runtime_env: draft.runtime_env,
         request: draft.request?,
+        ray_cluster: draft.ray_cluster,
         priority: draft.priority,
         clusters: draft.clusters?,
         retry: RetryPolicy { max_retries: draft.max_retries },

@@ -9,6 +9,8 @@ use yard_domain::{InstanceId, JobId, RemoteName};
 use yard_ports::LaunchRequest;
 use yard_ports::store::LaunchOrder;
 
+use crate::submission::RayCluster;
+
 /// A stored document that can't be read: the row was changed past Switchyard, or by a version to come.
 #[derive(Debug, Error)]
 #[error("the stored document of job {job} can't be read")]
@@ -30,6 +32,8 @@ struct Stored {
     #[serde(default)]
     runtime_env: Map<String, Value>,
     #[serde(default)]
+    ray_cluster: Option<RayCluster>,
+    #[serde(default)]
     metadata: BTreeMap<String, String>,
 }
 
@@ -38,6 +42,14 @@ pub fn launch_request(order: &LaunchOrder, instance: InstanceId) -> Result<Launc
     let job = &order.job;
     let stored: Stored =
         serde_json::from_str(&order.document).map_err(|source| DocumentError { job: job.id, source })?;
+    let ray_cluster = match stored.ray_cluster.map(RayCluster::shape) {
+        Some(None) => {
+            let source = serde::de::Error::custom("ray_cluster has amounts that are none");
+            return Err(DocumentError { job: job.id, source });
+        }
+        Some(shape) => shape,
+        None => None,
+    };
     Ok(LaunchRequest {
         name: RemoteName::new(job.id, order.attempt),
         instance,
@@ -48,6 +60,7 @@ pub fn launch_request(order: &LaunchOrder, instance: InstanceId) -> Result<Launc
         entrypoint: stored.entrypoint,
         runtime_env: stored.runtime_env,
         request: job.request.clone(),
+        ray_cluster,
         metadata: stored.metadata,
         run_timeout: job.run_timeout,
     })
@@ -84,11 +97,15 @@ mod tests {
 
     #[test]
     fn hands_over_what_the_document_says() {
-        let document = r#"{"v":1,"name":"n","entrypoint":"python x.py","runtime_env":{"pip":["a"]},"metadata":{"k":"v"},"later":1}"#;
+        let document = r#"{"v":1,"name":"n","entrypoint":"python x.py","runtime_env":{"pip":["a"]},"ray_cluster":{"profile":"gpu","workers":{"count":2,"cpu":0.5}},"metadata":{"k":"v"},"later":1}"#;
         let request = launch_request(&order(document), InstanceId(Uuid::nil())).unwrap();
         assert_eq!(request.name.as_str(), "yard-00000000000000000000000000000000-2");
         assert_eq!((request.job_name.as_str(), request.entrypoint.as_str()), ("n", "python x.py"));
         assert_eq!(request.runtime_env["pip"][0], "a");
+        let shape = request.ray_cluster.unwrap();
+        let workers = shape.workers.unwrap();
+        assert_eq!((shape.profile.as_deref(), workers.min, workers.max), (Some("gpu"), 2, 2));
+        assert_eq!(workers.each.cpu_milli, 500);
         assert_eq!(request.metadata["k"], "v");
         assert_eq!(request.request.cpu_milli, 500);
         assert_eq!(request.run_timeout, Duration::from_secs(90));

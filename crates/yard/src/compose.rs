@@ -38,6 +38,13 @@ pub enum Schema {
     Migrate,
 }
 
+impl Schema {
+    /// SQLite is one process's own and brought up to date without asking; a shared database by `yard migrate` only.
+    pub fn of(config: &Config) -> Self {
+        if matches!(config.database.url, DatabaseUrl::Sqlite(_)) { Self::Migrate } else { Self::Check }
+    }
+}
+
 /// Opens the configured store.
 pub async fn open_store(config: &Config, schema: Schema) -> Result<Arc<dyn Store>, StoreError> {
     let database = &config.database;
@@ -77,9 +84,7 @@ pub async fn installation(
     roles: &std::collections::BTreeSet<Role>,
     metrics: PrometheusHandle,
 ) -> Result<Installation, ComposeError> {
-    let schema =
-        if matches!(config.database.url, DatabaseUrl::Sqlite(_)) { Schema::Migrate } else { Schema::Check };
-    let store = open_store(config, schema).await?;
+    let store = open_store(config, Schema::of(config)).await?;
     let objects = yard_storage::open(&config.storage).await?;
     let logs: Arc<dyn LogArchive> = Arc::new(LogObjects::new(objects.clone(), &config.storage));
     let packages = Shelf::new(store.clone(), objects, config.packages, package_life(&config.limits));
@@ -115,6 +120,7 @@ pub async fn installation(
         scheduler: config.scheduler,
         explain: config.explain,
         dispatcher: config.dispatcher,
+        access: config.access.clone(),
         server: yard_server::ServerConfig {
             body_max_bytes: config.server.body_max_bytes,
             request_timeout: config.server.request_timeout,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{error, info};
 use yard_domain::ClusterId;
 use yard_domain::catalog::CatalogVersion;
+use yard_driver_kuberay::KubeRayDriver;
 use yard_driver_process::{ProcessConfig, ProcessDriver, ShimCommand};
 use yard_driver_ray::{RayConfig, RayDriver, Token};
 use yard_engine::catalog::{RuntimeBuilder, Runtimes};
@@ -55,6 +56,7 @@ pub struct Drivers {
 struct Made {
     config: DriverConfig,
     token: Option<Secret>,
+    template: Option<String>,
     driver: Arc<dyn Driver>,
 }
 
@@ -92,8 +94,13 @@ impl Drivers {
             }
             _ => None,
         };
+        let template = match config {
+            DriverConfig::KubeRay(kuberay) => Some(kuberay.template.read()?),
+            _ => None,
+        };
         let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = all.get(id).filter(|made| made.config == *config && made.token == token) {
+        let same = |made: &&Made| made.config == *config && made.token == token && made.template == template;
+        if let Some(made) = all.get(id).filter(same) {
             return Ok(made.driver.clone());
         }
         let driver: Arc<dyn Driver> = match config {
@@ -108,6 +115,10 @@ impl Drivers {
                 };
                 Arc::new(RayDriver::new(config).map_err(|e| chain(&e))?.with_packages(self.packages.clone()))
             }
+            DriverConfig::KubeRay(kuberay) => {
+                let config = kuberay.driver_config(template.as_deref().unwrap_or_default())?;
+                Arc::new(KubeRayDriver::new(config))
+            }
             DriverConfig::Process(process) => {
                 let program = std::env::current_exe().map_err(|e| format!("can't find this program: {e}"))?;
                 let mut config = ProcessConfig::new(process.dir.clone(), shim_of(program));
@@ -119,7 +130,7 @@ impl Drivers {
                 )
             }
         };
-        let made = Made { config: config.clone(), token, driver: driver.clone() };
+        let made = Made { config: config.clone(), token, template, driver: driver.clone() };
         all.insert(id.clone(), made);
         Ok(driver)
     }

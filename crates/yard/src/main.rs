@@ -9,7 +9,8 @@ use yard::compose::{self, Schema};
 use yard::config::{Config, Environment, Summary};
 use yard::drivers::SHIM_COMMAND;
 use yard::serve::Role;
-use yard::{dev, run, simulate, telemetry};
+use yard::{dev, run, simulate, telemetry, token};
+use yard_cli::args::{Token, TokenCreate};
 
 /// Reading, checking and storing submissions is many small allocations: this one costs half of what the C library's does.
 #[global_allocator]
@@ -113,6 +114,9 @@ async fn dispatch(cli: Cli) -> ExitCode {
         Command::Dev(args) => dev::run(args).await,
         Command::Simulate(args) => ExitCode::from(simulate::run(args, &cli.global).await),
         Command::ProcessShim { .. } => ExitCode::FAILURE,
+        Command::Client(yard_cli::Command::Token(Token::Create(args))) if args.config.is_some() => {
+            first_token(&args, cli.global.json).await
+        }
         Command::Client(command) => {
             ExitCode::from(u8::try_from(yard_cli::run(command, &cli.global).await).unwrap_or(1))
         }
@@ -150,6 +154,31 @@ async fn serve(config: &Config, roles: &BTreeSet<Role>) -> ExitCode {
         Err(error) => return fail(&format!("can't set up logging and metrics: {error}")),
     };
     run::serve(config, roles, metrics).await
+}
+
+/// Straight into the database. The schema is left to `yard migrate`, as a server that runs leaves it.
+async fn first_token(args: &TokenCreate, json: bool) -> ExitCode {
+    let Some(path) = &args.config else { return ExitCode::FAILURE };
+    let config = match load(path, json) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let refuse = |message: String| {
+        yard_cli::Failure::new(i32::from(EXIT_SETUP), message).tell(json);
+        ExitCode::from(EXIT_SETUP)
+    };
+    let store = match compose::open_store(&config, Schema::of(&config)).await {
+        Ok(store) => store,
+        Err(error) => return refuse(format!("the store can't be opened: {error}")),
+    };
+    let made = match token::create(store.as_ref(), args).await {
+        Ok(made) => made,
+        Err(error) => return refuse(error),
+    };
+    match yard_cli::commands::tokens::show_made(&made, json) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(failure) => refuse(failure.message),
+    }
 }
 
 async fn migrate(config: &Config, as_json: bool) -> ExitCode {

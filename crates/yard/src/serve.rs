@@ -19,9 +19,11 @@ use yard_engine::sweep::Sweeper;
 use yard_engine::{Catalog, Ending, Explainer, Nudges, Process, catalog};
 use yard_ports::store::{ApplyAnswer, CatalogDocument};
 use yard_ports::{Inbox, LogArchive, Spill, Store, StoreError};
+use yard_server::Access;
 use yard_wire::{CatalogReader, Defaults, Limits};
 
 use crate::config::Declared;
+use crate::jwks::HttpKeys;
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -85,6 +87,8 @@ pub struct Installation {
     pub explain: ExplainSettings,
     /// The dispatchers' limits and times.
     pub dispatcher: DispatcherSettings,
+    /// Who may come in.
+    pub access: yard_server::AccessConfig,
     /// The API's limits and times.
     pub server: yard_server::ServerConfig,
     /// How long stopping may take.
@@ -151,7 +155,7 @@ pub async fn start(
     // Leases are renewed until everything that works under them has stopped.
     process.spawn("lease keeper", keep(keeper.clone(), soft.clone(), plan.drain));
     if let (true, Some(listener)) = (roles.contains(&Role::Api), listener) {
-        let state = api_state(&plan, &catalog, &nudges, ids.clone());
+        let state = api_state(&plan, &catalog, &nudges, ids.clone())?;
         process.spawn("packages", plan.ray.packages.clone().run(soft.clone()));
         process.spawn("api", serve_api(listener, state, soft.clone()));
     }
@@ -245,10 +249,13 @@ fn api_state(
     catalog: &Catalog,
     nudges: &Nudges,
     ids: IdSource,
-) -> yard_server::AppState {
+) -> Result<yard_server::AppState, StoreError> {
     let (runtimes, rates) = (catalog.runtimes(), catalog.rates());
     let (nudges, ids) = (nudges.clone(), Mutex::new(ids));
-    yard_server::AppState {
+    let keys = HttpKeys::new().map_err(StoreError::Unavailable)?;
+    let access = Access::new(plan.store.clone(), plan.access.clone(), Arc::new(keys));
+    Ok(yard_server::AppState {
+        access: Arc::new(access),
         store: plan.store.clone(),
         logs: plan.logs.clone(),
         driver: Arc::new(move |id| runtimes.borrow().get(id).map(|runtime| runtime.driver.clone())),
@@ -268,7 +275,7 @@ fn api_state(
         ray: Arc::new(plan.ray.clone()),
         config: Arc::new(plan.server.clone()),
         shutdown: CancellationToken::new(),
-    }
+    })
 }
 
 async fn serve_api(listener: TcpListener, state: yard_server::AppState, soft: CancellationToken) {

@@ -93,6 +93,7 @@ fn arrows_point_one_way() {
         "yard-inbox-sqs",
         "yard-storage",
         "yard-driver-ray",
+        "yard-driver-kuberay",
         "yard-driver-process",
     ];
     for inner in ["yard-ports", "yard-engine", "yard-wire", "yard-server", "yard-cli"] {

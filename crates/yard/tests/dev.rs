@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 /// `yard dev` in a folder of its own, with nothing of ours in its environment.
@@ -88,6 +88,7 @@ struct Session {
     said: BufReader<ChildStderr>,
     banner: String,
     address: SocketAddr,
+    token_file: PathBuf,
 }
 
 impl Session {
@@ -100,14 +101,15 @@ impl Session {
         while !banner.contains("then  yard list") {
             assert_ne!(said.read_line(&mut banner).unwrap(), 0, "it ended: {banner}");
         }
-        Self { child, said, banner, address }
+        Self { child, said, banner, address, token_file: folder.join("token") }
     }
 
     /// What a command prints, which must work.
     fn yard(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_yard"));
         let server = format!("http://{}", self.address);
-        let output = command.args(["--server", &server]).args(arguments).output().unwrap();
+        command.args(["--server", &server, "--token-file"]).arg(&self.token_file).env_remove("YARD_TOKEN");
+        let output = command.args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -143,7 +145,7 @@ fn what_was_applied_stands_at_the_next_start_which_says_so() {
 
     let second = Session::start(&folder);
     let line = second.banner.lines().find(|line| line.starts_with("  catalog ")).unwrap();
-    assert!(line.contains("version 2 applied by user:anonymous stands"), "{line}");
+    assert!(line.contains("version 2 applied by user:bootstrap stands"), "{line}");
     assert!(second.banner.contains("  teams     ads, search, research, added\n"), "{}", second.banner);
     assert!(!second.banner.contains("\n! "), "nothing has moved: {}", second.banner);
     assert_eq!(second.yard(&["export"]), applied);

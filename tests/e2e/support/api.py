@@ -1,11 +1,15 @@
 """The HTTP API, asked of any process that answers."""
 
+import secrets
 import time
 from typing import Callable
 
 import requests
 
 from .wait import until
+
+# The operator of every installation under test: in its environment, never in its database.
+OPERATOR_TOKEN = "operator-" + secrets.token_hex(32)
 
 ENDS = {"succeeded", "failed", "stopped", "expired"}
 
@@ -17,6 +21,20 @@ class Api:
         self._urls = urls
         self._session = requests.Session()
         self._session.trust_env = False
+        self.use(OPERATOR_TOKEN)
+
+    def use(self, token: str | None) -> None:
+        """From here on every request is sent with this token (or none)."""
+        self.token = token
+        self._session.headers.pop("Authorization", None)
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def with_token(self, token: str | None) -> "Api":
+        """A client of the same installation with another token (or none)."""
+        other = Api(self._urls)
+        other.use(token)
+        return other
 
     def request(self, method: str, path: str, at: str | None = None, **kwargs) -> requests.Response:
         """One request; with `at` only to that process (OSError if it does not answer), else to any, for a while."""

@@ -7,6 +7,7 @@ from pathlib import Path
 # Short leases and quick loops, so that a takeover is a matter of two seconds.
 BASE = {
     "server": {"drain_timeout_s": 10},
+    "access": {"bootstrap_token_env": "YARD_TEST_OPERATOR"},
     "database": {"pool_max": 8, "acquire_timeout_ms": 2000},
     "intake": {"catalog_refresh_ms": 200},
     "scheduler": {"pass_interval_ms": 50, "lease_ttl_ms": 2000, "lease_margin_ms": 500, "sweep_interval_ms": 100},

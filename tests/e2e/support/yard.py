@@ -9,7 +9,7 @@ from pathlib import Path
 from env.process import free_ports
 
 from . import config as configs
-from .api import Api
+from .api import OPERATOR_TOKEN, Api
 from .database import Database
 from .evidence import ClusterLog
 from .queues import Queues
@@ -204,7 +204,9 @@ class Yard:
             for key, value in os.environ.items()
             if not key.startswith(("YARD_", "AWS_", "RAY_")) and "proxy" not in key.lower()
         }
-        environment = {**inherited, "RUST_BACKTRACE": "1"}
+        # The server knows the operator by the first, commands send the second.
+        tokens = {"YARD_TEST_OPERATOR": OPERATOR_TOKEN, "YARD_TOKEN": OPERATOR_TOKEN}
+        environment = {**inherited, **tokens, "RUST_BACKTRACE": "1"}
         if self.database:
             environment["YARD__DATABASE__URL"] = self.database.url
         if self.queues:

@@ -119,6 +119,60 @@ class AttemptView(TypedDict):
     """
 
 
+class AuditLineView(TypedDict):
+    """
+    A change that somebody made, or tried to make.
+    """
+
+    action: str
+    """
+    What: `job.submit`, `job.stop`, `cluster.drain`, `cluster.resume`, `catalog.apply`, `token.create`, `token.revoke`.
+    """
+    actor: str
+    """
+    Who.
+    """
+    address: str
+    """
+    From which address.
+    """
+    at: str
+    """
+    When.
+    """
+    id: int
+    """
+    Its number; grows with time.
+    """
+    request: str
+    """
+    The request's id, as in the answer's `x-request-id`.
+    """
+    result: str
+    """
+    `ok` or another word for what it came to, or the code of the problem that was answered.
+    """
+    target: str
+    """
+    Of what.
+    """
+
+
+class AuditLog(TypedDict):
+    """
+    Some lines of the audit log.
+    """
+
+    lines: list[AuditLineView]
+    """
+    The lines, newest first.
+    """
+    next: NotRequired[int | None]
+    """
+    Ask for lines before this one to go on; left out on the last page.
+    """
+
+
 CatalogChange = TypedDict(
     'CatalogChange',
     {
@@ -848,6 +902,72 @@ class Timeouts(TypedDict, closed=True):
     """
 
 
+class TokenRequest(TypedDict):
+    """
+    A token to be made.
+    """
+
+    expires_in_s: NotRequired[int | None]
+    """
+    How long it is good for, in seconds; left out or null: for ever.
+    """
+    name: str
+    """
+    For people: what it is for, or whose. Up to 100 characters.
+    """
+    role: str
+    """
+    `viewer`, `submitter`, `team-admin` or `operator`.
+    """
+    teams: NotRequired[list[str]]
+    """
+    The teams that it is for; `*` is every team. An operator is one for every team.
+    """
+
+
+class TokenView(TypedDict):
+    """
+    A token without its secret.
+    """
+
+    created_at: str
+    """
+    When it was made.
+    """
+    created_by: str
+    """
+    Who made it.
+    """
+    expires_at: NotRequired[str | None]
+    """
+    When it ends; left out: never.
+    """
+    id: str
+    """
+    Its id: the middle part of it, which is not secret.
+    """
+    last_used_at: NotRequired[str | None]
+    """
+    When it was last used, to the minute; left out: not yet.
+    """
+    name: str
+    """
+    For people.
+    """
+    revoked_at: NotRequired[str | None]
+    """
+    When it was revoked.
+    """
+    role: str
+    """
+    `viewer`, `submitter`, `team-admin` or `operator`.
+    """
+    teams: list[str]
+    """
+    The teams that it is for; `*` is every team.
+    """
+
+
 class Waiting(TypedDict):
     """
     Why a job is queued and not placed.
@@ -938,7 +1058,7 @@ class BulkVerdict(TypedDict):
 
     errors: NotRequired[list[FieldProblem]]
     """
-    Everything that is wrong with it, if it was rejected.
+    Everything that is wrong with it, if it was rejected, or why it is forbidden.
     """
     job: NotRequired[str | None]
     """
@@ -960,7 +1080,7 @@ class BulkVerdict(TypedDict):
     """
     `accepted`: a new job. `duplicate`: the same document came before under its key. `conflict`: the key belongs to
     a job with another body. `rejected`: see `errors`; kept as a receipt. `rate_limited`: the team submits faster
-    than it may, and nothing was kept.
+    than it may, and nothing was kept. `forbidden`: you may not submit for the team, and nothing was kept.
     """
 
 
@@ -1365,6 +1485,32 @@ class TeamList(TypedDict):
     teams: list[TeamView]
     """
     The teams, by id.
+    """
+
+
+class TokenList(TypedDict):
+    """
+    Some tokens.
+    """
+
+    next: NotRequired[str | None]
+    """
+    The cursor of the next page; left out on the last.
+    """
+    tokens: list[TokenView]
+    """
+    The tokens, by id.
+    """
+
+
+class TokenMade(TokenView):
+    """
+    A token that was just made.
+    """
+
+    token: str
+    """
+    The token itself: shown this once, and kept nowhere.
     """
 
 

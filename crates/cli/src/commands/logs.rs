@@ -351,7 +351,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let client = Client::new(&Global { server, token: None, json: false });
+        let client = Client::new(&Global { server, token: None, token_file: None, json: false });
         (client.unwrap_or_else(|e| panic!("{}", e.message)), asked)
     }
 

@@ -7,6 +7,7 @@ mod explain;
 mod jobs;
 mod logs;
 mod submit;
+pub mod tokens;
 mod wait;
 
 use std::io::{Read, Write};
@@ -49,6 +50,8 @@ pub async fn run(command: Command, client: &Client, json: bool) -> Done {
         Command::Export { version } => catalog::export(version, client, json).await,
         Command::Catalog(args) => catalog::versions(&args, client, json).await,
         Command::Audit => clusters::audit(client, json).await,
+        Command::AuditLog(args) => tokens::audit_log(&args, client, json).await,
+        Command::Token(command) => tokens::token(&command, client, json).await,
     }
 }
 

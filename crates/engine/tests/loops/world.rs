@@ -117,6 +117,7 @@ impl World {
                 entrypoint: "true".into(),
                 runtime_env: serde_json::Map::new(),
                 request,
+                ray_cluster: None,
                 priority: Priority::default(),
                 clusters: ClusterSelector::default(),
                 retry: RetryPolicy { max_retries: 0 },
@@ -128,6 +129,7 @@ impl World {
         change(&mut job.spec);
         let arrival = Arrival {
             key: SubmissionKey { team: team.into(), key: job.key.clone() },
+            by: None,
             source: "test".into(),
             message_id: "m".into(),
             sent_at: None,

@@ -134,13 +134,16 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
         clusters.into_iter().filter_map(|c| future.earliest(group, c, Clock::Hard, before, at_worst)).min()
     };
     // Oldest first, whoever can be given a start at all, until there are enough. Those that wait for others to stop are
-    // not among the counted ones.
+    // not among the counted ones, nor do those whose promised room is there now, but not their turn: the pass is full.
+    let full = plan.placements.len() >= world.policy.placements_max as usize;
     let (mut given, mut counted) = (0, 0);
     for (head, blocked) in waiting_heads(world) {
         let g = &world.snapshot.groups[head];
         let stops = preempting(plan, g);
-        let due = stops || counted < world.policy.reservations_max;
         let held = plan.reservations.get(given).filter(|r| (&r.team, r.shape) == (&g.team, g.shape));
+        let has_room =
+            full && world.promised.contains(&head) && held.is_some_and(|r| r.start_by == world.now);
+        let due = stops || has_room || counted < world.policy.reservations_max;
         match held {
             None if stops => found.push(violation("reserve.preempting", format!("{} {:?}", g.team, g.shape))),
             None => {
@@ -162,7 +165,7 @@ fn check_reservations(world: &World, plan: &Plan) -> Vec<Violation> {
             }
         }
         given += usize::from(held.is_some());
-        counted += u32::from(held.is_some() && !stops);
+        counted += u32::from(held.is_some() && !stops && !has_room);
     }
     if given < plan.reservations.len() {
         found.push(violation("reserve.undue", format!("{:?}", plan.reservations[given])));

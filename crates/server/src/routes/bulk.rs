@@ -1,5 +1,7 @@
 //! `POST /v1/jobs/batch`: hand over many jobs in one request.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -10,7 +12,8 @@ use yard_wire::canonical::{Listed, parse_list};
 use yard_wire::views::{BulkAnswer, BulkRequest, BulkVerdict, Problem, ProblemCode};
 use yard_wire::{Intake, Source};
 
-use super::submit::{DOOR, json_body, turned_away};
+use super::submit::{DOOR, json_body, permit, turned_away};
+use crate::access::Caller;
 use crate::layers::RequestId;
 use crate::problem::ApiError;
 use crate::state::AppState;
@@ -18,7 +21,8 @@ use crate::state::AppState;
 #[utoipa::path(
     post, path = "/v1/jobs/batch", tag = "jobs", summary = "Hand over many jobs",
     description = "Each document gets the verdict that it would get alone; all are committed in one transaction. Answers only \
-        after the commit. Documents without a key get one from the request's id and their place.",
+        after the commit. A document for a team that you may not submit for is `forbidden`, and the others go on. \
+        Documents without a key get one from the request's id and their place.",
     request_body = BulkRequest,
     responses(
         (status = 200, description = "A verdict for each document, in their order", body = BulkAnswer),
@@ -30,6 +34,7 @@ use crate::state::AppState;
 )]
 pub(crate) async fn submit(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -40,11 +45,10 @@ pub(crate) async fn submit(
         return Err(ApiError::new(ProblemCode::BadRequest, detail));
     }
     let documents = documents(&state, &body)?;
-    let arrivals = read(&state, &documents, &request.0);
-    let mut verdicts: Vec<Option<BulkVerdict>> = arrivals
-        .iter()
-        .map(|a| turned_away(&state, a, DOOR).map(|seconds| BulkVerdict::rate_limited(&a.key, seconds)))
-        .collect();
+    let arrivals = read(&state, &caller, &documents, &request.0);
+    caller.about(format!("{} submissions", arrivals.len()));
+    let mut verdicts: Vec<Option<BulkVerdict>> =
+        arrivals.iter().map(|arrival| refused(&state, &caller, arrival)).collect();
     let let_in: Vec<Arrival> =
         arrivals.into_iter().zip(&verdicts).filter(|(_, away)| away.is_none()).map(|(a, _)| a).collect();
     if !let_in.is_empty() {
@@ -63,7 +67,33 @@ pub(crate) async fn submit(
     }
     let verdicts: Option<Vec<BulkVerdict>> = verdicts.into_iter().collect();
     let missing = || ApiError::new(ProblemCode::Internal, "the store gave too few verdicts");
-    Ok(Json(BulkAnswer { verdicts: verdicts.ok_or_else(missing)? }))
+    let verdicts = verdicts.ok_or_else(missing)?;
+    write_down(&caller, &verdicts);
+    Ok(Json(BulkAnswer { verdicts }))
+}
+
+/// The verdict on a document that is not even looked at: nothing is kept of it. Whoever may not submit for a team does not
+/// use up its rate, either.
+fn refused(state: &AppState, caller: &Caller, arrival: &Arrival) -> Option<BulkVerdict> {
+    if let Err(error) = permit(caller, arrival) {
+        let verdict = BulkVerdict::forbidden(&arrival.key, &error.problem().detail);
+        count(&verdict);
+        return Some(verdict);
+    }
+    turned_away(state, arrival, DOOR).map(|seconds| BulkVerdict::rate_limited(&arrival.key, seconds))
+}
+
+/// For the audit log: how many of what. Which jobs they are, their histories say.
+fn write_down(caller: &Caller, verdicts: &[BulkVerdict]) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for verdict in verdicts {
+        *counts.entry(&verdict.verdict).or_default() += 1;
+    }
+    let told: Vec<String> = counts.iter().map(|(verdict, n)| format!("{n} {verdict}")).collect();
+    caller.about(format!("{} submissions: {}", verdicts.len(), told.join(", ")));
+    if counts.len() == 1 && counts.contains_key("forbidden") {
+        caller.came_to("forbidden");
+    }
 }
 
 fn documents(state: &AppState, body: &Bytes) -> Result<Vec<Listed>, ApiError> {
@@ -79,14 +109,16 @@ fn documents(state: &AppState, body: &Bytes) -> Result<Vec<Listed>, ApiError> {
     Ok(documents)
 }
 
-fn read(state: &AppState, documents: &[Listed], request: &str) -> Vec<Arrival> {
+fn read(state: &AppState, caller: &Caller, documents: &[Listed], request: &str) -> Vec<Arrival> {
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
+    let by = caller.actor();
     let arrival = |(place, document): (usize, &Listed)| {
         let source = Source {
             door: DOOR.to_owned(),
             message_id: format!("{request}/{place}"),
             sent_at: None,
+            by: Some(by.clone()),
             key: None,
         };
         intake.arrival_listed(document, &source, (state.new_id)())

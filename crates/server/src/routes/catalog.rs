@@ -17,7 +17,7 @@ use yard_wire::catalog::{OpenJobs, diff};
 use yard_wire::views::{CatalogAnswer, CatalogVersionList, CatalogVersionView, Problem, ProblemCode};
 
 use super::submit::body_of_kind;
-use crate::layers::CALLER;
+use crate::access::Caller;
 use crate::problem::ApiError;
 use crate::query::Params;
 use crate::state::AppState;
@@ -47,11 +47,15 @@ const TOML: [&str; 4] = ["application/toml", "text/toml", "text/x-toml", "text/p
 )]
 pub(crate) async fn put(
     State(state): State<AppState>,
+    caller: Caller,
     mut params: Params,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<CatalogAnswer>, ApiError> {
     let dry_run = params.switch("dry_run");
+    if dry_run {
+        caller.changes_nothing();
+    }
     let expected = params.one::<u64>("expected");
     params.finish()?;
     let expected = Expected::new(&headers, expected)?;
@@ -68,7 +72,7 @@ pub(crate) async fn put(
     if dry_run {
         return Ok(Json(CatalogAnswer { answer: "dry_run".to_owned(), version: number, changes }));
     }
-    let by = format!("user:{CALLER}");
+    let by = format!("user:{}", caller.actor());
     let document =
         CatalogDocument { text, by: &by, source: CatalogSource::Applied, expected: expected.number() };
     let (answer, version) = match state.store.apply_catalog(&draft.catalog, document).await? {
@@ -76,6 +80,8 @@ pub(crate) async fn put(
         ApplyAnswer::Unchanged(version) => ("unchanged", version),
         ApplyAnswer::Conflict(version) => return Err(expected.conflict(version)),
     };
+    caller.about(format!("catalog version {version}"));
+    caller.came_to(answer);
     info!(by, version, changes = changes.len(), answer, "a catalog was sent");
     (state.nudge)();
     Ok(Json(CatalogAnswer { answer: answer.to_owned(), version, changes }))
@@ -277,7 +283,7 @@ mod tests {
         let whole = world.send(request.body(Body::empty()).unwrap()).await.json();
         assert_eq!(
             (&whole["text"], &whole["by"], &whole["source"]),
-            (&json!(next), &json!("user:anonymous"), &json!("applied"))
+            (&json!(next), &json!("user:bootstrap"), &json!("applied"))
         );
         assert_eq!(world.get(&format!("/v1/catalog?version={version}")).await.bytes, TWO);
         world.get("/v1/catalog?version=99").await.problem(404, "not_found");

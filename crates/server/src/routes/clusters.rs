@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use yard_domain::{ClusterId, ClusterSwitch};
 use yard_wire::views::{ClusterList, Problem, SwitchAnswer};
 
-use crate::layers::CALLER;
+use crate::access::Caller;
 use crate::problem::ApiError;
 use crate::query::Params;
 use crate::state::AppState;
@@ -33,9 +33,10 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn drain(
     State(state): State<AppState>,
+    caller: Caller,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<SwitchAnswer>, ApiError> {
-    switch(&state, path, ClusterSwitch::Drained).await
+    switch(&state, &caller, path, ClusterSwitch::Drained).await
 }
 
 #[utoipa::path(
@@ -45,13 +46,15 @@ pub(crate) async fn drain(
 )]
 pub(crate) async fn resume(
     State(state): State<AppState>,
+    caller: Caller,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<SwitchAnswer>, ApiError> {
-    switch(&state, path, ClusterSwitch::Open).await
+    switch(&state, &caller, path, ClusterSwitch::Open).await
 }
 
 async fn switch(
     state: &AppState,
+    caller: &Caller,
     path: Result<Path<String>, PathRejection>,
     to: ClusterSwitch,
 ) -> Result<Json<SwitchAnswer>, ApiError> {
@@ -61,7 +64,8 @@ async fn switch(
         ApiError::not_found(format!("there is no cluster {shown:?}; GET /v1/clusters lists them"))
     };
     let id: ClusterId = name.parse().map_err(|_| unknown())?;
-    if !state.store.switch_cluster(&id, to, CALLER).await? {
+    caller.about(format!("cluster {id}"));
+    if !state.store.switch_cluster(&id, to, &caller.actor()).await? {
         return Err(unknown());
     }
     if to == ClusterSwitch::Open {

@@ -15,13 +15,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::warn;
-use yard_domain::{JobId, StateName, TeamId};
-use yard_ports::store::{JobEvent, StoreError};
+use yard_domain::{Event, HistoryLine, JobId, StateName, TeamId};
+use yard_ports::store::JobEvent;
 use yard_wire::views::{EventView, Problem, ProblemCode};
 
 use super::jobs::KnownState;
 use super::logs::Streams;
-use super::{JobPath, no_such_job};
+use super::{JobPath, find_job};
+use crate::access::{Caller, redact};
 use crate::feed::{Feed, Page, sse};
 use crate::problem::ApiError;
 use crate::query::Params;
@@ -38,8 +39,8 @@ pub(crate) struct EventStreams(pub(crate) Streams);
 
 #[utoipa::path(
     get, path = "/v1/events", tag = "events", summary = "Follow what happens to all jobs",
-    description = "Server-Sent Events: each has its position as `id` and an event as JSON in `data`. It goes on until the \
-        connection ends; taken up with Last-Event-ID (or `after`), nothing is skipped and nothing comes twice. Positions grow; \
+    description = "Server-Sent Events, of the teams that you see: each has its position as `id` and an event as JSON in \
+        `data`. It goes on until the connection ends; taken up with Last-Event-ID (or `after`), nothing is skipped and nothing comes twice. Positions grow; \
         events of one job are in the order of its history. Without a position it begins now.",
     params(
         ("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event"),
@@ -58,6 +59,7 @@ pub(crate) struct EventStreams(pub(crate) Streams);
 )]
 pub(crate) async fn all(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(feed): Extension<Feed>,
     Extension(EventStreams(streams)): Extension<EventStreams>,
     mut params: Params,
@@ -65,6 +67,7 @@ pub(crate) async fn all(
 ) -> Result<Response, ApiError> {
     let after = position::<u64>(&mut params, &headers);
     let filter = Filter {
+        among: caller.teams(),
         teams: params.list("team"),
         states: params.list::<KnownState>("state").into_iter().map(|s| s.0).collect(),
         jobs: params.list_as("job", "a job's id, which is a UUID"),
@@ -82,9 +85,10 @@ pub(crate) async fn all(
     if missed {
         return Err(gone(last));
     }
-    let text = filter.texts(&first, last);
-    let reader = AllReader { feed, pages, filter, last: first.upto, behind: true, _slot: slot };
-    Ok(answer(state, Reader::All(reader), text))
+    let teller = Teller { state: state.clone(), caller };
+    let text = filter.texts(&teller, &first, last).await?;
+    let reader = AllReader { feed, pages, filter, teller, last: first.upto, behind: true, _slot: slot };
+    Ok(answer(state, Reader::All(Box::new(reader)), text))
 }
 
 #[utoipa::path(
@@ -106,6 +110,7 @@ pub(crate) async fn all(
 )]
 pub(crate) async fn job(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(feed): Extension<Feed>,
     Extension(EventStreams(streams)): Extension<EventStreams>,
     JobPath(id): JobPath,
@@ -116,13 +121,13 @@ pub(crate) async fn job(
     params.finish()?;
     let slot = streams.take()?;
     let pages = feed.listen();
-    let job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
+    let job = find_job(&state, &caller, id).await?;
     if job.lifecycle.state.name().is_end() && after >= job.lifecycle.version {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let team = job.lifecycle.team.clone();
     let reader = JobReader {
-        state: state.clone(),
+        teller: Teller { state: state.clone(), caller },
         pages,
         id,
         team,
@@ -154,6 +159,8 @@ fn gone(after: u64) -> ApiError {
 
 /// Which events a stream is for. Empty is any.
 struct Filter {
+    /// The teams that whoever listens sees; `None`: all.
+    among: Option<Vec<TeamId>>,
     teams: Vec<TeamId>,
     states: Vec<StateName>,
     jobs: Vec<JobId>,
@@ -162,16 +169,50 @@ struct Filter {
 
 impl Filter {
     fn fits(&self, event: &JobEvent) -> bool {
-        (self.teams.is_empty() || self.teams.contains(&event.team))
+        self.among.as_ref().is_none_or(|seen| seen.contains(&event.team))
+            && (self.teams.is_empty() || self.teams.contains(&event.team))
             && (self.states.is_empty() || self.states.contains(&event.line.to))
             && (self.jobs.is_empty() || self.jobs.contains(&event.line.job))
             && self.metadata.iter().all(|(name, value)| event.metadata.get(name) == Some(value))
     }
 
     /// What is sent of a page, to a reader who has everything up to `last`.
-    fn texts(&self, page: &Page, last: u64) -> Vec<Bytes> {
-        let new = page.events.iter().filter(|p| p.event.pos > last && self.fits(&p.event));
-        new.map(|p| p.text.clone()).collect()
+    async fn texts(&self, teller: &Teller, page: &Page, last: u64) -> Result<Vec<Bytes>, ApiError> {
+        let mut texts = Vec::new();
+        for published in &page.events {
+            let event = &published.event;
+            if event.pos <= last || !self.fits(event) {
+                continue;
+            }
+            texts.push(if teller.must_redact(&event.line) {
+                teller.text(&event.pos.to_string(), EventView::from(event)).await?
+            } else {
+                published.text.clone()
+            });
+        }
+        Ok(texts)
+    }
+}
+
+/// Tells events to whoever listens, without the names of teams that they don't see.
+struct Teller {
+    state: AppState,
+    caller: Caller,
+}
+
+impl Teller {
+    /// Only these tell of other teams; what people wrote (a reason to stop) stays as it is.
+    fn must_redact(&self, line: &HistoryLine) -> bool {
+        matches!(line.event, Event::PreemptRequested { .. }) && !self.caller.sees_all()
+    }
+
+    async fn text(&self, id: &str, view: EventView) -> Result<Bytes, ApiError> {
+        Ok(sse(id, &redact::for_caller(&self.state, &self.caller, view).await?))
+    }
+
+    async fn line(&self, team: &TeamId, line: &HistoryLine) -> Result<Bytes, ApiError> {
+        let (id, view) = (line.seq.to_string(), EventView::of_line(team, line));
+        if self.must_redact(line) { self.text(&id, view).await } else { Ok(sse(&id, &view)) }
     }
 }
 
@@ -199,6 +240,7 @@ struct AllReader {
     feed: Feed,
     pages: Receiver<Arc<Page>>,
     filter: Filter,
+    teller: Teller,
     /// Everything up to this position has been sent, or does not fit.
     last: u64,
     /// Whether the store must be read before the next page fits on.
@@ -208,7 +250,7 @@ struct AllReader {
 
 impl AllReader {
     /// What to send next; `None`: nothing any more.
-    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, ApiError> {
         loop {
             let texts = if self.behind {
                 let (page, missed) = self.feed.read(self.last).await?;
@@ -216,7 +258,7 @@ impl AllReader {
                     return Ok(None);
                 }
                 self.behind = page.upto > self.last;
-                self.go_on(&page)
+                self.go_on(&page).await?
             } else {
                 match news(&mut self.pages).await {
                     News::Over => return Ok(None),
@@ -231,7 +273,7 @@ impl AllReader {
                         self.behind = true;
                         continue;
                     }
-                    News::Page(page) => self.go_on(&page),
+                    News::Page(page) => self.go_on(&page).await?,
                 }
             };
             if !texts.is_empty() {
@@ -240,16 +282,16 @@ impl AllReader {
         }
     }
 
-    fn go_on(&mut self, page: &Page) -> Vec<Bytes> {
-        let texts = self.filter.texts(page, self.last);
+    async fn go_on(&mut self, page: &Page) -> Result<Vec<Bytes>, ApiError> {
+        let texts = self.filter.texts(&self.teller, page, self.last).await?;
         self.last = page.upto;
-        texts
+        Ok(texts)
     }
 }
 
 /// A stream of one job's events, read from its history whenever something has happened to it.
 struct JobReader {
-    state: AppState,
+    teller: Teller,
     pages: Receiver<Arc<Page>>,
     id: JobId,
     team: TeamId,
@@ -261,19 +303,22 @@ struct JobReader {
 }
 
 impl JobReader {
-    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, ApiError> {
         loop {
             if self.ended {
                 return Ok(None);
             }
             if self.behind {
-                let lines = self.state.store.history(self.id, self.last, LINES).await?;
+                let lines = self.teller.state.store.history(self.id, self.last, LINES).await?;
                 self.behind = !lines.is_empty();
                 if let Some(line) = lines.last() {
                     self.last = line.seq;
                     self.ended = line.to.is_end() && lines.len() < LINES as usize;
-                    let text = |line| sse_of_line(&self.team, line);
-                    return Ok(Some(lines.iter().map(text).collect()));
+                    let mut texts = Vec::with_capacity(lines.len());
+                    for line in &lines {
+                        texts.push(self.teller.line(&self.team, line).await?);
+                    }
+                    return Ok(Some(texts));
                 }
                 continue;
             }
@@ -287,10 +332,6 @@ impl JobReader {
     }
 }
 
-fn sse_of_line(team: &TeamId, line: &yard_domain::HistoryLine) -> Bytes {
-    sse(&line.seq.to_string(), &EventView::of_line(team, line))
-}
-
 /// Whether something may have happened to a job: to be found out by reading. A page without events is the beginning of a
 /// feed.
 pub(super) fn concerns(page: &Page, job: JobId) -> bool {
@@ -298,7 +339,7 @@ pub(super) fn concerns(page: &Page, job: JobId) -> bool {
 }
 
 enum Reader {
-    All(AllReader),
+    All(Box<AllReader>),
     Job(Box<JobReader>),
 }
 
@@ -327,7 +368,7 @@ fn answer(state: AppState, reader: Reader, first: Vec<Bytes>) -> Response {
                     Ok(None) if matches!(&reader, Reader::Job(job) if job.ended) => None,
                     Ok(None) => broken("events were missed"),
                     Err(error) => {
-                        warn!(%error, "a stream of events broke off");
+                        warn!(error = error.problem().detail, "a stream of events broke off");
                         broken("the store can't be read now")
                     }
                 },
@@ -354,7 +395,7 @@ mod tests {
     use tower::ServiceExt;
     use yard_domain::lifecycle::AttemptEnd;
 
-    use crate::testing::World;
+    use crate::testing::{World, as_operator};
     use crate::{ServerConfig, router};
 
     /// An open stream, read event by event.
@@ -369,7 +410,8 @@ mod tests {
             if let Some(last) = last {
                 request = request.header("last-event-id", last);
             }
-            let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            let response =
+                app.clone().oneshot(as_operator(request.body(Body::empty()).unwrap())).await.unwrap();
             assert_eq!(response.status(), 200, "{path}");
             assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
             Self { body: response.into_body().into_data_stream(), rest: String::new() }
@@ -481,8 +523,8 @@ mod tests {
         assert_eq!(wrong["errors"].as_array().unwrap().len(), 3, "{wrong}");
         let mut open = Open::new(&app, "/v1/events?after=1", None).await;
         assert_eq!(open.next().await.unwrap().0, 2);
-        let refused =
-            app.clone().oneshot(Request::get("/v1/events").body(Body::empty()).unwrap()).await.unwrap();
+        let another = as_operator(Request::get("/v1/events").body(Body::empty()).unwrap());
+        let refused = app.clone().oneshot(another).await.unwrap();
         assert_eq!(refused.status(), 503);
         world.state.shutdown.cancel();
         assert!(open.body.next().await.unwrap().is_err(), "the stream is cut, not ended");

@@ -5,7 +5,8 @@ use axum::extract::{Path, State};
 use yard_domain::TeamId;
 use yard_wire::views::{ExplanationView, Problem, ProblemCode, TeamExplanationView};
 
-use super::{JobPath, no_such_job};
+use super::{JobPath, find_job};
+use crate::access::{Caller, redact};
 use crate::problem::ApiError;
 use crate::query::Params;
 use crate::state::AppState;
@@ -22,12 +23,14 @@ use crate::state::AppState;
 )]
 pub(crate) async fn job(
     State(state): State<AppState>,
+    caller: Caller,
     JobPath(id): JobPath,
     params: Params,
 ) -> Result<Json<ExplanationView>, ApiError> {
     params.finish()?;
-    let job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
-    Ok(Json(state.explainer.job(&job).await?))
+    let job = find_job(&state, &caller, id).await?;
+    let found = state.explainer.job(&job).await?;
+    Ok(Json(redact::for_caller(&state, &caller, found).await?))
 }
 
 #[utoipa::path(
@@ -40,6 +43,7 @@ pub(crate) async fn job(
 )]
 pub(crate) async fn team(
     State(state): State<AppState>,
+    caller: Caller,
     Path(team): Path<String>,
     params: Params,
 ) -> Result<Json<TeamExplanationView>, ApiError> {
@@ -47,8 +51,12 @@ pub(crate) async fn team(
     let id: TeamId = team.parse().map_err(|e: yard_domain::ids::InvalidName| {
         ApiError::new(ProblemCode::BadRequest, format!("the path does not hold a team's id: {e}"))
     })?;
-    let found = state.explainer.team(&id).await?;
-    found.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no team {id}")))
+    let unknown = || ApiError::not_found(format!("there is no team {id}"));
+    if !caller.sees(&id) {
+        return Err(unknown());
+    }
+    let found = state.explainer.team(&id).await?.ok_or_else(unknown)?;
+    Ok(Json(redact::for_caller(&state, &caller, found).await?))
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use yard_wire::views::{JobView, Problem};
 
 use super::events::concerns;
 use super::logs::Streams;
-use super::{JobPath, no_such_job};
+use super::{JobPath, find_job};
+use crate::access::{Caller, redact};
 use crate::feed::Feed;
 use crate::problem::ApiError;
 use crate::query::Params;
@@ -46,6 +47,7 @@ const SHARE_OF_TIMEOUT: f64 = 0.9;
 )]
 pub(crate) async fn get(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(feed): Extension<Feed>,
     Extension(waits): Extension<Waits>,
     JobPath(id): JobPath,
@@ -56,13 +58,15 @@ pub(crate) async fn get(
     params.finish()?;
     let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let job = if wait.is_zero() {
-        state.store.job(id).await?.ok_or_else(|| no_such_job(id))?
+        find_job(&state, &caller, id).await?
     } else {
         let _slot = waits.0.take()?;
-        changed(&state, &feed, id, version_of(known), wait).await?
+        changed(&state, &caller, &feed, id, version_of(known), wait).await?
     };
     let now = state.store.now().await?;
-    let view = JobView::new(&job, now)?;
+    let mut view = JobView::new(&job, now)?;
+    // Before the tag is made of it: what a caller is not shown changes nothing for them.
+    view.waiting = redact::for_caller(&state, &caller, view.waiting).await?;
     let tag = tag(job.lifecycle.version, &view);
     let headers = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".to_owned())];
     if known.split(',').any(|one| matches!(one.trim(), "*") || one.trim() == tag) {
@@ -78,6 +82,7 @@ pub(crate) struct Waits(pub(crate) Streams);
 /// The job when it has another version, or has ended, or the time is over.
 async fn changed(
     state: &AppState,
+    caller: &Caller,
     feed: &Feed,
     id: JobId,
     known: Option<u32>,
@@ -87,7 +92,7 @@ async fn changed(
     let until = Instant::now() + wait.min(most);
     // From here on, so that nothing falls between a look and the wait after it.
     let mut pages = feed.listen();
-    let mut job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
+    let mut job = find_job(state, caller, id).await?;
     let known = known.unwrap_or(job.lifecycle.version);
     while job.lifecycle.version == known && !job.lifecycle.state.name().is_end() {
         let news = tokio::select! {
@@ -99,7 +104,7 @@ async fn changed(
             Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
             Ok(Err(RecvError::Closed)) | Err(_) => break,
         }
-        job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
+        job = find_job(state, caller, id).await?;
     }
     Ok(job)
 }
@@ -142,7 +147,7 @@ mod tests {
     use yard_domain::lifecycle::AttemptEnd;
     use yard_domain::{Failure, FailureClass};
 
-    use crate::testing::World;
+    use crate::testing::{World, as_operator};
     use crate::{ServerConfig, router};
 
     #[tokio::test]
@@ -176,7 +181,7 @@ mod tests {
         if let Some(known) = known {
             request = request.header("if-none-match", known);
         }
-        let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let response = app.clone().oneshot(as_operator(request.body(Body::empty()).unwrap())).await.unwrap();
         let tag = response.headers().get("etag").map(|v| v.to_str().unwrap().to_owned());
         let status = response.status().as_u16();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();

@@ -8,6 +8,7 @@ use yard_domain::StateName;
 use yard_ports::store::JobFilter;
 use yard_wire::views::{JobList, JobSummary, Problem, time_text};
 
+use crate::access::Caller;
 use crate::problem::ApiError;
 use crate::query::{Moment, Params};
 use crate::state::AppState;
@@ -37,11 +38,13 @@ const PAGE: u32 = 50;
 )]
 pub(crate) async fn list(
     State(state): State<AppState>,
+    caller: Caller,
     mut params: Params,
 ) -> Result<Json<JobList>, ApiError> {
     let limit = params.number("limit", 1, state.config.page_max).unwrap_or(PAGE.min(state.config.page_max));
     let mut filter = JobFilter {
         team: params.one("team"),
+        among: caller.teams(),
         states: params.list::<KnownState>("state").into_iter().map(|s| s.0).collect(),
         cluster: params.one("cluster"),
         accepted_from: params.one::<Moment>("accepted_after").map(|at| at.0),

@@ -15,7 +15,8 @@ use yard_domain::JobId;
 use yard_ports::store::{AttemptView, JobView};
 use yard_wire::views::{Problem, ProblemCode};
 
-use super::{JobPath, no_such_job};
+use super::{JobPath, find_job};
+use crate::access::Caller;
 use crate::logs::sequence::Sequence;
 use crate::logs::{self, Bytestream, Extent, Wish};
 use crate::problem::ApiError;
@@ -114,6 +115,7 @@ struct Question {
 )]
 pub(crate) async fn logs(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(streams): Extension<Streams>,
     JobPath(id): JobPath,
     headers: HeaderMap,
@@ -121,7 +123,7 @@ pub(crate) async fn logs(
 ) -> Result<Response, ApiError> {
     let question = Question::read(params, &headers, state.config.logs.buffer_bytes_max)?;
     let slot = streams.take()?;
-    let job = state.store.job(id).await?.ok_or_else(|| no_such_job(id))?;
+    let job = find_job(&state, &caller, id).await?;
     let wish = Wish { offset: 0, follow: question.follow, plain: question.plain };
     if question.whose == Whose::All {
         let last = choose(&job, Whose::Last)?;

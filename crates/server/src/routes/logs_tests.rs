@@ -14,7 +14,7 @@ use yard_ports::store::AttemptRef;
 use yard_ports::{DriverError, LogArchive};
 
 use super::{ByteRange, byte_range};
-use crate::testing::{Answer, Log, World};
+use crate::testing::{Answer, Log, World, as_operator};
 use crate::{LogLimits, ServerConfig, router};
 
 #[tokio::test]
@@ -65,7 +65,8 @@ async fn a_log_that_breaks_off_does_not_look_finished() {
     let name = RemoteName::new(id, AttemptNumber(1)).to_string();
     world.driver.logs.lock().unwrap().insert(name, Log::Broken("half"));
     let request = Request::get(format!("/v1/jobs/{id}/logs")).body(Body::empty()).unwrap();
-    let mut body = router(world.state.clone()).oneshot(request).await.unwrap().into_body().into_data_stream();
+    let answer = router(world.state.clone()).oneshot(as_operator(request)).await.unwrap();
+    let mut body = answer.into_body().into_data_stream();
     assert_eq!(&body.next().await.unwrap().unwrap()[..], b"half");
     assert!(body.next().await.unwrap().is_err());
 }
@@ -78,7 +79,8 @@ async fn a_followed_log_is_bounded_by_slots_and_by_the_end_of_the_server() {
     let name = RemoteName::new(id, AttemptNumber(1)).to_string();
     world.driver.logs.lock().unwrap().insert(name, Log::Text("so far"));
     let app = router(world.state.clone());
-    let follow = || Request::get(format!("/v1/jobs/{id}/logs?follow=true")).body(Body::empty()).unwrap();
+    let follow =
+        || as_operator(Request::get(format!("/v1/jobs/{id}/logs?follow=true")).body(Body::empty()).unwrap());
     let mut body = app.clone().oneshot(follow()).await.unwrap().into_body().into_data_stream();
     assert_eq!(&body.next().await.unwrap().unwrap()[..], b"so far");
     assert_eq!(app.clone().oneshot(follow()).await.unwrap().status(), 503);
@@ -219,7 +221,8 @@ async fn a_log_is_followed_in_the_archive_if_its_cluster_can_t_be_asked() {
     keep(&world, id, &[(0, "a")], None).await;
     let request =
         Request::get(format!("{path}?follow=true&plain=true&attempt=1")).body(Body::empty()).unwrap();
-    let mut body = router(world.state.clone()).oneshot(request).await.unwrap().into_body().into_data_stream();
+    let answer = router(world.state.clone()).oneshot(as_operator(request)).await.unwrap();
+    let mut body = answer.into_body().into_data_stream();
     assert_eq!(&body.next().await.unwrap().unwrap()[..], b"a");
     // Another process writes on, and replaces the last chunk by one that has it all.
     keep(&world, id, &[(0, "abc")], None).await;
@@ -237,7 +240,8 @@ async fn an_answer_is_bounded_and_breaks_off_there() {
     let (id, path) = running(&world, "west").await;
     keep(&world, id, &[(0, "123456")], Some(Seal::Complete)).await;
     let request = Request::get(&path).body(Body::empty()).unwrap();
-    let mut body = router(world.state.clone()).oneshot(request).await.unwrap().into_body().into_data_stream();
+    let answer = router(world.state.clone()).oneshot(as_operator(request)).await.unwrap();
+    let mut body = answer.into_body().into_data_stream();
     assert_eq!(&body.next().await.unwrap().unwrap()[..], b"1234");
     assert!(body.next().await.unwrap().is_err());
     assert_eq!(text(&world.get(&format!("{path}?offset=4")).await), "56");

@@ -1,6 +1,7 @@
 //! A file per endpoint: handler, errors, tests.
 
 pub(crate) mod audit;
+pub(crate) mod audit_log;
 pub(crate) mod bulk;
 pub(crate) mod catalog;
 pub(crate) mod clusters;
@@ -19,16 +20,21 @@ pub(crate) mod spill;
 pub(crate) mod stop;
 pub(crate) mod submit;
 pub(crate) mod teams;
+pub(crate) mod tokens;
 pub(crate) mod workload;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::routing::{get, post};
+use axum::middleware;
+use axum::routing::{delete, get, post};
 use yard_domain::JobId;
+use yard_ports::store::JobView;
 use yard_wire::views::ProblemCode;
 
+use crate::access::Caller;
+use crate::access::gate::gate;
 use crate::feed::Feed;
 use crate::layers;
 use crate::problem::ApiError;
@@ -68,6 +74,9 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/catalog/versions", get(catalog::versions))
         .route("/v1/workload", get(workload::workload).layer(axum::Extension(streams)))
         .route("/v1/audit", get(audit::audit))
+        .route("/v1/audit/log", get(audit_log::list))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{id}", delete(tokens::revoke))
         .with_state(state.clone());
     let outside = Router::new()
         .route("/healthz", get(health::healthz))
@@ -75,10 +84,12 @@ pub fn router(state: AppState) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(crate::openapi::serve))
         .merge(pages::routes())
-        .with_state(state);
+        .with_state(state.clone());
     let all = layers::guard(api, &config)
         .merge(ray)
         .merge(outside)
+        // Around every route that there is, also one that is added above without a rule: it is closed then.
+        .layer(middleware::from_fn_with_state(state, gate))
         .fallback(async || ApiError::not_found("there is no such page; docs/http-api.md lists them"))
         .method_not_allowed_fallback(async || {
             ApiError::new(ProblemCode::MethodNotAllowed, "see the Allow header")
@@ -110,6 +121,12 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
         let Path(text) = read.map_err(|_| unreadable())?;
         text.parse().map(Self).map_err(|_| unreadable())
     }
+}
+
+/// A job that this caller sees; somebody else's is not there.
+pub(crate) async fn find_job(state: &AppState, caller: &Caller, id: JobId) -> Result<JobView, ApiError> {
+    let job = state.store.job(id).await?;
+    job.filter(|job| caller.sees(&job.lifecycle.team)).ok_or_else(|| no_such_job(id))
 }
 
 /// The error for a job that isn't there.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use yard_domain::{SubmissionKey, Timestamp};
+use yard_domain::{SubmissionKey, TeamId, Timestamp};
 use yard_wire::views::{Problem, ProblemCode, ReceiptView, time_text};
 
+use crate::access::Caller;
 use crate::problem::ApiError;
 use crate::query::Params;
 use crate::state::AppState;
@@ -25,6 +26,7 @@ use crate::state::AppState;
 )]
 pub(crate) async fn receipt(
     State(state): State<AppState>,
+    caller: Caller,
     path: Result<Path<(String, String)>, PathRejection>,
     params: Params,
 ) -> Result<Json<ReceiptView>, ApiError> {
@@ -36,6 +38,12 @@ pub(crate) async fn receipt(
         ));
     };
     let key = SubmissionKey { team, key };
+    // What came under no team that there could be is the operators' to see. Who may not see the team is not told how far
+    // the doors are, either: that is one answer for a team of others and for one that is not there.
+    let is_theirs = key.team.parse().is_ok_and(|team: TeamId| caller.sees(&team));
+    if !is_theirs && !caller.sees_all() {
+        return Err(ApiError::not_found(format!("nothing has come under {key} (yet)")));
+    }
     if let Some(receipt) = state.store.receipt(&key).await? {
         return Ok(Json(ReceiptView::from(&receipt)));
     }
@@ -74,6 +82,7 @@ mod tests {
             key: SubmissionKey { team: "search".to_owned(), key: key.to_owned() },
             source: "sqs:submissions".to_owned(),
             message_id: "m".to_owned(),
+            by: None,
             sent_at: Some(Timestamp::from_micros(sent_at)),
             body_hash: [0; 32],
             content: Err(Vec::new()),

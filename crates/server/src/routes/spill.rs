@@ -34,7 +34,13 @@ pub(super) async fn put_off(
             return Err(ApiError::fields(ProblemCode::Rejected, detail.to_owned(), errors));
         }
     };
-    let spilled = Spilled { job, door: DOOR.to_owned(), request: arrival.message_id.clone(), key };
+    let spilled = Spilled {
+        job,
+        door: DOOR.to_owned(),
+        request: arrival.message_id.clone(),
+        by: arrival.by.clone(),
+        key,
+    };
     // It has been read as JSON, which is UTF-8.
     let text = String::from_utf8_lossy(body);
     if let Err(failed) = queue.put(&text, &spilled).await {

@@ -6,12 +6,13 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
+use yard_domain::Right;
 use yard_ports::store::StopAnswer;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode, StopAnswerView, StopRequest};
 
 use super::submit::json_body;
-use super::{JobPath, no_such_job};
-use crate::layers::CALLER;
+use super::{JobPath, find_job, no_such_job};
+use crate::access::Caller;
 use crate::problem::ApiError;
 use crate::state::AppState;
 
@@ -31,12 +32,16 @@ const REASON_CHARS_MAX: usize = 500;
 )]
 pub(crate) async fn stop(
     State(state): State<AppState>,
+    caller: Caller,
     JobPath(id): JobPath,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<StopAnswerView>), ApiError> {
     let reason = reason(&headers, body, state.config.body_max_bytes)?;
-    let answer = state.store.request_stop(id, CALLER, &reason).await?;
+    let team = find_job(&state, &caller, id).await?.lifecycle.team;
+    caller.about_job(&team, id);
+    caller.need(Right::Stop, &team)?;
+    let answer = state.store.request_stop(id, &caller.actor(), &reason).await?;
     let view = StopAnswerView::new(id, answer).ok_or_else(|| no_such_job(id))?;
     let status = match answer {
         StopAnswer::Requested => {
@@ -110,7 +115,7 @@ mod tests {
             (&last["event"], &last["data"]["reason"]),
             (&json!("stop_requested"), &json!("wrong data"))
         );
-        assert_eq!(last["actor"], "user:anonymous");
+        assert_eq!(last["actor"], "user:bootstrap");
 
         let path = format!("/v1/jobs/{queued}/stop");
         let bodyless = world.send(Request::post(&path).body(Body::empty()).unwrap()).await;

@@ -6,12 +6,13 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use yard_domain::{Arrival, JobId, TeamId, Verdict};
+use yard_domain::{Arrival, JobId, Right, TeamId, Verdict};
 use yard_ports::StoreError;
 use yard_wire::canonical::parse_strict;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode, Submitted};
 use yard_wire::{Intake, Source, Submission, bound_id};
 
+use crate::access::Caller;
 use crate::layers::RequestId;
 use crate::problem::ApiError;
 use crate::routes::spill;
@@ -40,15 +41,19 @@ pub(super) const DOOR: &str = "http";
 )]
 pub(crate) async fn submit(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = json_body(&headers, body, state.config.body_max_bytes)?;
-    let arrival = read(&state, &headers, &body, request.0)?;
+    let arrival = read(&state, &caller, &headers, &body, request.0)?;
+    caller.about(format!("submission {}", arrival.key));
+    permit(&caller, &arrival)?;
     keep_to_rate(&state, &arrival, DOOR)?;
     let verdicts = match state.store.accept(std::slice::from_ref(&arrival)).await {
         Err(error @ StoreError::Unavailable(_)) => {
+            caller.came_to("put_off");
             return spill::put_off(&state, &arrival, &body, key_beside(&headers), error).await;
         }
         verdicts => verdicts?,
@@ -56,7 +61,7 @@ pub(crate) async fn submit(
     let Some(verdict) = verdicts.into_iter().next() else {
         return Err(ApiError::new(ProblemCode::Internal, "the store gave no verdict"));
     };
-    answer(&state, &arrival, verdict)
+    answer(&state, &caller, &arrival, verdict)
 }
 
 /// The body of a request that must be JSON.
@@ -94,11 +99,22 @@ pub(super) fn body_of_kind(
     Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail))
 }
 
-fn read(state: &AppState, headers: &HeaderMap, body: &Bytes, request: String) -> Result<Arrival, ApiError> {
+fn read(
+    state: &AppState,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &Bytes,
+    request: String,
+) -> Result<Arrival, ApiError> {
     let document = parse_strict(body)
         .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
-    let source =
-        Source { door: DOOR.to_owned(), message_id: request, sent_at: None, key: key_beside(headers) };
+    let source = Source {
+        door: DOOR.to_owned(),
+        message_id: request,
+        sent_at: None,
+        by: Some(caller.actor()),
+        key: key_beside(headers),
+    };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     let mut arrival = intake.arrival_of(&document, &source, (state.new_id)());
@@ -111,6 +127,16 @@ fn read(state: &AppState, headers: &HeaderMap, body: &Bytes, request: String) ->
 /// The key that comes beside the document.
 fn key_beside(headers: &HeaderMap) -> Option<String> {
     headers.get("idempotency-key").map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+}
+
+/// Nothing is kept of a submission for a team of others, not even a receipt: it would stand under their key. Whether there
+/// is such a team is not told.
+pub(super) fn permit(caller: &Caller, arrival: &Arrival) -> Result<(), ApiError> {
+    match arrival.key.team.parse::<TeamId>() {
+        Ok(team) => caller.need(Right::Submit, &team),
+        // No team could be read: it will be rejected, under the name of none.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Turns a submission away if its team submits faster than it may: nothing is kept of it.
@@ -139,13 +165,21 @@ pub(super) fn count_verdict(door: &'static str, verdict: &Verdict) {
     metrics::counter!("yard_submissions_total", "door" => door, "verdict" => code).increment(1);
 }
 
-fn answer(state: &AppState, arrival: &Arrival, verdict: Verdict) -> Result<Response, ApiError> {
+fn answer(
+    state: &AppState,
+    caller: &Caller,
+    arrival: &Arrival,
+    verdict: Verdict,
+) -> Result<Response, ApiError> {
     count_verdict(DOOR, &verdict);
     let key = &arrival.key;
     match verdict {
         Verdict::Accepted { job, first } => {
+            caller.about(format!("job {job}, submission {key}"));
             if first {
                 (state.nudge)();
+            } else {
+                caller.came_to("repeated");
             }
             Ok(accepted(arrival, job, first))
         }

@@ -2,8 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
+use yard_domain::TeamId;
 use yard_wire::views::TeamList;
 
+use crate::access::Caller;
 use crate::problem::ApiError;
 use crate::query::Params;
 use crate::state::AppState;
@@ -12,12 +14,18 @@ use crate::state::AppState;
     get, path = "/v1/teams", tag = "installation", summary = "Show teams, their quotas and what they use",
     responses((status = 200, body = TeamList))
 )]
-pub(crate) async fn list(State(state): State<AppState>, params: Params) -> Result<Json<TeamList>, ApiError> {
+pub(crate) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<TeamList>, ApiError> {
     params.finish()?;
     let catalog = state.store.catalog().await?;
     let accounts = state.store.accounts().await?;
     let stats = state.store.stats().await?;
-    Ok(Json(TeamList::new(&catalog, &accounts, &stats)))
+    let mut list = TeamList::new(&catalog, &accounts, &stats);
+    list.teams.retain(|team| team.id.parse().is_ok_and(|id: TeamId| caller.sees(&id)));
+    Ok(Json(list))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 const PERIOD_MS = 2000;
 const EXPLAIN_PERIOD_MS = 10000;
 const byId = (id) => document.getElementById(id);
+const TOKEN = "yard-token"; // in this tab's session only
+const LOG_CHARS_MAX = 200000;
 let chosen = null; // the job whose details are shown
 
 function el(tag, options = {}, ...children) {
@@ -15,9 +17,17 @@ function el(tag, options = {}, ...children) {
   return node;
 }
 
+function send(path, accept) {
+  const headers = { accept };
+  const token = sessionStorage.getItem(TOKEN);
+  if (token) headers.authorization = `Bearer ${token}`;
+  return fetch(path, { headers, signal: AbortSignal.timeout(10000) });
+}
+
 async function ask(path) {
-  const response = await fetch(path, { headers: { accept: "application/json" }, signal: AbortSignal.timeout(10000) });
+  const response = await send(path, "application/json");
   const body = await response.json();
+  byId("login").hidden = response.status !== 401 && !sessionStorage.getItem(TOKEN);
   if (!response.ok) throw new Error(body.detail || body.title || `HTTP ${response.status}`);
   return body;
 }
@@ -112,14 +122,22 @@ function detail(job, history, explained) {
   }
   if (job.attempts.length) {
     const last = job.attempts[job.attempts.length - 1];
-    const link = el("a", {}, `log of attempt ${last.number}`);
-    link.href = `/v1/jobs/${encodeURIComponent(job.id)}/logs`;
-    parts.push(el("p", {}, link));
+    parts.push(el("p", {}, el("button", { cls: "link", click: () => showLog(job.id) }, `log of attempt ${last.number}`)));
+    if (log.id === job.id) parts.push(el("pre", {}, log.text));
   }
   const rows = history.lines.map((l) => el("tr", {}, el("td", { cls: "mono" }, l.at), el("td", {}, l.event),
     el("td", {}, l.message), el("td", {}, l.actor)));
   parts.push(el("h2", {}, "History"), el("table", {}, el("tbody", {}, ...rows)));
   return parts;
+}
+
+// A link could not send the token, so the log is asked for and shown here.
+let log = { id: null, text: "" };
+async function showLog(id) {
+  const response = await send(`/v1/jobs/${encodeURIComponent(id)}/logs`, "text/plain, application/json");
+  const text = await response.text();
+  log = { id, text: response.ok ? text.slice(-LOG_CHARS_MAX) : `no log: HTTP ${response.status}` };
+  refresh();
 }
 
 // Finding out is work for the server: asked for one waiting job, and not each time the page looks.
@@ -178,6 +196,13 @@ async function refresh() {
   }
 }
 
+byId("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const token = byId("token").value.trim();
+  byId("token").value = "";
+  if (token) sessionStorage.setItem(TOKEN, token); else sessionStorage.removeItem(TOKEN);
+  refresh();
+});
 byId("team").addEventListener("change", refresh);
 byId("state").addEventListener("change", refresh);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });

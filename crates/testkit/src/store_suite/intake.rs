@@ -12,6 +12,7 @@ fn rejected(team: &str, key: &str) -> Arrival {
         FieldError { field: "team".to_owned(), code: "unknown_team", message: "no such team".to_owned() };
     Arrival {
         key: SubmissionKey { team: team.to_owned(), key: key.to_owned() },
+        by: None,
         source: "sqs:in".to_owned(),
         message_id: "m-rejected".to_owned(),
         sent_at: None,

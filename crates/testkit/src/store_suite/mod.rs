@@ -16,6 +16,7 @@
     reason = "all of this is tests: failing is what they are for"
 )]
 
+pub mod access;
 pub mod catalog;
 pub mod claims;
 pub mod clocks;
@@ -196,6 +197,12 @@ macro_rules! store_suite {
                 an_unknown_state_is_an_error_that_names_the_row,
                 the_audit_finds_drift,
                 history_by_pages,
+            ],
+            access: [
+                tokens_are_kept_as_they_are,
+                tokens_are_revoked_and_their_use_is_noted,
+                the_audit_log_is_read_by_pages_and_purged,
+                lists_keep_to_teams,
             ],
             packages: [
                 content_is_kept_once,

@@ -79,7 +79,10 @@ pub async fn hidden_jobs_are_not_shown(w: &World) {
         w.store.hide_job(ads[0]).await.unwrap();
     }
     assert!(w.store.shown_jobs_of_key(&key, &teams).await.unwrap().is_empty());
-    let shown = w.store.shown_jobs(Some(&teams[0]), 10).await.unwrap();
+    assert!(w.store.shown_jobs(Some(&[]), 10).await.unwrap().is_empty());
+    let shown = w.store.shown_jobs(Some(&teams[..]), 10).await.unwrap();
+    assert_eq!(shown.iter().map(|v| v.lifecycle.id).collect::<Vec<_>>(), [ml[0], ads[1]]);
+    let shown = w.store.shown_jobs(Some(&teams[..1]), 10).await.unwrap();
     assert_eq!(shown.iter().map(|v| v.lifecycle.id).collect::<Vec<_>>(), [ads[1]]);
     assert_eq!(w.store.shown_jobs(None, 1).await.unwrap().len(), 1);
     assert_eq!(w.view(ads[0]).await.key, key);

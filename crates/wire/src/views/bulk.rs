@@ -27,7 +27,7 @@ pub struct BulkAnswer {
 pub struct BulkVerdict {
     /// `accepted`: a new job. `duplicate`: the same document came before under its key. `conflict`: the key belongs to
     /// a job with another body. `rejected`: see `errors`; kept as a receipt. `rate_limited`: the team submits faster
-    /// than it may, and nothing was kept.
+    /// than it may, and nothing was kept. `forbidden`: you may not submit for the team, and nothing was kept.
     pub verdict: String,
     /// The team as it stood in the document; `-` if none could be read.
     pub team: String,
@@ -36,7 +36,7 @@ pub struct BulkVerdict {
     /// The job: the new one, or the one that has the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
-    /// Everything that is wrong with it, if it was rejected.
+    /// Everything that is wrong with it, if it was rejected, or why it is forbidden.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
     /// With `rate_limited`: send it again after so many seconds.
@@ -59,6 +59,17 @@ impl BulkVerdict {
     /// It was turned away, to be sent again after so many seconds.
     pub fn rate_limited(key: &SubmissionKey, seconds: u64) -> Self {
         Self { retry_after_s: Some(seconds), ..Self::named(key, "rate_limited") }
+    }
+
+    /// Whoever sent it may not submit for its team; `why` is for people.
+    pub fn forbidden(key: &SubmissionKey, why: &str) -> Self {
+        let error = FieldProblem {
+            field: "team".to_owned(),
+            code: "forbidden".to_owned(),
+            message: why.to_owned(),
+            line: None,
+        };
+        Self { errors: vec![error], ..Self::named(key, "forbidden") }
     }
 
     fn named(key: &SubmissionKey, verdict: &str) -> Self {

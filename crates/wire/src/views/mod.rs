@@ -3,6 +3,7 @@
 //! Times are RFC 3339 texts in UTC with microseconds, by the database's clock. A field that does not apply is
 //! left out. Fields are only ever added: readers must pass over those they don't know.
 
+mod access;
 mod amounts;
 mod bulk;
 mod catalog;
@@ -15,6 +16,7 @@ mod time;
 mod versions;
 mod workload;
 
+pub use access::{AuditLineView, AuditLog, EVERY_TEAM, TokenList, TokenMade, TokenRequest, TokenView};
 pub use amounts::{Amounts, Quota};
 pub use bulk::{BulkAnswer, BulkRequest, BulkVerdict};
 pub use catalog::{

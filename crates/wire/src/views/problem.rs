@@ -11,6 +11,10 @@ use yard_domain::FieldError;
 pub enum ProblemCode {
     /// The request itself can't be read: a query parameter, an id, a body that is no JSON.
     BadRequest,
+    /// No token came, or one that is not good (any more).
+    Unauthorized,
+    /// The token is good, but not for this.
+    Forbidden,
     /// A page of another site tried to act here.
     CrossSite,
     /// There is no such job, receipt, cluster or page.
@@ -29,6 +33,8 @@ pub enum ProblemCode {
     PreconditionFailed,
     /// The team submits faster than it may: wait as long as `Retry-After` says.
     RateLimited,
+    /// The caller sends more requests than it may: wait as long as `Retry-After` says.
+    TooManyRequests,
     /// The job has no attempt yet, so it has no log.
     NoAttempt,
     /// The cluster has no log of the attempt: it has not started there yet, or is forgotten.
@@ -55,8 +61,10 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every code.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
         Self::CrossSite,
         Self::NotFound,
         Self::Gone,
@@ -66,6 +74,7 @@ impl ProblemCode {
         Self::InvalidCatalog,
         Self::PreconditionFailed,
         Self::RateLimited,
+        Self::TooManyRequests,
         Self::NoAttempt,
         Self::NoLog,
         Self::RangeNotSatisfiable,
@@ -83,6 +92,8 @@ impl ProblemCode {
     pub fn parts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::BadRequest => ("bad_request", 400, "The request can't be read"),
+            Self::Unauthorized => ("unauthorized", 401, "Who is asking?"),
+            Self::Forbidden => ("forbidden", 403, "Not allowed"),
             Self::CrossSite => ("cross_site", 403, "Not from a page of another site"),
             Self::NotFound => ("not_found", 404, "Not found"),
             Self::Gone => ("gone", 410, "Deleted"),
@@ -94,6 +105,7 @@ impl ProblemCode {
                 ("precondition_failed", 412, "Another version of the catalog is in force")
             }
             Self::RateLimited => ("rate_limited", 429, "The team submits faster than it may"),
+            Self::TooManyRequests => ("too_many_requests", 429, "More requests than one caller may send"),
             Self::NoAttempt => ("no_attempt", 409, "The job has not been launched yet"),
             Self::NoLog => ("no_log", 404, "There is no log"),
             Self::RangeNotSatisfiable => ("range_not_satisfiable", 416, "There is nothing in this range"),

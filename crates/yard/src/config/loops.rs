@@ -81,6 +81,7 @@ pub(super) fn explain(root: &mut Table<'_, '_>) -> ExplainSettings {
 pub(super) fn retention(root: &mut Table<'_, '_>, scheduler: &mut SchedulerSettings) {
     let mut t = root.table("retention");
     scheduler.keep_ended = t.span_or("keep_days", scheduler.keep_ended, DAY..DAY * 3_650);
+    scheduler.keep_audit = t.span_or("audit_keep_days", scheduler.keep_audit, DAY..DAY * 3_650);
     scheduler.keep_events = t.span_or("events_keep_s", scheduler.keep_events, secs(60, 366 * 86_400));
     scheduler.purge_interval = t.span_or("interval_s", scheduler.purge_interval, secs(1, 86_400));
     t.finish();

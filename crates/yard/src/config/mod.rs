@@ -12,6 +12,7 @@
 //! | `reader.rs` | typed values out of a table, environment first |
 //! | `problem.rs` | what is wrong, where |
 //! | `quantity.rs`, `secret.rs` | `64GiB`; values that are never shown |
+//! | `access.rs` | `[access]`, `[[access.issuer]]` |
 //! | `service.rs` | `[server]`, `[database]`, `[log]` |
 //! | `intake.rs` | `[intake]`, `[[queue]]` |
 //! | `storage.rs` | `[storage]` |
@@ -24,11 +25,13 @@
 //! | `document.rs` | the catalog's part of a configuration file |
 //! | `summary.rs` | what `yard check-config` shows |
 
+mod access;
 mod catalog;
 mod clusters;
 mod document;
 mod intake;
 mod jobs;
+mod kuberay;
 mod logs;
 mod loops;
 mod parts;
@@ -60,6 +63,7 @@ use yard_ports::store::StoreLimits;
 pub use catalog::{Declared, read_catalog};
 pub use clusters::{ClusterConfig, DriverConfig, ProcessCluster, RayCluster};
 pub use intake::QueueConfig;
+pub use kuberay::{KubeRayCluster, TemplateSource};
 pub use logs::LogsConfig;
 pub use parts::{CatalogParts, read_catalog_parts};
 pub use problem::{ConfigErrors, Place, Problem};
@@ -77,6 +81,8 @@ use sources::{Purpose, Sources};
 pub struct Config {
     /// The HTTP API.
     pub server: ServerConfig,
+    /// Who may come in.
+    pub access: yard_server::AccessConfig,
     /// The store.
     pub database: DatabaseConfig,
     /// Deadlines that the store puts on what it moves.
@@ -188,6 +194,7 @@ fn tree<T>(
 /// Reads every section; `None` if one of them can't be had, which is then noted as a problem.
 fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let server = service::server(&mut root);
+    let access = access::access(&mut root, server.map(|server| server.listen));
     let database = service::database(&mut root);
     let log = service::log(&mut root);
     let storage = storage::storage(&mut root);
@@ -214,6 +221,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
         ray_api,
         packages,
         server: server?,
+        access,
         database: database?,
         store_limits,
         queues,

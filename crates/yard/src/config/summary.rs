@@ -15,6 +15,13 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = self.0;
         writeln!(f, "server    {}", config.server.listen)?;
+        let access = &config.access;
+        let need = if access.required { "a token is needed" } else { "no token is needed" };
+        let operator = if access.bootstrap.is_some() { ", with an operator token of its own" } else { "" };
+        writeln!(f, "access    {need}{operator}")?;
+        for issuer in &access.issuers {
+            writeln!(f, "issuer    {}: {} for {}", issuer.name, issuer.issuer, issuer.audience)?;
+        }
         match &config.database.url {
             DatabaseUrl::Sqlite(path) => writeln!(f, "database  SQLite in {}", path.display())?,
             DatabaseUrl::MySql(url) => writeln!(f, "database  {}", without_credentials(url.expose()))?,
@@ -50,6 +57,7 @@ impl fmt::Display for Summary<'_> {
         for cluster in &declared.clusters {
             let place = match &cluster.driver {
                 DriverConfig::Ray(ray) => format!("ray at {}", ray.address),
+                DriverConfig::KubeRay(kuberay) => format!("kuberay in {}", kuberay.place()),
                 DriverConfig::Process(process) => format!("processes in {}", process.dir.display()),
             };
             let capacity = cluster

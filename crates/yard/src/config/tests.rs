@@ -274,10 +274,39 @@ fn samples_are_valid() {
     assert_eq!(files.count(), 4, "a sample that no test parses");
 }
 
+#[test]
+fn access_is_given_by_what_is_sound_and_no_secret_is_shown() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let text = format!("[access]\nbootstrap_token_env = \"OPERATOR\"\n{MINIMAL}");
+    let config = parse_with(&text, &[("OPERATOR", secret)]).unwrap();
+    let shown = format!("{config:?}{}", Summary(&config));
+    assert!(
+        config.access.required && config.access.bootstrap.is_some() && !shown.contains(secret),
+        "{shown}"
+    );
+    let open = format!("[server]\nlisten = \"0.0.0.0:8920\"\n[access]\nrequired = false\n{MINIMAL}");
+    assert_eq!(
+        complaints(&open, &[]),
+        [
+            "yard.toml:4: access.required: is false, but the API listens on 0.0.0.0:8920, where others reach it: remove it, or set server.listen to 127.0.0.1:8920"
+        ]
+    );
+    let here = format!("[access]\nrequired = false\n{MINIMAL}");
+    assert!(!parse(&here).unwrap().access.required);
+    let wrong = format!(
+        "[access]\nbootstrap_token_env = \"OPERATOR\"\n[[access.issuer]]\nname = \"corp\"\nissuer = \"http://login.example\"\naudience = \"a\"\nalgorithms = [\"HS256\"]\nroles = {{ \"x\" = \"boss\" }}\n{MINIMAL}"
+    );
+    let told = complaints(&wrong, &[("OPERATOR", "hunter2")]).join("\n");
+    for part in ["too short", "must begin with https://", "RS256, ES256, EdDSA", "no role \"boss\""] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
 /// Every key that the parser knows, from a file in which every kind of table stands.
 fn known_keys() -> BTreeSet<KnownKey> {
     let text = format!(
-        "{MINIMAL}[[cluster]]\nid = \"here\"\ndriver = \"process\"\ndir = \"x\"\ncapacity = {{ cpu = 1 }}\n[[queue]]\nname = \"q\"\n[[cohort]]\nid = \"c\"\n[[priority_class]]\nid = \"p\"\npriority = 1\n"
+        "{MINIMAL}[[cluster]]\nid = \"here\"\ndriver = \"process\"\ndir = \"x\"\ncapacity = {{ cpu = 1 }}\n[[cluster]]\nid = \"kube\"\ndriver = \"kuberay\"\nin_cluster = true\nnamespace = \"ray\"\ntemplate = \"profiles: {{a: {{image: x}}}}\"\n[[queue]]\nname = \"q\"\n[[access.issuer]]\nname = \"i\"\nissuer = \"https://i.example\"\naudience = \"a\"\n[[cohort]]\nid = \"c\"\n[[priority_class]]\nid = \"p\"\npriority = 1\n"
     );
     let (config, known) = Config::parse_and_list_keys("yard.toml", &text, Path::new(""), &environment(&[]));
     config.unwrap_or_else(|e| panic!("{e}"));

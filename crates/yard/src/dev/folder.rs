@@ -8,7 +8,8 @@
 //! | `log/` | a log of each server, and of yard itself |
 //! | `run/` | a record of each server that runs: pid, start, ports |
 //! | `ports/` | the ports of each server, kept over restarts |
-//! | `token-*` | the token of each Ray head; only the owner may read it |
+//! | `token` | the operator token of this installation; only the owner may read it |
+//! | `token-*` | the token of each Ray head; likewise |
 //! | `queue/` | the queue server's state |
 //! | `processes/` | attempts, where jobs run without Ray |
 //! | `id`, `lock` | which folder this is; held by the process that uses it |
@@ -102,6 +103,15 @@ impl Folder {
         Ok(path)
     }
 
+    /// The file with this installation's operator token, which is made at the first call. Only the owner may read it.
+    pub fn operator_token(&self) -> io::Result<(PathBuf, String)> {
+        let path = self.path("token");
+        // Two of them: 244 random bits.
+        let make = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let token = kept(&path, make)?;
+        Ok((path, token.trim().to_owned()))
+    }
+
     /// A folder for the server `name` with a path short enough for Unix sockets (about 100 bytes with what Ray adds).
     pub fn short_path(&self, name: &str) -> io::Result<PathBuf> {
         let path = std::env::temp_dir().join(format!("yard-{}", self.id)).join(name);
@@ -187,6 +197,12 @@ mod tests {
             busy.contains(&format!("process {}", std::process::id())) && busy.contains("--dir"),
             "{busy}"
         );
+        let (operator, secret) = folder.operator_token().unwrap();
+        assert_eq!(
+            (fs::metadata(&operator).unwrap().permissions().mode() & 0o777, secret.len()),
+            (0o600, 64)
+        );
+        assert_eq!(folder.operator_token().unwrap().1, secret);
         let token = folder.token_file("east").unwrap();
         assert_eq!(fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
         let before =

@@ -188,14 +188,26 @@ fn banner(folder: &Folder, env: &DevEnv, address: SocketAddr, in_force: &InForce
          \x20 clusters  {}\n\
          \x20 teams     {}\n{catalog}\
          \x20 log       {}\n\n\
+         Every command needs the token; for this shell:
+         \x20 export YARD_TOKEN=$(cat {})
+
          Try   yard submit{server} --team {} -- 'echo hello'\n\
          then  yard list{server}\n\
-         or    ray job submit --address http://{address} --working-dir . -- python main.py\n",
+         or    RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$YARD_TOKEN ray job submit --address http://{address} \
+         --working-dir . -- python main.py\n",
         clusters.join(", "),
         teams.join(", "),
         folder.log("yard").display(),
+        shell_word(&folder.path("token")),
         teams.first().map_or("ads", String::as_str),
     )
+}
+
+/// A path as a shell takes it.
+fn shell_word(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// Finds a taken port before anything slow is done.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use yard_inbox_sqs::SqsCredentials;
 
@@ -32,7 +33,9 @@ quota = { cpu = 1, memory = "2GiB" }
 
 /// The configuration for `env`, also written to `.yard/yard.toml` for people to read.
 pub fn config(folder: &Folder, env: &DevEnv, listen: SocketAddr) -> Result<Config, String> {
-    let text = text(env, listen).map_err(|e| e.to_string())?;
+    // Made before the parser looks for it.
+    let (token_file, _) = folder.operator_token().map_err(|e| format!("no token can be kept: {e}"))?;
+    let text = text(env, listen, &token_file).map_err(|e| e.to_string())?;
     let path = folder.path(FILE);
     fs::write(&path, &text).map_err(|e| format!("{} can't be written: {e}", path.display()))?;
     let name = path.display().to_string();
@@ -51,9 +54,10 @@ fn log_settings(mut environment: Environment) -> Environment {
     environment
 }
 
-fn text(env: &DevEnv, listen: SocketAddr) -> Result<String, std::fmt::Error> {
+fn text(env: &DevEnv, listen: SocketAddr, token_file: &Path) -> Result<String, std::fmt::Error> {
     let mut text = String::from("# Written by `yard dev` at every start: to read, not to change.\n");
     writeln!(text, "[server]\nlisten = \"{listen}\"\ndrain_timeout_s = 5\n")?;
+    writeln!(text, "[access]\nbootstrap_token_file = {}\n", quoted(&token_file.display().to_string()))?;
     writeln!(text, "[database]\nurl = \"sqlite:yard.db\"\n")?;
     writeln!(text, "[ray_api]\ndefault_team = \"ads\"\n")?;
     writeln!(text, "[dispatcher]\ncluster_lost_grace_s = 60")?;

@@ -123,6 +123,7 @@ fn what_the_server_writes_is_what_the_simulator_reads() {
             avoid: ["west".parse().unwrap()].into(),
             labels: [("zone".to_owned(), "a".to_owned())].into(),
             prefer: [("disk".to_owned(), "ssd".to_owned())].into(),
+            driver: None,
         },
         run_timeout: Duration::from_hours(2),
         queue_timeout: Duration::from_hours(24),
@@ -166,7 +167,7 @@ async fn server(pages: Vec<(&'static str, String)>) -> yard_cli::Global {
             _ = stream.write_all(answer.as_bytes()).await;
         }
     });
-    yard_cli::Global { server, token: None, json: false }
+    yard_cli::Global { server, token: None, token_file: None, json: false }
 }
 
 /// What arrived is run under the catalog in force, whose capacity only the cluster knew, and under the new one.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use yard_ports::store::StopAnswer;
 use yard_wire::ray::{JobDetails, is_final, ray_status};
 
-use super::{RayError, find, team_of};
-use crate::layers::CALLER;
+use super::{RayError, find, find_to_change, redact_waits, team_of};
+use crate::access::Caller;
 use crate::state::AppState;
 
 /// The version of the Jobs API: 4 has DELETE.
@@ -25,32 +25,43 @@ pub(super) async fn version(State(state): State<AppState>) -> Json<Value> {
 
 pub(super) async fn info(
     State(state): State<AppState>,
+    caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<JobDetails>, RayError> {
-    let job = find(&state, &headers, &id).await?;
+    let mut job = find(&state, &caller, &headers, &id).await?;
+    redact_waits(&state, &caller, std::slice::from_mut(&mut job)).await?;
     let now = state.store.now().await?;
     Ok(Json(JobDetails::new(&job, now, is_browser(&headers))?))
 }
 
 pub(super) async fn list(
     State(state): State<AppState>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<Json<Vec<JobDetails>>, RayError> {
-    let (team, redact) = (team_of(&headers)?, is_browser(&headers));
-    let jobs = state.store.shown_jobs(team.as_ref(), state.ray.config.list_max).await?;
+    let teams = match team_of(&headers)? {
+        // As with the native list: of a team that is not seen, there is nothing.
+        Some(team) => Some(if caller.sees(&team) { vec![team] } else { Vec::new() }),
+        None => caller.teams(),
+    };
+    let mut jobs = state.store.shown_jobs(teams.as_deref(), state.ray.config.list_max).await?;
+    redact_waits(&state, &caller, &mut jobs).await?;
     let now = state.store.now().await?;
-    let details = jobs.iter().map(|job| JobDetails::new(job, now, redact)).collect::<Result<Vec<_>, _>>()?;
+    let browser = is_browser(&headers);
+    let details = jobs.iter().map(|job| JobDetails::new(job, now, browser)).collect::<Result<Vec<_>, _>>()?;
     Ok(Json(details))
 }
 
 pub(super) async fn stop(
     State(state): State<AppState>,
+    caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, RayError> {
-    let job = find(&state, &headers, &id).await?;
-    let answer = state.store.request_stop(job.lifecycle.id, CALLER, "through the Ray Jobs API").await?;
+    let job = find_to_change(&state, &caller, &headers, &id).await?;
+    let answer =
+        state.store.request_stop(job.lifecycle.id, &caller.actor(), "through the Ray Jobs API").await?;
     let stopped = match answer {
         StopAnswer::Stopped => true,
         StopAnswer::Requested => {
@@ -66,10 +77,11 @@ pub(super) async fn stop(
 /// Takes the job out of this API's view. Our own record of it stays as long as any other's.
 pub(super) async fn delete(
     State(state): State<AppState>,
+    caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, RayError> {
-    let job = find(&state, &headers, &id).await?;
+    let job = find_to_change(&state, &caller, &headers, &id).await?;
     let current = &job.lifecycle.state;
     if !is_final(current) {
         let text = format!(

@@ -8,16 +8,18 @@ use serde_json::{Value, json};
 use yard_wire::views::ProblemCode;
 
 use super::{RayError, find};
+use crate::access::Caller;
 use crate::logs::{self, Wish};
 use crate::problem::ApiError;
 use crate::state::AppState;
 
 pub(super) async fn log(
     State(state): State<AppState>,
+    caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, RayError> {
-    let job = find(&state, &headers, &id).await?;
+    let job = find(&state, &caller, &headers, &id).await?;
     let Some(attempt) = job.attempts.last() else { return Ok(Json(json!({"logs": ""}))) };
     let id = job.lifecycle.id;
     let mut log = match logs::open(&state, id, attempt, Wish::default()).await {

@@ -1,7 +1,8 @@
 //! The Ray Jobs API, for Ray's own client: `ray job …` and `ray.job_submission`. docs/ray-api.md says what is the same
 //! and what differs. Not part of the OpenAPI document: Ray's client is its definition.
 //!
-//! Jobs are found by their submission id, which is their key; it is unique within a team only.
+//! Jobs are found by their submission id, which is their key; it is unique within a team only. A job of a team that the
+//! caller does not see is not there: Ray's own 404.
 
 mod jobs;
 mod logs;
@@ -16,12 +17,14 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use yard_domain::TeamId;
+use yard_domain::{Right, TeamId};
 use yard_ports::StoreError;
 use yard_ports::store::JobView;
 use yard_wire::DocumentError;
+use yard_wire::views::ProblemCode;
 
 use super::logs::Streams;
+use crate::access::{Caller, redact};
 use crate::layers;
 use crate::problem::ApiError;
 use crate::state::AppState;
@@ -59,15 +62,18 @@ pub(super) struct RayError {
     status: StatusCode,
     text: String,
     retry_after: Option<u64>,
+    /// Our own word for it, for the audit log.
+    code: Option<ProblemCode>,
 }
 
 impl RayError {
     fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), retry_after: None }
+        Self { status, text: text.into(), retry_after: None, code: None }
     }
 
     fn no_such_job(id: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("Job {id} does not exist"))
+        let text = format!("Job {id} does not exist");
+        Self { code: Some(ProblemCode::NotFound), ..Self::new(StatusCode::NOT_FOUND, text) }
     }
 }
 
@@ -75,6 +81,9 @@ impl IntoResponse for RayError {
     fn into_response(self) -> Response {
         let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
         let mut response = (self.status, kind, self.text).into_response();
+        if let Some(code) = self.code {
+            response.extensions_mut().insert(code);
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -86,7 +95,8 @@ impl From<ApiError> for RayError {
     fn from(error: ApiError) -> Self {
         let problem = error.problem();
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, text: format!("{}: {}", problem.title, problem.detail), retry_after: error.wait() }
+        let text = format!("{}: {}", problem.title, problem.detail);
+        Self { status, text, retry_after: error.wait(), code: Some(error.code()) }
     }
 }
 
@@ -109,12 +119,14 @@ fn team_of(headers: &HeaderMap) -> Result<Option<TeamId>, RayError> {
     team.map(Some).map_err(|e| RayError::new(StatusCode::BAD_REQUEST, format!("header {TEAM_HEADER}: {e}")))
 }
 
-/// The job of this submission id: of the team that the request names, or of any.
-async fn find(state: &AppState, headers: &HeaderMap, id: &str) -> Result<JobView, RayError> {
-    let teams: Vec<TeamId> = match team_of(headers)? {
-        Some(team) => vec![team],
-        None => state.admission.borrow().teams.keys().cloned().collect(),
+/// The job of this submission id: of the team that the request names, or of any that the caller sees.
+async fn find(state: &AppState, caller: &Caller, headers: &HeaderMap, id: &str) -> Result<JobView, RayError> {
+    let mut teams: Vec<TeamId> = match (team_of(headers)?, caller.teams()) {
+        (Some(team), _) => vec![team],
+        (None, Some(teams)) => teams,
+        (None, None) => state.admission.borrow().teams.keys().cloned().collect(),
     };
+    teams.retain(|team| caller.sees(team));
     let mut found = Vec::new();
     for job in state.store.shown_jobs_of_key(id, &teams).await? {
         found.extend(state.store.job(job).await?);
@@ -132,4 +144,39 @@ async fn find(state: &AppState, headers: &HeaderMap, id: &str) -> Result<JobView
         return Err(RayError::new(StatusCode::BAD_REQUEST, text));
     }
     found.pop().ok_or_else(|| RayError::no_such_job(id))
+}
+
+/// As [`find`], of a job that the caller is about to change.
+async fn find_to_change(
+    state: &AppState,
+    caller: &Caller,
+    headers: &HeaderMap,
+    id: &str,
+) -> Result<JobView, RayError> {
+    let job = find(state, caller, headers, id).await?;
+    let team = &job.lifecycle.team;
+    caller.about_job(team, job.lifecycle.id);
+    caller.need(Right::Stop, team)?;
+    Ok(job)
+}
+
+/// Takes the names of teams that the caller does not see out of why these jobs wait.
+async fn redact_waits(state: &AppState, caller: &Caller, jobs: &mut [JobView]) -> Result<(), RayError> {
+    if caller.sees_all() {
+        return Ok(());
+    }
+    let waits: Vec<_> = jobs.iter_mut().filter_map(|job| job.waiting.as_mut()).collect();
+    let texts: Vec<(String, Vec<String>)> =
+        waits.iter().map(|note| (note.message.clone(), note.clusters.values().cloned().collect())).collect();
+    if texts.is_empty() {
+        return Ok(());
+    }
+    let told = redact::for_caller(state, caller, texts).await?;
+    for (note, (message, clusters)) in waits.into_iter().zip(told) {
+        note.message = message;
+        for (why, told) in note.clusters.values_mut().zip(clusters) {
+            *why = told;
+        }
+    }
+    Ok(())
 }

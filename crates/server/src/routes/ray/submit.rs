@@ -9,15 +9,16 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use yard_domain::{Arrival, Verdict};
+use yard_domain::{Arrival, TeamId, Verdict};
 use yard_ports::packages::package_uris;
 use yard_wire::canonical::parse_strict;
 use yard_wire::ray::{RayContext, RaySubmission, client_field, submission};
 use yard_wire::{Intake, Source};
 
 use super::RayError;
+use crate::access::Caller;
 use crate::layers::RequestId;
-use crate::routes::submit::{count_verdict, json_body, keep_to_rate};
+use crate::routes::submit::{count_verdict, json_body, keep_to_rate, permit};
 use crate::state::AppState;
 
 /// The door's name in receipts.
@@ -25,6 +26,7 @@ const DOOR: &str = "ray";
 
 pub(super) async fn submit(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -32,8 +34,10 @@ pub(super) async fn submit(
     let body = json_body(&headers, body, state.config.body_max_bytes)?;
     let refused = |text: String| RayError::new(StatusCode::BAD_REQUEST, text);
     let body = parse_strict(&body).map_err(|e| refused(format!("the body is not valid JSON: {e}")))?;
-    let given = read(&state, &headers, &body).map_err(|problems| refused(problems.join("\n")))?;
-    let arrival = arrival(&state, &given, request.0);
+    let given = read(&state, &caller, &headers, &body).map_err(|problems| refused(problems.join("\n")))?;
+    let arrival = arrival(&state, &caller, &given, request.0);
+    caller.about(format!("submission {}", arrival.key));
+    permit(&caller, &arrival)?;
     keep_to_rate(&state, &arrival, DOOR)?;
     if let Ok(job) = &arrival.content {
         for uri in package_uris(&job.spec.runtime_env) {
@@ -47,7 +51,8 @@ pub(super) async fn submit(
         .ok_or_else(|| RayError::new(StatusCode::INTERNAL_SERVER_ERROR, "the store gave no verdict"))?;
     count_verdict(DOOR, &verdict);
     match verdict {
-        Verdict::Accepted { first: true, .. } => {
+        Verdict::Accepted { job, first: true } => {
+            caller.about(format!("job {job}, submission {}", arrival.key));
             (state.nudge)();
             Ok(Json(json!({"job_id": given.id, "submission_id": given.id})))
         }
@@ -67,7 +72,12 @@ pub(super) async fn submit(
     }
 }
 
-fn read(state: &AppState, headers: &HeaderMap, body: &Value) -> Result<RaySubmission, Vec<String>> {
+fn read(
+    state: &AppState,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &Value,
+) -> Result<RaySubmission, Vec<String>> {
     let admission = state.admission.borrow().clone();
     let headers: Vec<(String, String)> = headers
         .iter()
@@ -77,8 +87,9 @@ fn read(state: &AppState, headers: &HeaderMap, body: &Value) -> Result<RaySubmis
         .collect();
     let labels: BTreeSet<&str> =
         admission.clusters.iter().flat_map(|c| c.labels.keys()).map(String::as_str).collect();
+    let only = caller.only_team();
     let context = RayContext {
-        default_team: state.ray.config.default_team.as_ref().map(yard_domain::TeamId::as_str),
+        default_team: only.or(state.ray.config.default_team.as_ref()).map(TeamId::as_str),
         headers: &headers,
         cluster_labels: labels,
         new_id: new_id(Uuid::new_v4()),
@@ -86,8 +97,9 @@ fn read(state: &AppState, headers: &HeaderMap, body: &Value) -> Result<RaySubmis
     submission(body, &context)
 }
 
-fn arrival(state: &AppState, given: &RaySubmission, request: String) -> Arrival {
-    let source = Source { door: DOOR.to_owned(), message_id: request, sent_at: None, key: None };
+fn arrival(state: &AppState, caller: &Caller, given: &RaySubmission, request: String) -> Arrival {
+    let by = Some(caller.actor());
+    let source = Source { door: DOOR.to_owned(), message_id: request, sent_at: None, by, key: None };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     intake.arrival_of(&given.document, &source, (state.new_id)())

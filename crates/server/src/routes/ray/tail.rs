@@ -18,6 +18,7 @@ use yard_wire::ray::is_final;
 use yard_wire::views::ProblemCode;
 
 use super::{RayError, find};
+use crate::access::Caller;
 use crate::logs::{self, Wish};
 use crate::routes::logs::Streams;
 use crate::state::AppState;
@@ -29,12 +30,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn tail(
     State(state): State<AppState>,
+    caller: Caller,
     Extension(streams): Extension<Streams>,
     Path(id): Path<String>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, RayError> {
-    let job = find(&state, &headers, &id).await?.lifecycle.id;
+    let job = find(&state, &caller, &headers, &id).await?.lifecycle.id;
     let slot = streams.take()?;
     Ok(upgrade.on_upgrade(move |socket| serve(state, job, socket, slot)))
 }

@@ -13,10 +13,12 @@ mod jobs;
 mod verdict;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -59,6 +61,8 @@ impl Demo<'_> {
     /// as it should be; an error if the demo itself could not be carried out.
     pub async fn run(&self) -> Result<bool, String> {
         let http = http_client()?;
+        let (_, token) = self.folder.operator_token().map_err(|e| format!("no token: {e}"))?;
+        let api = Api { http: &http, address: self.config.server.listen, token };
         let run = Uuid::new_v4().simple().to_string()[..6].to_owned();
         let traces = self.traces(&run)?;
         let witness = Witness(&traces);
@@ -75,8 +79,8 @@ impl Demo<'_> {
         if let Some((producer, queue)) = &producer {
             send_to_queue(producer, &queue.queue_url, &jobs).await?;
         }
-        self.send_to_api(&http, &jobs).await?;
-        let standings = self.watch(&http, &jobs).await?;
+        send_to_api(&api, &jobs).await?;
+        let standings = self.watch(&api, &jobs).await?;
         let queue = match &producer {
             Some((producer, queue)) => {
                 let left = settled(producer, &queue.queue_url).await?;
@@ -85,7 +89,7 @@ impl Demo<'_> {
             }
             None => None,
         };
-        self.show_receipt(&http, &jobs).await?;
+        self.show_receipt(&api, &jobs).await?;
         let runs = clusters::runs(self.config, &http).await?;
         let drift = self.store.audit().await.map_err(|e| e.to_string())?;
         let drift = drift.iter().map(|d| format!("{d:?}")).collect();
@@ -101,28 +105,8 @@ impl Demo<'_> {
         Ok(path)
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.config.server.listen)
-    }
-
-    async fn send_to_api(&self, http: &reqwest::Client, jobs: &[DemoJob]) -> Result<(), String> {
-        for job in jobs.iter().filter(|job| job.door == Door::Http) {
-            for _ in 0..job.copies {
-                let request = http.post(self.url("/v1/jobs")).json(&job.document).timeout(CALL_TIMEOUT);
-                let status =
-                    request.send().await.map_err(|e| format!("the API does not answer: {e}"))?.status();
-                let wanted =
-                    if job.expected == Expected::IsRejected { status == 422 } else { status.is_success() };
-                if !wanted {
-                    return Err(format!("the API answers {status} to {}/{}", job.team, job.name));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Follows everything to its end, or as far as the time goes.
-    async fn watch(&self, http: &reqwest::Client, jobs: &[DemoJob]) -> Result<Vec<Standing>, String> {
+    async fn watch(&self, api: &Api<'_>, jobs: &[DemoJob]) -> Result<Vec<Standing>, String> {
         let mut standings = vec![Standing::default(); jobs.len()];
         let mut board = Board::new(self.ui, jobs.len());
         let deadline = Instant::now() + TIMEOUT;
@@ -131,7 +115,7 @@ impl Demo<'_> {
             {
                 self.look(job, standing).await.map_err(|e| e.to_string())?;
                 if job.expected == Expected::IsStopped {
-                    self.stop_if_running(http, standing).await?;
+                    stop_if_running(api, standing).await?;
                 }
             }
             board.show(jobs, &standings);
@@ -155,22 +139,9 @@ impl Demo<'_> {
         Ok(())
     }
 
-    async fn stop_if_running(&self, http: &reqwest::Client, standing: &Standing) -> Result<(), String> {
-        let Some(job) = standing.job.as_ref().map(|view| &view.lifecycle) else { return Ok(()) };
-        if job.state.name() != StateName::Running || job.stop_requested {
-            return Ok(());
-        }
-        let JobId(id) = job.id;
-        let request =
-            http.post(self.url(&format!("/v1/jobs/{id}/stop"))).json(&json!({"reason": "the demo stops it"}));
-        let answer = request.timeout(CALL_TIMEOUT).send().await.and_then(reqwest::Response::error_for_status);
-        answer.map(drop).map_err(|e| format!("the API does not stop a job: {e}"))
-    }
-
-    async fn show_receipt(&self, http: &reqwest::Client, jobs: &[DemoJob]) -> Result<(), String> {
+    async fn show_receipt(&self, api: &Api<'_>, jobs: &[DemoJob]) -> Result<(), String> {
         for job in jobs.iter().filter(|job| job.expected == Expected::IsRejected) {
-            let request =
-                http.get(self.url(&format!("/v1/receipts/{}/{}", job.team, job.key))).timeout(CALL_TIMEOUT);
+            let request = api.call(Method::GET, &format!("/v1/receipts/{}/{}", job.team, job.key));
             let answer = request.send().await.and_then(reqwest::Response::error_for_status);
             let answer = answer.map_err(|e| format!("the API has no receipt: {e}"))?;
             let receipt: Value = answer.json().await.map_err(|e| format!("the receipt is not JSON: {e}"))?;
@@ -179,6 +150,47 @@ impl Demo<'_> {
         }
         Ok(())
     }
+}
+
+/// The API of the installation that is shown.
+struct Api<'a> {
+    http: &'a reqwest::Client,
+    address: SocketAddr,
+    token: String,
+}
+
+impl Api<'_> {
+    fn call(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.address);
+        self.http.request(method, url).bearer_auth(&self.token).timeout(CALL_TIMEOUT)
+    }
+}
+
+async fn send_to_api(api: &Api<'_>, jobs: &[DemoJob]) -> Result<(), String> {
+    for job in jobs.iter().filter(|job| job.door == Door::Http) {
+        for _ in 0..job.copies {
+            let request = api.call(Method::POST, "/v1/jobs").json(&job.document);
+            let status = request.send().await.map_err(|e| format!("the API does not answer: {e}"))?.status();
+            let wanted =
+                if job.expected == Expected::IsRejected { status == 422 } else { status.is_success() };
+            if !wanted {
+                return Err(format!("the API answers {status} to {}/{}", job.team, job.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn stop_if_running(api: &Api<'_>, standing: &Standing) -> Result<(), String> {
+    let Some(job) = standing.job.as_ref().map(|view| &view.lifecycle) else { return Ok(()) };
+    if job.state.name() != StateName::Running || job.stop_requested {
+        return Ok(());
+    }
+    let JobId(id) = job.id;
+    let request = api.call(Method::POST, &format!("/v1/jobs/{id}/stop"));
+    let answer = request.json(&json!({"reason": "the demo stops it"})).send().await;
+    let answer = answer.and_then(reqwest::Response::error_for_status);
+    answer.map(drop).map_err(|e| format!("the API does not stop a job: {e}"))
 }
 
 async fn send_to_queue(producer: &SqsProducer, url: &str, jobs: &[DemoJob]) -> Result<(), String> {
