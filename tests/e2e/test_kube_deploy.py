@@ -87,10 +87,18 @@ def test_the_dispatcher_may_do_what_it_does_and_no_more(kuberay, kubectl):
     assert [verb for verb in ("patch", "update", "delete", "create") if may(verb, "", "nodes", "")] == []
 
 
-def allowed(client, namespace: str, verb: str, group: str, resource: str, part: str) -> bool:
+def test_in_the_same_cluster_the_rights_are_the_dispatchers_own(kuberay, kubectl):
+    kubectl("apply", "-f", str(INFRA / "target-cluster" / "namespace.yaml"))
+    kubectl("apply", "-k", str(INFRA / "same-cluster"))
+    own, other = "yard:yard-dispatcher", "yard-jobs:yard-dispatcher"
+    assert [what for what in ALLOWED if not allowed(kuberay.client, "yard-jobs", *what, account=own)] == []
+    assert [what for what in ALLOWED if allowed(kuberay.client, "yard-jobs", *what, account=other)] == []
+
+
+def allowed(client, namespace: str, verb: str, group: str, resource: str, part: str, account="yard-jobs:yard-dispatcher") -> bool:
     """What the API server says to this, for the dispatcher's service account."""
     attributes = {"namespace": namespace, "verb": verb, "group": group, "resource": resource, "subresource": part}
-    user = "system:serviceaccount:yard-jobs:yard-dispatcher"
+    user = f"system:serviceaccount:{account}"
     review = {"spec": {"user": user, "groups": ["system:serviceaccounts"], "resourceAttributes": attributes}}
     return client.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"]
 
