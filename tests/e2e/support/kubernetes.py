@@ -97,14 +97,15 @@ class Target:
         }
         return {**cluster, **keys}
 
-    def take_right(self, verb: str, resource: str) -> None:
-        """Take one verb on one resource out of the Role."""
-        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles/{ACCOUNT}"
+    def take_right(self, kind: str, verb: str, resource: str) -> None:
+        """Take one verb on one resource out of the Role or the ClusterRole."""
+        path = "/apis/rbac.authorization.k8s.io/v1"
+        path += f"/namespaces/{NAMESPACE}/roles/{ACCOUNT}" if kind == "Role" else "/clusterroles/yard-capacity"
         rules = self.admin.get(path)["rules"]
         for rule in rules:
             if resource in rule["resources"]:
                 rule["verbs"] = [given for given in rule["verbs"] if given != verb]
-        self.admin.patch(path, {"rules": rules})
+        self.admin.patch(path, {"rules": [rule for rule in rules if rule["verbs"]]})
 
     def asked(self) -> list[dict]:
         """What the dispatcher has asked of the API server."""
