@@ -124,6 +124,44 @@ pub enum Command {
     /// Make, list and revoke tokens: who may do what.
     #[command(subcommand)]
     Token(Token),
+    /// See what is on its way to subscribers, and send again what was given up.
+    #[command(subcommand)]
+    Deliveries(Deliveries),
+}
+
+/// What to do with deliveries.
+#[derive(Debug, Subcommand)]
+pub enum Deliveries {
+    /// List what has not arrived: it waits, or has been given up.
+    List {
+        /// Of this team.
+        #[arg(long)]
+        team: Option<String>,
+        /// Of the subscription of this name.
+        #[arg(long, value_name = "NAME")]
+        subscription: Option<String>,
+        /// pending or dead.
+        #[arg(long)]
+        state: Option<String>,
+        /// At most this many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// Go on after a page: its `next`.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Send dead deliveries again.
+    Retry {
+        /// Of this team.
+        #[arg(long)]
+        team: String,
+        /// Of the subscription of this name; by default of all.
+        #[arg(long, value_name = "NAME")]
+        subscription: Option<String>,
+        /// Of these events; by default all.
+        #[arg(value_name = "EVENT")]
+        ids: Vec<u64>,
+    },
 }
 
 /// What to do with tokens.

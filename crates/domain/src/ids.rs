@@ -79,6 +79,10 @@ name_type!(
     /// A cluster: where jobs run. A DNS-1123 label.
     ClusterId, "cluster"
 );
+name_type!(
+    /// A subscription of a team to what happens to its submissions. A DNS-1123 label.
+    PushName, "subscription"
+);
 
 /// A job: a UUID of version 7, so that ids sort by the time of acceptance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

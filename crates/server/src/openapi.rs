@@ -42,6 +42,8 @@ const PROBLEM: &str = "application/problem+json";
         routes::tokens::list,
         routes::tokens::revoke,
         routes::workload::workload,
+        routes::deliveries::list,
+        routes::deliveries::retry,
         routes::health::healthz,
         routes::health::readyz,
         routes::metrics::metrics,
@@ -123,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn every_described_operation_is_there_and_others_are_problems() {
         let world = World::new().await;
-        assert_eq!(operations().len(), 28);
+        assert_eq!(operations().len(), 30);
         for (path, method) in operations() {
             let real = path.replace("{id}", "no-such").replace("{team}", "a").replace("{key}", "b");
             // A stream without an end, unless it is refused.

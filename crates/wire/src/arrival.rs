@@ -87,7 +87,9 @@ impl Intake<'_> {
         id: JobId,
         mut faults: Faults,
     ) -> Arrival {
-        let mut draft = document.and_then(|v| submission::read(v, self.limits, self.defaults, &mut faults));
+        let mut draft = document.and_then(|v| {
+            submission::read(v, self.limits, self.defaults, &self.admission.teams, &mut faults)
+        });
         if let Some(draft) = &mut draft {
             self.admission.check(&source.door, draft, &mut faults);
         }

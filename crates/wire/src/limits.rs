@@ -85,7 +85,8 @@ pub struct Defaults {
     pub run_timeout: Duration,
     /// Retries after failures of the job's own. Default 0.
     pub max_retries: u32,
-    /// Each resource that is left out takes its amount from here (custom resources: all or none). Default 1 cpu.
+    /// Each resource that is left out, and that its team has no default for, takes its amount from here (custom resources: all
+    /// or none). Default 1 cpu.
     pub request: Request,
 }
 

@@ -16,6 +16,7 @@ use yard_store_sqlite::SqliteOptions;
 
 use crate::config::{Config, DatabaseUrl, Environment};
 use crate::drivers::{Drivers, catalog_reader};
+use crate::pushes::Pushes;
 use crate::serve::{Installation, Queue, Role};
 
 /// Why the parts could not be put together.
@@ -110,6 +111,14 @@ pub async fn installation(
             Environment::of_process(),
             Arc::new(packages.clone()),
         )),
+        push: crate::serve::Push {
+            builder: Arc::new(Pushes::new(
+                config.folder.clone(),
+                Environment::of_process(),
+                config.push.policy.clone(),
+            )),
+            settings: config.push.settings,
+        },
         ray: yard_server::RayApi { packages, config: config.ray_api.clone() },
         read_catalog: catalog_reader(config.folder.clone()),
         queues,

@@ -1,13 +1,13 @@
 //! From catalog documents to drivers: what this process needs to talk to each cluster that it can talk to.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{error, info};
-use yard_domain::ClusterId;
 use yard_domain::catalog::CatalogVersion;
+use yard_domain::{ClusterId, TeamId};
 use yard_driver_kuberay::KubeRayDriver;
 use yard_driver_process::{ProcessConfig, ProcessDriver, ShimCommand};
 use yard_driver_ray::{RayConfig, RayDriver, Token};
@@ -21,7 +21,7 @@ use crate::config::{ClusterConfig, DriverConfig, Environment, Place, RayCluster,
 use crate::run::chain;
 
 /// What documents of the store are called in messages.
-const DOCUMENT: &str = "the catalog";
+pub(crate) const DOCUMENT: &str = "the catalog";
 
 /// Reads catalog documents for the API. Relative paths in them are below `folder`.
 pub fn catalog_reader(folder: PathBuf) -> Arc<CatalogReader> {
@@ -38,7 +38,12 @@ pub fn catalog_reader(folder: PathBuf) -> Arc<CatalogReader> {
         let declared = read_catalog(DOCUMENT, text, &folder)
             .map_err(|errors| errors.problems.into_iter().map(problem).collect::<Vec<_>>())?;
         let settings = declared.clusters.iter().map(|c| (c.cluster.id.clone(), c.settings())).collect();
-        Ok(CatalogDraft { catalog: declared.catalog, settings })
+        let mut pushes: BTreeMap<TeamId, BTreeMap<String, String>> = BTreeMap::new();
+        for push in &declared.pushes {
+            let of_team = pushes.entry(push.id.team.clone()).or_default();
+            of_team.insert(push.id.name.to_string(), push.summary());
+        }
+        Ok(CatalogDraft { catalog: declared.catalog, settings, pushes })
     })
 }
 

@@ -78,6 +78,24 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "yard_ray_package_bytes_total", "Bytes of packages sent to Ray clusters."),
     (Counter, "yard_package_bytes_total", "Bytes of uploaded packages taken in."),
     (Counter, "yard_events_total", "Events read for the streams of this process."),
+    (Counter, "yard_deliveries_made_total", "Deliveries made of events: one for each subscription."),
+    (Counter, "yard_delivery_attempts_total", "Attempts to deliver, by subscription and outcome."),
+    (Histogram, "yard_delivery_seconds", "One attempt to deliver."),
+    (
+        Histogram,
+        "yard_delivery_lag_seconds",
+        "From a delivery's making to the beginning of the attempt that arrived.",
+    ),
+    (
+        Gauge,
+        "yard_deliveries",
+        "Deliveries that wait or have been given up, by subscription and state; shown by the process that makes them.",
+    ),
+    (
+        Counter,
+        "yard_push_missed_total",
+        "Times that events were deleted before they were pushed: a broken promise.",
+    ),
     (Counter, "yard_log_bytes_archived_total", "Bytes of jobs' output archived, before compression."),
     (
         Counter,

@@ -92,6 +92,7 @@ fn arrows_point_one_way() {
         "yard-store-sql",
         "yard-inbox-sqs",
         "yard-storage",
+        "yard-webhook",
         "yard-driver-ray",
         "yard-driver-kuberay",
         "yard-driver-process",

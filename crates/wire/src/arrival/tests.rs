@@ -100,6 +100,26 @@ fn example() -> Value {
 }
 
 #[test]
+fn what_is_left_out_is_the_teams_default_and_then_the_installations() {
+    let mut admission = installation();
+    let ads = admission.teams.get_mut(&"ads".parse().unwrap()).unwrap();
+    ads.request.memory_bytes = Some(4 << 30);
+    ads.request.cpu_milli = Some(3_000);
+    let (limits, defaults) = (Limits::default(), Defaults::default());
+    let intake = Intake { admission: &admission, limits: &limits, defaults: &defaults };
+    let asked = |team: &str, resources: Value| {
+        let document =
+            json!({"v":1,"team":team,"key":"k","entrypoint":"x","resources":resources}).to_string();
+        let arrival = intake.arrival(document.as_bytes(), &source("sqs:all"), JobId(Uuid::nil()));
+        let request = arrival.content.unwrap().spec.request;
+        (request.cpu_milli, request.gpu_milli, request.memory_bytes)
+    };
+    assert_eq!(asked("ads", Value::Null), (3_000, 0, 4 << 30));
+    assert_eq!(asked("ads", json!({"cpu": 0.5, "gpu": 1})), (500, 1_000, 4 << 30));
+    assert_eq!(asked("search", Value::Null), (1_000, 0, 0));
+}
+
+#[test]
 fn the_example_becomes_a_job() {
     let arrival = judge(&example());
     let job = arrival.content.clone().unwrap();

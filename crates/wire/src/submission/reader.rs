@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use yard_domain::{ClassId, ClusterId, ClusterSelector, Priority, RayClusterShape, Request, TeamId};
+use yard_domain::{ClassId, ClusterId, ClusterSelector, Priority, RayClusterShape, Request, Team, TeamId};
 
 use super::VERSION;
 use super::faults::{Faults, describe, join, nearest, quote};
@@ -69,9 +69,10 @@ pub(crate) fn read(
     value: &Value,
     limits: &Limits,
     defaults: &Defaults,
+    teams: &BTreeMap<TeamId, Team>,
     faults: &mut Faults,
 ) -> Option<Draft> {
-    let mut reader = Reader { limits, defaults, faults };
+    let mut reader = Reader { limits, defaults, request: defaults.request.clone(), faults };
     let Value::Object(map) = value else {
         reader.faults.push("", "invalid", format!("must be a JSON object, but is {}", describe(value)));
         return None;
@@ -79,8 +80,12 @@ pub(crate) fn read(
     if !reader.version(map.get("v")) {
         return None;
     }
+    let team = reader.team(map.get("team"));
+    if let Some(team) = team.as_ref().and_then(|team| teams.get(team)) {
+        reader.request = default_request(team, &defaults.request);
+    }
     let mut draft = Draft {
-        team: reader.team(map.get("team")),
+        team,
         key: reader.key(present(map, "key")),
         name: reader.name(present(map, "name")),
         entrypoint: reader.entrypoint(map.get("entrypoint")),
@@ -111,6 +116,19 @@ pub(crate) fn read(
     Some(draft)
 }
 
+/// What a team's submissions ask for where they say nothing.
+fn default_request(team: &Team, installation: &Request) -> Request {
+    let team = &team.request;
+    let custom = if team.custom_milli.is_empty() { &installation.custom_milli } else { &team.custom_milli };
+    Request {
+        cpu_milli: team.cpu_milli.unwrap_or(installation.cpu_milli),
+        gpu_milli: team.gpu_milli.unwrap_or(installation.gpu_milli),
+        memory_bytes: team.memory_bytes.unwrap_or(installation.memory_bytes),
+        jobs: 1,
+        custom_milli: custom.clone(),
+    }
+}
+
 /// Whether a text may be a key: visible ASCII, so that every store compares it byte for byte.
 pub(crate) fn is_key(text: &str, limits: &Limits) -> bool {
     !text.is_empty() && text.len() <= limits.key_bytes_max && text.bytes().all(|b| b.is_ascii_graphic())
@@ -124,6 +142,8 @@ pub(super) fn present<'d>(map: &'d Map<String, Value>, name: &str) -> Option<&'d
 pub(super) struct Reader<'a> {
     pub(super) limits: &'a Limits,
     pub(super) defaults: &'a Defaults,
+    /// The default of each resource, for this team.
+    pub(super) request: Request,
     pub(super) faults: &'a mut Faults,
 }
 

@@ -19,7 +19,7 @@ impl Reader<'_> {
     /// `None` if anything in the section is wrong.
     pub(super) fn request(&mut self, value: Option<&Value>) -> Option<Request> {
         let before = self.faults.count();
-        let Some(value) = value else { return Some(Request { jobs: 1, ..self.defaults.request.clone() }) };
+        let Some(value) = value else { return Some(Request { jobs: 1, ..self.request.clone() }) };
         let map = self.object("resources", value)?;
         let request = self.amounts("resources", map);
         self.unknown_fields("resources", map);
@@ -28,7 +28,7 @@ impl Reader<'_> {
 
     /// The amounts in the section at `path`; what is left out takes its default.
     pub(super) fn amounts(&mut self, path: &str, map: &Map<String, Value>) -> Request {
-        let default = self.defaults.request.clone();
+        let default = self.request.clone();
         let cpu = self.units(&join(path, "cpu"), present(map, "cpu"));
         let gpu = self.units(&join(path, "gpu"), present(map, "gpu"));
         let memory = self.memory(&join(path, "memory"), present(map, "memory"));

@@ -55,7 +55,7 @@ fn definition(section: &str) -> &'static str {
 
 fn accepted(value: &Value) -> Result<(), Vec<yard_domain::FieldError>> {
     let mut faults = Faults::new(100);
-    read(value, &Limits::default(), &Defaults::default(), &mut faults);
+    read(value, &Limits::default(), &Defaults::default(), &std::collections::BTreeMap::new(), &mut faults);
     if faults.count() == 0 { Ok(()) } else { Err(faults.into_list()) }
 }
 

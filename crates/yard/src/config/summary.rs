@@ -51,6 +51,9 @@ impl fmt::Display for Summary<'_> {
             let cohort = team.cohort.as_ref().map_or(String::new(), |cohort| format!(" in {cohort}"));
             writeln!(f, "team      {}{cohort}, weight {}, {}", team.id, team.weight, quota(&team.quota))?;
         }
+        for push in &declared.pushes {
+            writeln!(f, "push      {}: {}", push.id, push.summary())?;
+        }
         for class in declared.catalog.policy.classes.iter().filter(|c| c.id != ClassId::of_default()) {
             writeln!(f, "class     {}, from priority {}", class.id, class.priority.get())?;
         }
