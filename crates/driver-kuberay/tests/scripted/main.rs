@@ -128,6 +128,26 @@ async fn a_crd_that_is_missing_or_too_old_is_said() {
 }
 
 #[tokio::test]
+async fn a_full_quota_holds_launches_back_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::begin(|call, _| match call.method.as_str() {
+        "POST" => status(
+            403,
+            "Forbidden",
+            "rayjobs.ray.io is forbidden: exceeded quota: q, requested: count/rayjobs.ray.io=1",
+        ),
+        _ if call.path.contains("watch=true") => Answer::Never,
+        _ => list(&[], 10),
+    })
+    .await;
+    let driver = driver(&server, &dir);
+    let first = driver.observe().next().await.unwrap();
+    assert!(matches!(&first, Ok(Observation::Full(jobs)) if jobs.is_empty()), "{first:?}");
+    let error = driver.launch(&request()).await.unwrap_err();
+    assert!(matches!(&error, DriverError::Unreachable(said) if said.contains("exceeded quota")), "{error}");
+}
+
+#[tokio::test]
 async fn a_history_that_is_gone_is_read_anew_as_a_whole() {
     let (dir, job) = (tempfile::tempdir().unwrap(), request());
     let name = job.name.clone();
