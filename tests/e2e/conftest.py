@@ -20,6 +20,7 @@ from kube.kuberay import KubeRay
 
 from support import reaper
 from support.database import Database
+from support.kubernetes import Target
 from support.queues import Queues
 from support.yard import Yard, tail
 
@@ -153,6 +154,20 @@ def queues(sqs):
 @pytest.fixture
 def yard(request, binary, folder, database, queues):
     """An installation on MariaDB and SQS. Nothing is configured or started yet."""
+    yield from _installation(request, Yard(binary, folder, database, queues))
+
+
+@pytest.fixture
+def target(kuberay, folder):
+    """A Kubernetes namespace that is driven with the rights that are shipped, and is empty when the test begins."""
+    target = Target(kuberay, folder).prepare()
+    yield target
+    target.close()
+
+
+@pytest.fixture
+def yard_kube(request, binary, folder, database, queues, target):
+    """An installation whose only cluster is that one, once the test has configured it."""
     yield from _installation(request, Yard(binary, folder, database, queues))
 
 

@@ -1,6 +1,7 @@
 """The Kubernetes that the other tests stand on: a RayJob goes through the real operator and runs real Python."""
 
 import json
+import time
 
 import pytest
 
@@ -56,6 +57,32 @@ def test_deleted_while_it_runs(kuberay, jobs):
     until("its pods are gone", lambda: not jobs.pods() and not jobs.services(), 30)
 
 
+def test_a_head_of_its_own_ends_with_its_pod(jobs, folder):
+    """OOMKilled takes the running command with it."""
+    beat = folder / "beat"
+    own = {"yard.test/dashboard": "own"}
+    jobs.apply(document("own", f"sh -c 'while :; do date >>{beat}; sleep 0.2; done'", annotations=own))
+    until("its command runs", beat.exists, 90)
+    [pod] = jobs.pods(node_type="head")
+    path = f"/api/v1/namespaces/env/pods/{pod['metadata']['name']}"
+    jobs.client.patch(path, {"metadata": {"annotations": {"yard.test/fail": "OOMKilled"}}})
+
+    def still() -> bool:
+        size = beat.stat().st_size
+        time.sleep(1)  # five of its beats
+        return beat.stat().st_size == size
+
+    until("its command has ended", still, 30)
+
+
+@pytest.mark.parametrize(("entrypoint", "ended"), [("echo submitted", "SUCCEEDED"), ("exit 3", "FAILED")])
+def test_a_submitter(jobs, entrypoint, ended):
+    """K8sJobMode: the operator makes a Job whose pod runs `ray job submit` for real."""
+    jobs.apply(document("submitted", entrypoint, submissionMode="K8sJobMode"))
+    status = jobs.wait("submitted", 90)
+    assert status["jobStatus"] == ended, status
+
+
 @pytest.mark.parametrize(
     ("fail", "reason"),
     [("ImagePullBackOff", "ImagePullBackOff"), ("OOMKilled", "OOMKilled")],
@@ -82,8 +109,8 @@ def test_no_node_fits(kuberay, jobs):
         return next((c.get("message", "") for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), "")
 
     until("the pod says why", lambda: "3 Insufficient cpu" in message(), 60)
-    events = kuberay.client.get("/api/v1/namespaces/env/events")["items"]
-    assert "FailedScheduling" in {event["reason"] for event in events}
+    events = lambda: kuberay.client.get("/api/v1/namespaces/env/events")["items"]  # noqa: E731
+    until("an event says it too", lambda: "FailedScheduling" in {event["reason"] for event in events()})
 
 
 def test_logs_of_a_container(kuberay, jobs):

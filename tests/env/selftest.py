@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from env import process, provision, servers  # noqa: E402
 from env.cache import Unavailable  # noqa: E402
+from kube.kuberay import KubeRay  # noqa: E402
 
 passed = failed = skipped = 0
 
@@ -26,6 +27,7 @@ def main() -> int:
         ("MySQL", check_mysql),
         ("ministack", check_ministack),
         ("Ray", check_ray),
+        ("KubeRay", check_kuberay),
         ("clean-up", check_cleanup),
     ]:
         run(name, checks)
@@ -162,6 +164,21 @@ def run_job(head) -> str:
 
     process.wait_until(lambda: state() not in ("PENDING", "RUNNING"), 90, pause_s=0.25)
     return state()
+
+
+def check_kuberay():
+    with KubeRay() as kube:
+        yield f"an API server starts at port {kube.cluster.api.port}, the operator beside it"
+        assert kube.client.get("/apis/ray.io/v1/rayjobs")["items"] == []
+        yield "it has KubeRay's CRDs"
+        for server in (kube.cluster.api, kube.cluster.etcd):
+            server.restart()
+        process.wait_until(kube.cluster.api.is_ready, 60)
+        kube.cluster.namespace("kept")
+        yield "etcd and the API server may be restarted"
+        revision = kube.cluster.etcd.compact()
+        assert revision > 1
+        yield f"etcd forgets what was before revision {revision}"
 
 
 def check_cleanup():

@@ -11,6 +11,7 @@ from pathlib import Path
 from env.cache import Unavailable
 from env.process import HOST
 
+LEEWAY_S = 60  # the API server takes a token for so long after its end
 ISSUER = "https://kubernetes.default.svc"  # of service account tokens; only a name
 
 
@@ -45,14 +46,14 @@ class Certificates:
 
         The API server itself grants none below ten minutes, too long to wait for in a test of what comes after.
         """
-        now = int(time.time())
+        end = int(time.time() + lifetime_s) - LEEWAY_S
         claims = {
             "iss": ISSUER,
             "aud": [ISSUER],
             "sub": f"system:serviceaccount:{namespace}:{name}",
-            "iat": now,
-            "nbf": now,
-            "exp": now + int(lifetime_s),
+            "iat": end - 3600,
+            "nbf": end - 3600,
+            "exp": end,
             "jti": secrets.token_hex(16),
             "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}},
         }

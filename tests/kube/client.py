@@ -109,16 +109,16 @@ class Client:
                 text = answer.read().decode(errors="replace")
                 self._local.connection = connection
                 return answer.status, text
-            except (http.client.HTTPException, OSError):
+            except (http.client.HTTPException, OSError) as error:
                 connection.close()
                 self._local.connection = None
                 if last_try or not kept:
-                    raise
+                    raise OSError(f"{method} {path}: {error!r}") from error
         raise AssertionError("unreachable")
 
     def watch(self, path: str, version: str) -> Iterator[dict]:
         """The events of a watch from this version on, until the server ends it; an ERROR event raises `ApiError`."""
-        connection = self._connect()
+        connection = self._connect(timeout_s=None)  # it is quiet for as long as nothing happens
         separator = "&" if "?" in path else "?"
         where = f"{path}{separator}watch=1&allowWatchBookmarks=true&resourceVersion={version}"
         try:
@@ -131,11 +131,13 @@ class Client:
                 if event["type"] == "ERROR":
                     raise ApiError("WATCH", path, event["object"].get("code", 0), json.dumps(event["object"]))
                 yield event
+        except http.client.HTTPException as error:
+            raise OSError(f"WATCH {path}: {error!r}") from error
         finally:
             connection.close()
 
-    def _connect(self) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection(self._url.hostname, self._url.port, timeout=TIMEOUT_S, context=self._tls)
+    def _connect(self, timeout_s: float | None = TIMEOUT_S) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(self._url.hostname, self._url.port, timeout=timeout_s, context=self._tls)
 
     def _headers(self, content_type: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.access.token}", "Content-Type": content_type, "Accept": "application/json"}

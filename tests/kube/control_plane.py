@@ -1,5 +1,6 @@
 """etcd, the API server and the controller manager: each one process of its own on loopback."""
 
+import datetime
 import json
 import secrets
 from pathlib import Path
@@ -127,7 +128,7 @@ class ApiServer(Server):
             return False
 
     def asked(self, user: str) -> list[dict]:
-        """What this service account has asked for, in order: verb, group, resource, subresource, and the answer's code."""
+        """What this service account has asked for: verb, group, resource, subresource (`part`), when, and the answer's code."""
         path, found = self.folder / "audit.log", []
         for line in path.read_text().splitlines() if path.exists() else []:
             event = json.loads(line)
@@ -135,7 +136,9 @@ class ApiServer(Server):
                 what = event["objectRef"]
                 parts = {"group": what.get("apiGroup", ""), "resource": what["resource"], "part": what.get("subresource", "")}
                 code = event.get("responseStatus", {}).get("code", 0)
-                found.append({"verb": event["verb"], **parts, "namespace": what.get("namespace", ""), "code": code})
+                at = datetime.datetime.fromisoformat(event["requestReceivedTimestamp"].replace("Z", "+00:00")).timestamp()
+                place = {"namespace": what.get("namespace", ""), "name": what.get("name", "")}
+                found.append({"verb": event["verb"], **parts, **place, "code": code, "at_s": at})
         return found
 
     def _write_audit_policy(self) -> Path:

@@ -2,17 +2,22 @@
 
     python3 tests/kube/kubelet.py CONFIG.json
 
-Watches pods, asks `kubelet_rules.next_step` about each that changed, and does what it says. Nothing runs in a pod; a
-head's port 8265 is the Ray head that CONFIG names, reached by network.py. It also answers for the nodes' kubelets when
+Watches pods, asks `kubelet_rules.next_step` about each that changed, and does what it says. Only a submitter's program is
+run (`ray job submit`, in K8sJobMode); a head's port 8265 is the Ray head that CONFIG names, reached by network.py. It also answers for the nodes' kubelets when
 the API server wants a container's log. CONFIG: see `Config`.
 """
 
 import asyncio
+import contextlib
 import heapq
 import http.server
 import json
+import os
 import queue
+import re
+import signal
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kube import kubelet_rules as rules  # noqa: E402
 from kube.client import Access, ApiError, Client  # noqa: E402
+from kube.fake_ray import FakeRay  # noqa: E402
+from kube.heads import OpenRayHead  # noqa: E402
 from kube.network import Proxy  # noqa: E402
 
 PODS = "/api/v1/pods"
@@ -31,6 +38,8 @@ NODES = "/api/v1/nodes"
 KUBELET_PORT = 10250
 DASHBOARD_PORT = 8265
 LOG = "yard.test/log"  # an annotation: what the container's log is to say
+OWN_HEAD_CPUS = 2
+SERVICE = r"[a-z0-9.-]+\.svc\.[a-z.]+:8265"  # what a submitter is told for the head
 RETRY_S = 0.5
 WORKERS = 8
 
@@ -42,7 +51,9 @@ class Config:
     kubeconfig: str
     folder: str  # for its own files
     socket: str  # where network.py listens
-    dashboard: int | None  # the loopback port of the Ray head behind every head pod
+    dashboard: int  # the loopback port of the Ray head behind every head pod
+    fake_dashboard: int  # the loopback port for the one that runs nothing
+    path: str  # the folder of the program `ray`, for submitters
     certificate: str  # for the kubelets' own port
     key: str
 
@@ -62,6 +73,8 @@ class Kubelet:
         self.addresses: dict[str, str] = {}  # pod → address
         self.by_address: dict[str, str] = {}
         self.next_address = 0
+        self.programs: dict[str, subprocess.Popen | int] = {}  # pod → its program while it runs, then its exit code
+        self.heads: dict[str, OpenRayHead] = {}  # pod → its own Ray head
         self.in_flight: set[str] = set()
         self.events: queue.Queue = queue.Queue()
         self.due: list[tuple[float, str]] = []
@@ -88,7 +101,14 @@ class Kubelet:
         pod = self.pods.get(self.by_address.get(host, ""), {})
         if pod.get("status", {}).get("phase") != "Running" or port != DASHBOARD_PORT:
             return None
-        return self.config.dashboard
+        own = self.heads.get(pod["metadata"]["uid"])
+        ports = {None: self.config.dashboard, "fake": self.config.fake_dashboard, "own": own.port if own else None}
+        return ports.get(rules.told(pod, rules.DASHBOARD))
+
+    async def serve_network(self) -> None:
+        """The proxy and the dashboard that runs nothing, for ever."""
+        proxy = Proxy(Path(self.config.socket), self.route)
+        await asyncio.gather(FakeRay().serve(self.config.fake_dashboard), proxy.serve())
 
     def serve_logs(self) -> None:
         """Answer for the kubelets, on a port of our own."""
@@ -116,9 +136,12 @@ class Kubelet:
         self.log_port = server.server_address[1]
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    @staticmethod
-    def log_of(pod: dict, container: str) -> str:
-        given = (pod["metadata"].get("annotations") or {}).get(LOG)
+    def log_of(self, pod: dict, container: str) -> str:
+        """What a submitter has written; else what the annotation says, or that the container has started."""
+        own = Path(self.config.folder) / f"{pod['metadata']['uid']}.log"
+        if own.exists():
+            return own.read_text(errors="replace")
+        given = rules.told(pod, LOG)
         return f"{given}\n" if given else f"{container} of {pod['metadata']['name']} has started\n"
 
     def _follow(self, path: str, kind: str) -> None:
@@ -193,7 +216,37 @@ class Kubelet:
         self.pods.pop(uid, None)
         self.bound_at.pop(uid, None)
         self.by_address.pop(self.addresses.pop(uid, ""), None)
+        if isinstance(program := self.programs.pop(uid, None), subprocess.Popen):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
         self._give_back(uid)
+        if head := self.heads.pop(uid, None):
+            self.pool.submit(head.remove)
+
+    def _head_is_up(self, what: tuple) -> None:
+        uid, head = what
+        if uid in self.pods:
+            self.heads[uid] = head
+        else:
+            self.pool.submit(head.remove)
+
+    def _start(self, uid: str, pod: dict) -> None:
+        """Start a submitter's program, with the real head in place of the service's name."""
+        container = pod["spec"]["containers"][0]
+        head = f"127.0.0.1:{self.config.dashboard}"
+        command = [re.sub(SERVICE, head, word) for word in [*container.get("command", []), *container.get("args", [])]]
+        given = {entry["name"]: re.sub(SERVICE, head, entry.get("value") or "") for entry in container.get("env", [])}
+        environment = {**os.environ, **given, "PATH": f"{self.config.path}:{os.environ['PATH']}"}
+        log = open(Path(self.config.folder) / f"{uid}.log", "wb")
+        program = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        self.programs[uid] = program
+        threading.Thread(target=lambda: self.events.put(("exited", (uid, program.wait()))), daemon=True).start()
+
+    def _exited(self, what: tuple) -> None:
+        uid, code = what
+        if uid in self.programs:
+            self.programs[uid] = code if code >= 0 else 128 - code
+            self._look(uid)
 
     def _address(self, uid: str, given: str | None = None) -> str:
         """The pod's own address, in the range of benchmarks (RFC 2544); one that is used still has its own."""
@@ -229,9 +282,15 @@ class Kubelet:
         if pod is None or uid in self.in_flight:
             return
         now = time.time()
-        step = rules.next_step(pod, self._address(uid), self.free, self.nodes, now, self.bound_at.get(uid, now))
+        program = self.programs.get(uid)
+        code = program if isinstance(program, int) else None
+        head = "ready" if uid in self.heads else None  # while it starts, the pod is in flight
+        known = rules.Known(self._address(uid), self.bound_at.get(uid, now), program is not None, code, head)
+        step = rules.next_step(pod, known, rules.World(self.nodes, self.free, now))
         if isinstance(step, rules.Wait):
             heapq.heappush(self.due, (now + step.seconds, uid))
+        elif isinstance(step, rules.Run):
+            self._start(uid, pod)
         elif step is not None:
             if isinstance(step, rules.Bind):
                 self._take(uid, step.node, rules.requests(pod))
@@ -247,7 +306,12 @@ class Kubelet:
                 target = {"apiVersion": "v1", "kind": "Node", "name": step.node}
                 body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]}, "target": target}
                 self.client.create(f"{path}/binding", body)
+            elif isinstance(step, rules.StartHead):
+                head = OpenRayHead(pod["metadata"]["name"][-8:], num_cpus=OWN_HEAD_CPUS).start()
+                self.events.put(("head_is_up", (uid, head)))
             elif isinstance(step, rules.SetStatus):
+                if step.ends and (head := self.heads.pop(uid, None)):
+                    head.remove()
                 body = {"metadata": {"uid": uid}, "status": step.status}  # the uid: never another pod of that name
                 result = self.client.patch(f"{path}/status", body, "strategic-merge")
                 if step.warning:
@@ -257,7 +321,7 @@ class Kubelet:
         except ApiError as error:
             again = error.status not in (404, 409, 422)
             print(f"{type(step).__name__}: {error}", flush=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             again = True
             print(f"{type(step).__name__} of {path}: {error}", flush=True)
         self.events.put(("done", (uid, step, result, again)))
@@ -299,8 +363,7 @@ def _newer(one: dict, other: dict) -> bool:
 def main() -> None:
     kubelet = Kubelet(Config(**json.loads(Path(sys.argv[1]).read_text())))
     kubelet.serve_logs()
-    proxy = Proxy(Path(kubelet.config.socket), kubelet.route)
-    threading.Thread(target=lambda: asyncio.run(proxy.serve()), daemon=True).start()
+    threading.Thread(target=lambda: asyncio.run(kubelet.serve_network()), daemon=True).start()
     kubelet.run()
 
 

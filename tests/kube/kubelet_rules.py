@@ -5,9 +5,12 @@ It stands for the scheduler and the kubelets of all nodes. A pod is told to fail
     yard.test/fail: OOMKilled | Error | Evicted | ImagePullBackOff | Hang
     yard.test/exit-code: "3"     # with Error
     yard.test/start-after: "2"   # seconds between being bound and running
+    yard.test/dashboard: own | fake | none   # a head's: a Ray head of its own, one that runs nothing, one that is deaf;
+                                             # without it the one that all share
 
-They may be there from the start (a RayCluster's template puts them on its pods) or be added while the pod runs.
-`Hang` leaves a pod that is deleted where it is, as a node does that is gone.
+They may be there from the start (a RayCluster's template puts them on its pods) or be added while the pod runs. The same
+may be said in the environment of its first container, as YARD_TEST_FAIL and so on. `Hang` leaves a pod that is deleted where it is,
+as a node does that is gone.
 """
 
 import datetime
@@ -15,6 +18,8 @@ import re
 from dataclasses import dataclass, field
 
 FAIL, EXIT_CODE, START_AFTER = "yard.test/fail", "yard.test/exit-code", "yard.test/start-after"
+DASHBOARD = "yard.test/dashboard"
+SUBMISSION_ID = "RAY_JOB_SUBMISSION_ID"  # in the environment of a submitter
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -31,6 +36,26 @@ class Node:
 
 
 @dataclass(frozen=True)
+class World:
+    """What a pod is placed in: the nodes, what each has left, and the time."""
+
+    nodes: dict[str, Node]
+    free: dict[str, dict[str, float]]
+    now: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a pod beside its object."""
+
+    address: str  # that it has or gets
+    bound_at: float  # when it was seen bound
+    runs: bool = False  # its program was started
+    exit_code: int | None = None  # of its program
+    head: str | None = None  # its own Ray head is `starting` or `ready`
+
+
+@dataclass(frozen=True)
 class Bind:
     node: str
 
@@ -41,11 +66,22 @@ class SetStatus:
 
     status: dict
     warning: tuple[str, str] | None = None
+    ends: bool = False  # its containers end by this
 
 
 @dataclass(frozen=True)
 class Remove:
     """Its containers are gone: delete it without grace."""
+
+
+@dataclass(frozen=True)
+class StartHead:
+    """Start a Ray head for this pod alone; `Known.head` says when it is ready."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Start its first container's program; `Known.exit_code` says when it has ended."""
 
 
 @dataclass(frozen=True)
@@ -81,45 +117,67 @@ def _requests(container: dict) -> dict[str, float]:
     return {name: quantity(text) for name, text in {**given.get("limits", {}), **given.get("requests", {})}.items()}
 
 
-def next_step(pod: dict, address: str, free: dict[str, dict[str, float]], nodes: dict[str, Node], now: float, bound_at: float):
-    """What to do with a pod now, or None.
-
-    `address` is the one it has or gets, `free` what each node has left, `bound_at` when it was seen bound.
-    """
-    annotations = pod["metadata"].get("annotations") or {}
-    fail, phase = annotations.get(FAIL), pod["status"].get("phase", "Pending")
+def next_step(pod: dict, known: Known, world: World):
+    """What to do with a pod now, or None."""
+    fail, phase = told(pod, FAIL), pod["status"].get("phase", "Pending")
     if pod["metadata"].get("deletionTimestamp"):
         return None if fail == "Hang" else Remove()
     if phase in ("Succeeded", "Failed"):
         return None
-    node = pod["spec"].get("nodeName")
-    if not node:
-        return _place(pod, free, nodes)
-    if node not in nodes:
+    name = pod["spec"].get("nodeName")
+    if not name:
+        return _place(pod, world)
+    if name not in world.nodes:
         return None
+    node, now = world.nodes[name], world.now
     if fail == "ImagePullBackOff":
         message = f'Failed to pull image "{pod["spec"]["containers"][0]["image"]}": not found'
-        return _unless_there(pod, _image_pull(pod, address, nodes[node]), ("Failed", message))
+        return _unless_there(pod, _image_pull(pod, known.address, node), ("Failed", message))
     if phase == "Pending":
-        begin = bound_at + float(annotations.get(START_AFTER, 0))
-        return Wait(begin - now) if begin > now else SetStatus(_running(pod, address, nodes[node], now))
+        if told(pod, DASHBOARD) == "own" and is_head(pod) and known.head != "ready":
+            return None if known.head else StartHead()
+        begin = known.bound_at + float(told(pod, START_AFTER) or 0)
+        return Wait(begin - now) if begin > now else SetStatus(_running(pod, known.address, node, now))
     if fail in ("OOMKilled", "Error", "Evicted"):
-        code = 137 if fail == "OOMKilled" else int(annotations.get(EXIT_CODE, 1))
-        return _unless_there(pod, _ended(pod, fail, code, now))
+        code = 137 if fail == "OOMKilled" else int(told(pod, EXIT_CODE) or 1)
+        step = _unless_there(pod, _ended(pod, fail, code, now))
+        return step and SetStatus(step.status, ends=True)
+    if is_submitter(pod):
+        if known.exit_code is not None:
+            return SetStatus(_ended(pod, "Error" if known.exit_code else "Completed", known.exit_code, now))
+        return None if known.runs else Run()
     return None
 
 
-def _place(pod: dict, free: dict[str, dict[str, float]], nodes: dict[str, Node]):
+def told(pod: dict, key: str) -> str | None:
+    """What a test says to do with this pod: an annotation, or a variable of its first container."""
+    variable = key.upper().replace(".", "_").replace("/", "_").replace("-", "_")
+    environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0].get("env", [])}
+    return (pod["metadata"].get("annotations") or {}).get(key) or environment.get(variable)
+
+
+def is_head(pod: dict) -> bool:
+    """Whether it is the head of a Ray cluster."""
+    return (pod["metadata"].get("labels") or {}).get("ray.io/node-type") == "head"
+
+
+def is_submitter(pod: dict) -> bool:
+    """Whether a pod's program is a submitter's (`K8sJobMode`): the only one that is run."""
+    environment = pod["spec"]["containers"][0].get("env", [])
+    return "job-name" in (pod["metadata"].get("labels") or {}) and any(e["name"] == SUBMISSION_ID for e in environment)
+
+
+def _place(pod: dict, world: World):
     if pod["spec"].get("schedulingGates"):
         return None
     wanted, reasons = requests(pod), []
-    for node in nodes.values():
-        if reason := _refusal(pod, node, wanted, free[node.name]):
+    for node in world.nodes.values():
+        if reason := _refusal(pod, node, wanted, world.free[node.name]):
             reasons.append(reason)
         else:
             return Bind(node.name)
     counted = ", ".join(f"{reasons.count(reason)} {reason}" for reason in sorted(set(reasons)))
-    message = f"0/{len(nodes)} nodes are available: {counted}."
+    message = f"0/{len(world.nodes)} nodes are available: {counted}."
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return _unless_there(pod, {"conditions": [condition]}, ("FailedScheduling", message))
 
@@ -202,7 +260,7 @@ def _ended(pod: dict, reason: str, code: int, now: float) -> dict:
     at = time_text(now)
     ended = {"terminated": {"exitCode": code, "reason": reason, "startedAt": pod["status"].get("startTime", at), "finishedAt": at}}
     old = {status["name"]: status for status in pod["status"].get("containerStatuses", [])}
-    again = pod["spec"].get("restartPolicy", "Always") != "Never"
+    again = reason != "Completed" and pod["spec"].get("restartPolicy", "Always") != "Never"
     statuses = []
     for index, container in enumerate(pod["spec"]["containers"]):
         if index:
@@ -211,6 +269,8 @@ def _ended(pod: dict, reason: str, code: int, now: float) -> dict:
         status = _container(container, again, {"running": {"startedAt": at}} if again else ended)
         count = old.get(container["name"], {}).get("restartCount", 0)
         statuses.append({**status, "restartCount": count + 1, "lastState": ended} if again else status)
+    if reason == "Completed":
+        return {"phase": "Succeeded", "conditions": _conditions(False), "containerStatuses": statuses}
     if again:
         return {"phase": "Running", "conditions": _conditions(True), "containerStatuses": statuses}
     return {"phase": "Failed", "conditions": _conditions(False), "containerStatuses": statuses}

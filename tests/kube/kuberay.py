@@ -10,6 +10,7 @@ from env.ray_head import RayHead
 
 from . import kubelet, programs
 from .cluster import Cluster
+from .heads import OpenRayHead
 
 NODES = [
     {"name": "cpu-1", "cpu": 16, "memory": "64Gi", "labels": {"pool": "cpu"}},
@@ -18,25 +19,20 @@ NODES = [
 ]
 
 
-class OpenRayHead(RayHead):
-    """A Ray head without a token: the operator sends none."""
-
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), "RAY_AUTH_MODE": "disabled"}
-
-
 class Kubelet(Server):
     """The process of kubelet.py."""
 
-    def __init__(self, cluster: Cluster, socket: Path, dashboard: int | None):
+    def __init__(self, cluster: Cluster, socket: Path, head: RayHead):
         super().__init__("kubelet")
-        self.cluster, self.socket, self.dashboard = cluster, socket, dashboard
+        self.cluster, self.socket, self.head = cluster, socket, head
+        [self.fake_dashboard] = free_ports(1)
 
     def command(self) -> list[str]:
         own = self.cluster.api.certificates
         config = kubelet.Config(
-            str(self.cluster.kubeconfig), str(self.folder), str(self.socket), self.dashboard, str(own.server), str(own.server_key)
-        )
+            str(self.cluster.kubeconfig), str(self.folder), str(self.socket), self.head.port, self.fake_dashboard,
+            str(self.head.python.parent), str(own.server), str(own.server_key),
+        )  # fmt: skip
         path = self.folder / "config.json"
         path.write_text(json.dumps(dataclasses.asdict(config)))
         self.socket.unlink(missing_ok=True)
@@ -85,7 +81,7 @@ class KubeRay:
         self.head = OpenRayHead("kube", num_cpus=num_cpus)
         socket = self.head.folder / "egress"
         self.cluster = Cluster(egress=socket)
-        self.kubelet = Kubelet(self.cluster, socket, self.head.port)
+        self.kubelet = Kubelet(self.cluster, socket, self.head)
         self.operator = Operator(self.cluster)
         self.nodes = NODES if nodes is None else nodes
 

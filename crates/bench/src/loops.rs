@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use yard_domain::{ClusterId, InstanceId};
 use yard_engine::Nudges;
 use yard_engine::archive::LogKeeping;
+use yard_engine::catalog::Runtimes;
 use yard_engine::dispatch::{ClusterRuntime, Dispatchers, Shared};
 use yard_engine::keeper::Keeper;
 use yard_engine::placement::Scheduler;
@@ -80,12 +81,36 @@ pub struct Loops {
 impl Loops {
     /// Starts them as one process called `holder`.
     pub fn start(store: &Arc<dyn Store>, instance: InstanceId, holder: &str, roles: Roles) -> Self {
+        let dispatcher = roles.dispatcher.map(|(settings, drivers)| {
+            (settings, drivers.iter().map(|(id, driver)| (id.clone(), runtime(driver))).collect())
+        });
+        Self::start_all(store, instance, holder, roles.scheduler, dispatcher)
+    }
+
+    /// The same on clusters of any kind.
+    pub fn start_on(
+        store: &Arc<dyn Store>,
+        instance: InstanceId,
+        holder: &str,
+        scheduler: SchedulerSettings,
+        dispatcher: (DispatcherSettings, Runtimes),
+    ) -> Self {
+        Self::start_all(store, instance, holder, Some(scheduler), Some(dispatcher))
+    }
+
+    fn start_all(
+        store: &Arc<dyn Store>,
+        instance: InstanceId,
+        holder: &str,
+        scheduler: Option<SchedulerSettings>,
+        dispatcher: Option<(DispatcherSettings, Runtimes)>,
+    ) -> Self {
         let keeper = Keeper::new(store.clone(), holder);
         let nudges = Nudges::default();
         let (soft, renew) = (CancellationToken::new(), CancellationToken::new());
         let (mut working, mut keeping) = (JoinSet::new(), JoinSet::new());
         keeping.spawn(keeper.clone().run(renew.clone()));
-        if let Some(settings) = roles.scheduler {
+        if let Some(settings) = scheduler {
             let scheduler = Scheduler::new(store.clone(), keeper.clone(), nudges.clone(), settings, 1);
             working.spawn(scheduler.run(soft.clone()));
             let sweeper = Sweeper {
@@ -97,8 +122,7 @@ impl Loops {
             };
             working.spawn(sweeper.run(soft.clone()));
         }
-        if let Some((settings, drivers)) = roles.dispatcher {
-            let runtimes = drivers.iter().map(|(id, driver)| (id.clone(), runtime(driver))).collect();
+        if let Some((settings, runtimes)) = dispatcher {
             let shared = Shared {
                 store: store.clone(),
                 keeper,

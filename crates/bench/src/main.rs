@@ -12,6 +12,7 @@
 //! | [`quota`] | many queues with little quota each: the shape of Kueue's large test |
 //! | [`api`] | reads of a job and bulk submissions over HTTP |
 //! | [`events`] | an event in thousands of open streams |
+//! | [`kubernetes`] | launches on a real API server, and what watching many RayJobs takes |
 //! | [`memory`] | what an idle process takes, and one with 100,000 running jobs |
 //!
 //! The rest: [`world`] is the installation that is measured, [`loops`] runs the product's loops on it, [`whole`]
@@ -24,6 +25,7 @@ mod database;
 mod events;
 mod fill;
 mod intake;
+mod kubernetes;
 mod latency;
 mod leases;
 mod life;
@@ -105,6 +107,8 @@ enum Command {
     Api,
     /// An event in two thousand open streams.
     Events,
+    /// Launches on a real Kubernetes API server, and what watching many RayJobs takes (YARD_TEST_KUBECONFIG).
+    Kubernetes,
     /// What a process takes: idle, and with 100,000 running jobs.
     Memory,
     #[command(hide = true)]
@@ -199,6 +203,9 @@ async fn measure(command: Command, plan: &Plan) -> Result<Vec<Finding>> {
     }
     if wanted(Command::Events) {
         findings.extend(progress("events", Box::pin(events::run(plan))).await?);
+    }
+    if wanted(Command::Kubernetes) {
+        findings.extend(progress("kubernetes", Box::pin(kubernetes::run(plan))).await?);
     }
     if wanted(Command::Memory) {
         findings.extend(progress("memory", memory::run(plan)).await?);

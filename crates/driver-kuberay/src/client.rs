@@ -105,6 +105,8 @@ impl Api {
         config.connect_timeout = Some(self.connect_timeout);
         // Each call has its own; a watch is quiet for as long as nothing happens.
         config.read_timeout = None;
+        // Whoever calls decides about that.
+        config.default_retry = false;
         // Exec plugins are run here, and block.
         let made = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
         let client = made.map_err(|e| unusable("the client", &e))?.map_err(|e| unusable("the client", &e))?;
@@ -216,6 +218,11 @@ impl Refusal {
         }
     }
 
+    /// Whether there is no room under a ResourceQuota now.
+    pub(crate) fn is_full_quota(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN && self.message.contains("exceeded quota")
+    }
+
     /// What it means if the call has nothing more to say about it.
     pub(crate) fn error(&self) -> DriverError {
         let said = if self.message.is_empty() { self.status.to_string() } else { self.message.clone() };
@@ -223,8 +230,7 @@ impl Refusal {
             401 => DriverError::Unauthorized(format!("401: {said}")),
             // A webhook or policy that says no to this very object.
             403 if said.contains("denied the request") => DriverError::Refused(said),
-            // There is no room under a ResourceQuota now.
-            403 if said.contains("exceeded quota") => DriverError::Unreachable(said),
+            403 if self.is_full_quota() => DriverError::Unreachable(said),
             // It names the verb and the resource.
             403 => DriverError::Unauthorized(said),
             404 => DriverError::NotFound,

@@ -113,6 +113,8 @@ impl Cluster {
                     );
                     return Err(DriverError::Unreachable(said));
                 }
+                // A quota that is full now has room again one day.
+                Err(CallError::Refusal(refusal)) if refusal.is_full_quota() => {}
                 Err(CallError::Refusal(refusal)) => match launch_refused(&refusal) {
                     // What is wrong with this one need not be wrong with every job.
                     DriverError::Refused(said) => {

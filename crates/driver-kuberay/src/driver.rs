@@ -79,6 +79,12 @@ impl Driver for KubeRayDriver {
 
 impl fmt::Debug for KubeRayDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KubeRayDriver").field("config", &self.cluster.config).finish()
+        // Not the template: its environment variables may be secrets.
+        let config = &self.cluster.config;
+        let shown = (&config.access, &config.namespace);
+        f.debug_struct("KubeRayDriver")
+            .field("access", shown.0)
+            .field("namespace", shown.1)
+            .finish_non_exhaustive()
     }
 }

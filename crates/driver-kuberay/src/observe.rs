@@ -191,12 +191,14 @@ impl Watch {
         }
     }
 
-    fn end(&mut self, overdue: Overdue) {
+    fn end(&mut self, mut overdue: Overdue) {
         warn!(name = %overdue.name, why = %overdue.failure, "ending what the operator does not");
         metrics::counter!("yard_kuberay_ended_here_total").increment(1);
         let cluster = Arc::clone(&self.cluster);
         self.waiting.push_back(
             async move {
+                // Before its pods go: they may know why nothing came of it.
+                overdue.failure = cluster.explain(&overdue.name, overdue.failure).await;
                 let ended = cluster.end(&overdue.name, &overdue.ray_cluster).await;
                 Done::Ended(overdue, ended)
             }

@@ -11,5 +11,6 @@
 | `invariants.py` | what must be true at the end of every test |
 | `storm.py`, `killer.py` | the storm: many jobs while processes are killed |
 | `proxy.py` | a link to a cluster that can be cut |
+| `kubernetes.py`, `rayjobs.py` | a Kubernetes namespace that is driven; RayJobs as kubectl sees them |
 | `wait.py`, `reaper.py` | waiting with a deadline; leaving nothing running |
 """

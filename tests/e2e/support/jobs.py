@@ -22,6 +22,7 @@ class Job:
     timeouts: dict = field(default_factory=dict)
     priority: int = 0
     entrypoint: str | None = None  # instead of job.sh
+    ray_cluster: dict = field(default_factory=dict)
 
     @property
     def tag(self) -> str:
@@ -40,7 +41,7 @@ class Job:
             "resources": self.resources,
         }
         clusters = {name: value for name, value in (("only", self.only), ("labels", self.labels)) if value}
-        optional = {"clusters": clusters, "timeouts": self.timeouts, "priority": self.priority}
+        optional = {"clusters": clusters, "timeouts": self.timeouts, "priority": self.priority, "ray_cluster": self.ray_cluster}
         document |= {name: value for name, value in optional.items() if value}
         if self.max_retries is not None:
             document["retry"] = {"max_retries": self.max_retries}

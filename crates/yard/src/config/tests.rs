@@ -232,6 +232,41 @@ fn a_wrong_cluster_hides_no_unknown_team_of_a_queue() {
 }
 
 #[test]
+fn a_kubernetes_cluster_says_what_it_lacks_and_what_its_template_lacks() {
+    let parse = |cluster: &str| {
+        let text = format!("{MINIMAL}[[cluster]]\nid = \"k\"\ndriver = \"kuberay\"\n{cluster}\n");
+        Config::parse("yard.toml", &text, Path::new(""), &environment(&[])).map_err(|e| e.to_string())
+    };
+    let said = parse("").unwrap_err();
+    for part in
+        ["cluster k.namespace: missing", "cluster k.kubeconfig: missing", "cluster k.template_file: missing"]
+    {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let said = parse(
+        "in_cluster = true\nkubeconfig = \"x\"\nnamespace = \"Ray!\"\ntemplate = \"profiles: {a: {imag: x}}\"\nadress = 1",
+    )
+    .unwrap_err();
+    for part in [
+        "cluster k.in_cluster: stands beside kubeconfig",
+        "cluster k.namespace: \"Ray!\" is no namespace",
+        "cluster k.template: profiles.a.image: must be there",
+        "cluster k.template: profiles.a.imag: no such key",
+        "cluster k.adress: no such key",
+    ] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let sound = parse(
+        "in_cluster = true\nnamespace = \"ray\"\ntemplate = \"profiles: {a: {image: x}}\"\nstop_grace_s = 5",
+    );
+    let config = sound.unwrap();
+    let cluster = config.clusters().last().unwrap();
+    assert_eq!((cluster.cluster.driver.as_str(), cluster.jobs_max), ("kuberay", 1_000));
+    let settings = cluster.settings();
+    assert_eq!((settings["namespace"].as_str(), settings["stop_grace_s"].as_str()), ("ray", "5"));
+}
+
+#[test]
 fn an_elastic_process_cluster_has_what_is_present_as_its_capacity() {
     let cluster = |cpu: u32| {
         let elastic = "elastic = { ceiling = { cpu = 8 }, delay_s = 5 }";

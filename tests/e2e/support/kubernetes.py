@@ -1,0 +1,123 @@
+"""A namespace that Switchyard drives, with the rights of infra/kubernetes and nothing more."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from kube.client import Client
+
+from .proxy import Proxy
+from .rayjobs import RayJobs
+
+INFRA = Path(__file__).resolve().parents[3] / "infra" / "kubernetes"
+NAMESPACE = "yard-jobs"
+ACCOUNT = "yard-dispatcher"
+USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+
+# `real` runs on the Ray head that all share, `own` on one that ends with its pod, `fake` runs nothing, `ill` lets a job say
+# how its pods fail.
+TEMPLATE = """
+default_profile: real
+profiles:
+  real: {image: ray, ttl_s: 2}
+  fake: {image: ray, ttl_s: 0, container: {env: [{name: YARD_TEST_DASHBOARD, value: fake}]}}
+  own: {image: ray, ttl_s: 2, container: {env: [{name: YARD_TEST_DASHBOARD, value: own}]}}
+  ill: {image: ray, ttl_s: 2, pre_running_deadline_s: 5, job_may_set: [env]}
+  submitter: {image: ray, ttl_s: 2, submission_mode: K8sJobMode}
+"""
+
+
+class Target:
+    """One driven cluster: its API server by a link that can be cut, and who the dispatcher is there."""
+
+    def __init__(self, kuberay, folder: Path):
+        self.kuberay, self.cluster, self.folder = kuberay, kuberay.cluster, folder
+        self.admin: Client = kuberay.client
+        self.link = Proxy(kuberay.cluster.api.port)
+        self.jobs = RayJobs(self.admin, NAMESPACE)
+        self.kubeconfig = folder / "kubeconfig"
+        self.template = folder / "template.yaml"
+
+    def prepare(self) -> "Target":
+        """Apply the manifests as they are shipped, and write kubeconfig and template."""
+        self.kubectl("apply", "-k", str(INFRA / "target-cluster"))
+        self.cluster.namespace(NAMESPACE)
+        self.template.write_text(TEMPLATE)
+        self.write_kubeconfig(3600)
+        return self
+
+    def kubectl(self, *arguments: str) -> str:
+        """kubectl as the admin; its output, and no warnings."""
+        command = [str(self.cluster.programs.kubectl), f"--kubeconfig={self.cluster.kubeconfig}", *arguments]
+        # A home of its own, so that its cache goes with the test.
+        environment = {**os.environ, "HOME": str(self.folder)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "warning" not in done.stderr.lower(), done.stderr
+        return done.stdout
+
+    def token(self, lifetime_s: float) -> str:
+        """A token of the dispatcher's account that is good for so long."""
+        return self.cluster.account(NAMESPACE, ACCOUNT, lifetime_s).token
+
+    def write_kubeconfig(self, lifetime_s: float) -> None:
+        """The dispatcher's kubeconfig, by way of the link, with such a token in it."""
+        access = self.cluster.account(NAMESPACE, ACCOUNT, lifetime_s)
+        access.address = f"https://127.0.0.1:{self.link.port}"
+        self._replace(self.kubeconfig, access.kubeconfig(NAMESPACE))
+
+    def write_exec_kubeconfig(self) -> Path:
+        """The same with an exec plugin, which prints the file that is returned."""
+        self.write_kubeconfig(1)
+        document = json.loads(self.kubeconfig.read_text())
+        credential = self.folder / "credential.json"
+        plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [str(credential)]}
+        document["users"][0]["user"] = {"exec": {**plugin, "interactiveMode": "Never"}}
+        self._replace(self.kubeconfig, json.dumps(document))
+        return credential
+
+    def write_credential(self, path: Path, lifetime_s: float, expires: str) -> None:
+        """What the exec plugin prints: a token, and until when it says that the token is good."""
+        status = {"token": self.token(lifetime_s), "expirationTimestamp": expires}
+        document = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+        self._replace(path, json.dumps(document))
+
+    def section(self, **keys) -> dict:
+        """Its place in the catalog."""
+        cluster = {
+            "id": "kube",
+            "driver": "kuberay",
+            "kubeconfig": str(self.kubeconfig),
+            "namespace": NAMESPACE,
+            "template_file": str(self.template),
+            "labels": {"kind": "kuberay"},
+            "stop_grace_s": 5,
+            "liveness_grace_s": 5,
+        }
+        return {**cluster, **keys}
+
+    def take_right(self, kind: str, verb: str, resource: str) -> None:
+        """Take one verb on one resource out of the Role or the ClusterRole."""
+        path = "/apis/rbac.authorization.k8s.io/v1"
+        path += f"/namespaces/{NAMESPACE}/roles/{ACCOUNT}" if kind == "Role" else "/clusterroles/yard-capacity"
+        rules = self.admin.get(path)["rules"]
+        for rule in rules:
+            if resource in rule["resources"]:
+                rule["verbs"] = [given for given in rule["verbs"] if given != verb]
+        self.admin.patch(path, {"rules": [rule for rule in rules if rule["verbs"]]})
+
+    def asked(self) -> list[dict]:
+        """What the dispatcher has asked of the API server."""
+        return self.cluster.api.asked(USER)
+
+    def close(self) -> None:
+        self.link.close()
+        self.jobs.clear()
+
+    @staticmethod
+    def _replace(path: Path, text: str) -> None:
+        """At once: somebody may be reading it."""
+        new = path.with_suffix(".new")
+        new.write_text(text)
+        new.rename(path)
