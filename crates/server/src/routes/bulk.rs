@@ -19,7 +19,7 @@ use crate::problem::ApiError;
 use crate::state::AppState;
 
 #[utoipa::path(
-    post, path = "/v1/jobs/batch", tag = "jobs", summary = "Hand over many jobs",
+    post, path = "/v1/jobs/batch", operation_id = "submit_jobs", tag = "jobs", summary = "Hand over many jobs",
     description = "Each document gets the verdict that it would get alone; all are committed in one transaction. Answers only \
         after the commit. A document for a team that you may not submit for is `forbidden`, and the others go on. \
         Documents without a key get one from the request's id and their place.",

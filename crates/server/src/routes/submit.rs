@@ -22,7 +22,7 @@ use crate::state::AppState;
 pub(super) const DOOR: &str = "http";
 
 #[utoipa::path(
-    post, path = "/v1/jobs", tag = "jobs", summary = "Hand over a job",
+    post, path = "/v1/jobs", operation_id = "submit_job", tag = "jobs", summary = "Hand over a job",
     description = "Answers only after the verdict is committed. The same document under the same team and key is the same job.",
     params(("Idempotency-Key" = Option<String>, Header, description = "The key, if the document has none")),
     request_body = Submission,
@@ -47,6 +47,7 @@ pub(crate) async fn submit(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = json_body(&headers, body, state.config.body_max_bytes)?;
+    readable_key(&headers)?;
     let arrival = read(&state, &caller, &headers, &body, request.0)?;
     caller.about(format!("submission {}", arrival.key));
     permit(&caller, &arrival)?;
@@ -122,6 +123,16 @@ fn read(
         job.id = bound_id(job.id, &arrival.key, &arrival.message_id);
     }
     Ok(arrival)
+}
+
+/// A key beside the document that is no text at all can't be told from none, so nothing is made of it.
+fn readable_key(headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_text = |v: &axum::http::HeaderValue| v.to_str().is_ok_and(|text| !text.is_empty());
+    if headers.get("idempotency-key").is_none_or(is_text) {
+        return Ok(());
+    }
+    let detail = "the header Idempotency-Key holds no visible ASCII characters, or others as well";
+    Err(ApiError::new(ProblemCode::BadRequest, detail))
 }
 
 /// The key that comes beside the document.
