@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from env import process, servers
 from env.cache import Unavailable
+from kube.kuberay import KubeRay
 
 from support import reaper
 from support.database import Database
@@ -105,6 +106,14 @@ def ray_heads():
     yield heads
     for head in heads:
         head.remove()
+
+
+@pytest.fixture(scope="session")
+def kuberay():
+    """A Kubernetes cluster with the KubeRay operator, and a Ray head behind it."""
+    server = _server(KubeRay)
+    yield server
+    server.remove()
 
 
 @pytest.fixture

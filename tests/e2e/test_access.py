@@ -35,6 +35,8 @@ OPERATIONS = {
     "PUT /v1/catalog": ("operator", False),
     "GET /v1/catalog": ("operator", False),
     "GET /v1/catalog/versions": ("operator", False),
+    "GET /v1/deliveries": ("viewer", False),
+    "POST /v1/deliveries/retry": ("submitter", False),
     "GET /v1/workload": ("operator", False),
     "GET /v1/audit": ("operator", False),
     "GET /v1/audit/log": ("operator", False),

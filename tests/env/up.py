@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from env import process, provision, servers  # noqa: E402
 from env.cache import Unavailable  # noqa: E402
+from kube.cluster import Cluster  # noqa: E402
+from kube.kuberay import KubeRay  # noqa: E402
 
 # Unlike on purpose; the numbers are what a head offers, not what the machine has.
 HEADS = [
@@ -47,6 +49,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mysql", action="store_true", help="a MySQL 9 server")
     parser.add_argument("--ministack", action="store_true", help="an SQS-compatible server")
     parser.add_argument("--ray", type=int, default=0, metavar="N", choices=range(len(HEADS) + 1), help="N Ray heads")
+    parser.add_argument("--kube", action="store_true", help="a Kubernetes API server with KubeRay's CRDs")
+    parser.add_argument("--kuberay", action="store_true", help="the same with nodes, the operator and a Ray head behind it")
     parser.add_argument("--python", action="store_true", help="the Python venv; --ministack and --ray imply it")
     parser.add_argument("--require", action="store_true", help="fail if something can't be had")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --")
@@ -58,9 +62,11 @@ def start_all(options: argparse.Namespace) -> dict[str, str]:
     steps = [
         ("MariaDB", options.mariadb, start_mariadb),
         ("MySQL", options.mysql, start_mysql),
-        ("the Python packages", options.python or options.ministack or options.ray, export_python),
+        ("the Python packages", options.python or options.ministack or options.ray or options.kuberay, export_python),
         ("ministack (SQS)", options.ministack, start_ministack),
         ("Ray", options.ray, lambda: start_ray(options.ray)),
+        ("Kubernetes", options.kube and not options.kuberay, start_kube),
+        ("KubeRay", options.kuberay, start_kuberay),
     ]
     exported: dict[str, str] = {}
     for name, wanted, step in steps:
@@ -98,6 +104,19 @@ def start_ray(count: int) -> dict[str, str]:
         "YARD_TEST_RAY_ADDRESSES": ",".join(head.address for head in heads),
         "YARD_TEST_RAY_TOKENS": ",".join(head.token for head in heads),
     }
+
+
+def start_kube() -> dict[str, str]:
+    return kube_variables(Cluster().start())
+
+
+def start_kuberay() -> dict[str, str]:
+    return {**kube_variables(KubeRay().start().cluster), "YARD_TEST_KUBERAY": "1"}
+
+
+def kube_variables(cluster: Cluster) -> dict[str, str]:
+    assets = str(cluster.programs.apiserver.parent)
+    return {"YARD_TEST_KUBECONFIG": str(cluster.kubeconfig), "KUBEBUILDER_ASSETS": assets}
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:

@@ -108,6 +108,7 @@ fn request(instance: InstanceId, job: JobId, attempt: AttemptNumber) -> Result<L
         entrypoint: String::new(),
         runtime_env: serde_json::Map::new(),
         request: Request::default(),
+        ray_cluster: None,
         metadata: BTreeMap::new(),
         run_timeout: Duration::from_hours(1),
     })

@@ -10,9 +10,11 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 use yard::serve::{Installation, Queue, Role, Running};
 use yard_domain::ClusterId;
+use yard_domain::catalog::CatalogVersion;
 use yard_engine::Ending;
 use yard_engine::catalog::Fixed;
-use yard_engine::settings::{DispatcherSettings, IntakeSettings, SchedulerSettings};
+use yard_engine::push::{PushBuilder, Subscription};
+use yard_engine::settings::{DispatcherSettings, IntakeSettings, PushSettings, SchedulerSettings};
 use yard_inbox_sqs::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint, SqsInbox, SqsProducer};
 use yard_ports::{Inbox, Store};
 use yard_testkit::memory_archive::MemoryArchive;
@@ -27,6 +29,16 @@ pub struct Whole {
     /// Where its API listens.
     pub api: SocketAddr,
     running: Running,
+}
+
+/// No subscriptions.
+struct NoPushes;
+
+#[async_trait::async_trait]
+impl PushBuilder for NoPushes {
+    async fn build(&self, _: &CatalogVersion) -> std::result::Result<Vec<Subscription>, String> {
+        Ok(Vec::new())
+    }
 }
 
 impl Whole {
@@ -60,6 +72,8 @@ impl Whole {
         let plan = Installation {
             ray: yard_server::RayApi { packages, config: yard_server::RayApiConfig::default() },
             store,
+            // Nobody has subscribed to anything: what is measured is that this costs nothing.
+            push: yard::serve::Push { builder: Arc::new(NoPushes), settings: PushSettings::default() },
             // The world has put its catalog in force.
             catalog: None,
             builder: Arc::new(Fixed(drivers.iter().map(|(id, d)| (id.clone(), runtime(d))).collect())),

@@ -124,6 +124,44 @@ pub enum Command {
     /// Make, list and revoke tokens: who may do what.
     #[command(subcommand)]
     Token(Token),
+    /// See what is on its way to subscribers, and send again what was given up.
+    #[command(subcommand)]
+    Deliveries(Deliveries),
+}
+
+/// What to do with deliveries.
+#[derive(Debug, Subcommand)]
+pub enum Deliveries {
+    /// List what has not arrived: it waits, or has been given up.
+    List {
+        /// Of this team.
+        #[arg(long)]
+        team: Option<String>,
+        /// Of the subscription of this name.
+        #[arg(long, value_name = "NAME")]
+        subscription: Option<String>,
+        /// pending or dead.
+        #[arg(long)]
+        state: Option<String>,
+        /// At most this many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// Go on after a page: its `next`.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Send dead deliveries again.
+    Retry {
+        /// Of this team.
+        #[arg(long)]
+        team: String,
+        /// Of the subscription of this name; by default of all.
+        #[arg(long, value_name = "NAME")]
+        subscription: Option<String>,
+        /// Of these events; by default all.
+        #[arg(value_name = "EVENT")]
+        ids: Vec<u64>,
+    },
 }
 
 /// What to do with tokens.
@@ -212,6 +250,18 @@ pub struct Submit {
     /// A custom resource; may be repeated.
     #[arg(long, value_parser = pair, value_name = "NAME=AMOUNT")]
     pub custom: Vec<(String, String)>,
+    /// On clusters that make a Ray cluster per job: one of their profiles.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// On clusters that make a Ray cluster per job: the container image.
+    #[arg(long)]
+    pub image: Option<String>,
+    /// On clusters that make a Ray cluster per job: this many workers, each with --worker.
+    #[arg(long, value_name = "COUNT")]
+    pub workers: Option<u32>,
+    /// What each worker gets: cpu, gpu, memory, gpu_type or a custom resource; may be repeated.
+    #[arg(long, value_parser = pair, value_name = "NAME=AMOUNT", requires = "workers")]
+    pub worker: Vec<(String, String)>,
     /// From -1000 to 1000; higher goes first inside the team.
     #[arg(long, allow_negative_numbers = true)]
     pub priority: Option<i64>,

@@ -108,6 +108,12 @@ impl Client {
         self.json(response).await
     }
 
+    /// POST without a body, for JSON.
+    pub async fn post_query(&self, segments: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {
+        let response = self.send(Method::POST, segments, query, None, Some(TIMEOUT)).await?;
+        self.json(response).await.map(|(_, value)| value)
+    }
+
     /// DELETE, for JSON.
     pub async fn delete(&self, segments: &[&str]) -> Result<Value, Failure> {
         let response = self.send(Method::DELETE, segments, &[], None, Some(TIMEOUT)).await?;

@@ -10,8 +10,8 @@ use comfy_table::{ContentArrangement, Table};
 use yard_domain::Timestamp;
 use yard_domain::resources::show_quantity;
 use yard_wire::views::{
-    Amounts, AuditLog, AuditView, CatalogAnswer, CatalogVersionList, ClusterList, ClusterView, JobList,
-    JobView, LineView, Quota, ReceiptView, StopAnswerView, TeamList, TokenList, parse_time,
+    Amounts, AuditLog, AuditView, CatalogAnswer, CatalogVersionList, ClusterList, ClusterView, DeliveryList,
+    JobList, JobView, LineView, Quota, ReceiptView, StopAnswerView, TeamList, TokenList, parse_time,
 };
 
 pub use explain::{explanation, team_explanation};
@@ -277,6 +277,26 @@ pub fn catalog_versions(list: &CatalogVersionList) -> String {
         t.add_row([v.version.to_string(), v.at.clone(), clean(&v.by), v.source.clone()]);
     }
     if list.versions.is_empty() { "no catalog has been put in force yet".to_owned() } else { t.trim_fmt() }
+}
+
+/// Deliveries that have not arrived.
+pub fn deliveries(list: &DeliveryList) -> String {
+    let mut t = table(&["TEAM", "SUBSCRIPTION", "EVENT", "STATE", "ATTEMPTS", "SINCE", "WHAT", "LAST ERROR"]);
+    for d in &list.deliveries {
+        let text =
+            |name: &str| d.body.get(name).and_then(serde_json::Value::as_str).unwrap_or("?").to_owned();
+        t.add_row([
+            d.team.clone(),
+            d.subscription.clone(),
+            d.id.to_string(),
+            d.state.clone(),
+            d.attempts.to_string(),
+            d.created_at.clone(),
+            clean(&format!("{} {}", text("key"), text("event"))),
+            clean(d.last_error.as_deref().unwrap_or("-")),
+        ]);
+    }
+    if list.deliveries.is_empty() { "everything has arrived".to_owned() } else { t.trim_fmt() }
 }
 
 /// Tokens, without their secrets.

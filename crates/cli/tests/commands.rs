@@ -59,7 +59,7 @@ fn read_catalog(text: &str) -> Result<CatalogDraft, Vec<FieldProblem>> {
         return Err(errors);
     }
     let teams: Vec<Team> = teams.into_iter().flatten().collect();
-    Ok(CatalogDraft { catalog: yard_domain::Catalog::of(teams, []), settings: [].into() })
+    Ok(CatalogDraft { catalog: yard_domain::Catalog::of(teams, []), ..CatalogDraft::default() })
 }
 
 fn east() -> Cluster {

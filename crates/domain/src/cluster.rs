@@ -16,6 +16,8 @@ pub struct ClusterSelector {
     pub avoid: BTreeSet<ClusterId>,
     /// Only clusters that have every one of these labels with this value.
     pub labels: BTreeMap<String, String>,
+    /// Only clusters that are driven by a driver of this kind: the others could not do what the job says.
+    pub driver: Option<String>,
     /// Rather clusters that have these labels with this value: a score, not a rule.
     pub prefer: BTreeMap<String, String>,
 }
@@ -25,6 +27,7 @@ impl ClusterSelector {
     pub fn admits(&self, cluster: &Cluster) -> bool {
         !self.avoid.contains(&cluster.id)
             && (self.only.is_empty() || self.only.contains(&cluster.id))
+            && self.driver.as_ref().is_none_or(|driver| *driver == cluster.driver)
             && self.labels.iter().all(|(k, v)| cluster.labels.get(k) == Some(v))
     }
 }
@@ -85,7 +88,7 @@ impl ClusterHealth {
 pub struct Cluster {
     /// Which one.
     pub id: ClusterId,
-    /// The driver's kind, for people: `ray`, `process`.
+    /// The driver's kind, `ray`, `process` or `kuberay`.
     pub driver: String,
     /// What selectors match on.
     pub labels: BTreeMap<String, String>,

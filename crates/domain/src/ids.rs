@@ -79,6 +79,10 @@ name_type!(
     /// A cluster: where jobs run. A DNS-1123 label.
     ClusterId, "cluster"
 );
+name_type!(
+    /// A subscription of a team to what happens to its submissions. A DNS-1123 label.
+    PushName, "subscription"
+);
 
 /// A job: a UUID of version 7, so that ids sort by the time of acceptance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +98,12 @@ impl JobId {
     /// The wall-clock reading in it, in milliseconds since the epoch.
     pub fn unix_ms(self) -> u64 {
         (self.0.as_u128() >> 80) as u64
+    }
+
+    /// The first id that there could be of the same millisecond. It names no job, and tells nothing of one but when.
+    #[must_use]
+    pub fn first_of_its_time(self) -> Self {
+        Self::new(self.unix_ms(), [0; 10])
     }
 }
 

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cluster::ClusterSelector;
 use crate::ids::{JobId, Shape, TeamId};
+use crate::ray_cluster::RayClusterShape;
 use crate::resources::Request;
 use crate::retry::RetryPolicy;
 
@@ -80,6 +81,8 @@ pub struct JobSpec {
     pub runtime_env: serde_json::Map<String, serde_json::Value>,
     /// What it is charged and what the cluster must have free.
     pub request: Request,
+    /// The Ray cluster that it wants to itself, where clusters are made per job.
+    pub ray_cluster: Option<RayClusterShape>,
     /// Its place inside the team's queue.
     pub priority: Priority,
     /// Where it may run.
@@ -119,6 +122,9 @@ pub fn shape_of(request: &Request, clusters: &ClusterSelector, run_timeout: Dura
     for (label, value) in &clusters.labels {
         field("label", label);
         field("value", value);
+    }
+    if let Some(driver) = &clusters.driver {
+        field("driver", driver);
     }
     for (label, value) in &clusters.prefer {
         field("prefer", label);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::ids::{ClusterId, LeaseToken};
+use crate::push::SubscriptionId;
 use crate::time::Timestamp;
 
 /// What a lease is for.
@@ -38,6 +39,17 @@ impl LeaseScope {
 }
 
 impl LeaseScope {
+    /// Making events into deliveries. A scheduler's, as the next one: processes of before there was push, which may run
+    /// beside us for a while, would not know a kind of its own and could read no leases any more.
+    pub fn push_plan() -> Self {
+        Self::Scheduler("push".to_owned())
+    }
+
+    /// Sending what one subscription is owed.
+    pub fn push(subscription: &SubscriptionId) -> Self {
+        Self::Scheduler(format!("push/{subscription}"))
+    }
+
     /// Reads what `Display` wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;

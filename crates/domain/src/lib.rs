@@ -17,7 +17,9 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod log_spans;
 pub mod policy;
+pub mod push;
 pub mod quota;
+pub mod ray_cluster;
 pub mod receipt;
 pub mod resources;
 pub mod retry;
@@ -30,7 +32,8 @@ pub use cluster::{Cluster, ClusterHealth, ClusterReport, ClusterSelector, Cluste
 pub use event::{Actor, Event, HistoryLine};
 pub use failure::{Failure, FailureClass, Outcome};
 pub use ids::{
-    AttemptNumber, ClassId, ClusterId, CohortId, InstanceId, JobId, LeaseToken, RemoteName, Shape, TeamId,
+    AttemptNumber, ClassId, ClusterId, CohortId, InstanceId, JobId, LeaseToken, PushName, RemoteName, Shape,
+    TeamId,
 };
 pub use job::{JobSpec, NewJob, Priority, Timeouts};
 pub use lease::{Lease, LeaseRole, LeaseScope};
@@ -38,7 +41,9 @@ pub use ledger::{Account, AccountOwner, PastUse};
 pub use lifecycle::{JobState, Lifecycle, StateName, TransitionError};
 pub use log_spans::{KeepBounds, KeptChunk, KeptLog, Part, Seal, Span};
 pub use policy::{Policy, PriorityClass};
+pub use push::{DeliveryState, PushKinds, PushRetry, SubscriptionId};
 pub use quota::{QuotaOwner, QuotaShortage, QuotaTree};
+pub use ray_cluster::{RayClusterShape, WorkerShape};
 pub use receipt::{Arrival, FieldError, Receipt, SubmissionKey, Verdict};
 pub use resources::{Capacity, Limits, Request};
 pub use retry::{RetryPolicy, RetryRules, RetryVerdict};

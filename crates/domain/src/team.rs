@@ -15,6 +15,8 @@ pub struct Team {
     pub quota: Limits,
     /// What it may use at most when it borrows; a resource that is not named is bounded by the cohort alone.
     pub max: Limits,
+    /// What its submissions ask for where they say nothing; what is not named here either is the installation's default.
+    pub request: Limits,
     /// Its weight in the order between teams (1 = normal): a team of weight 2 is owed twice the share.
     pub weight: u32,
     /// How fast it may submit; `None`: as fast as it likes.
@@ -38,6 +40,7 @@ impl Team {
             cohort: None,
             quota: Limits::default(),
             max: Limits::default(),
+            request: Limits::default(),
             weight: 1,
             submit_rate: None,
         }

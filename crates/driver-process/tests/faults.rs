@@ -40,6 +40,7 @@ fn request(job: JobId, entrypoint: &str) -> LaunchRequest {
         entrypoint: entrypoint.to_owned(),
         runtime_env: serde_json::Map::new(),
         request: Request::default(),
+        ray_cluster: None,
         metadata: BTreeMap::new(),
         run_timeout: Duration::from_hours(1),
     }

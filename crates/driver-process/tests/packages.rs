@@ -58,6 +58,7 @@ fn request(entrypoint: &str, env: &serde_json::Value) -> LaunchRequest {
         entrypoint: entrypoint.to_owned(),
         runtime_env: env.as_object().unwrap().clone(),
         request: Request::default(),
+        ray_cluster: None,
         metadata: BTreeMap::new(),
         run_timeout: Duration::from_hours(1),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,8 +19,9 @@ use crate::client::{Api, Call, CallError, Refusal};
 use crate::config::{RayConfig, RayConfigError};
 use crate::status::{is_lost, status};
 use crate::supply::Supply;
+use crate::whole_log::{self, WholeLog};
 use crate::wire::{JobDetails, Logs, Nodes, Submission};
-use crate::{capacity, logs, observe};
+use crate::{capacity, observe};
 
 /// Runs attempts as jobs of a standing Ray cluster.
 #[derive(Debug, Clone)]
@@ -92,7 +94,8 @@ impl Driver for RayDriver {
     }
 
     async fn logs(&self, name: &RemoteName, offset: u64, follow: bool) -> Result<LogStream, DriverError> {
-        logs::stream(Arc::clone(&self.cluster), name.clone(), offset, follow).await
+        let log = Log { cluster: Arc::clone(&self.cluster), name: name.clone() };
+        whole_log::stream(log, offset, follow).await
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, DriverError> {
@@ -101,6 +104,31 @@ impl Driver for RayDriver {
         let nodes: Nodes =
             self.cluster.api.read(Call::get("nodes", path, self.cluster.config.list_timeout)).await?;
         Ok(capacity::sum(&nodes.into_nodes()))
+    }
+}
+
+/// The log of one job.
+struct Log {
+    cluster: Arc<Cluster>,
+    name: RemoteName,
+}
+
+#[async_trait]
+impl WholeLog for Log {
+    async fn has_ended(&self) -> Result<bool, DriverError> {
+        self.cluster.has_ended(&self.name).await
+    }
+
+    async fn whole(&self) -> Result<Bytes, DriverError> {
+        self.cluster.log(&self.name).await
+    }
+
+    fn poll(&self) -> Duration {
+        self.cluster.config.log_poll
+    }
+
+    fn patience(&self) -> Duration {
+        self.cluster.config.log_patience
     }
 }
 

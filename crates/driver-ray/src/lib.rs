@@ -14,7 +14,7 @@
 //! | `supply.rs` | packages that the cluster must have before a job is submitted |
 //! | `table.rs` | what the cluster showed last, and what is new |
 //! | `observe.rs` | the one list call, again and again |
-//! | `logs.rs` | a log by byte offset, over an interface that only gives it whole |
+//! | `whole_log.rs` | a log by byte offset, over an interface that only gives it whole |
 //! | `capacity.rs` | what the nodes have |
 //! | `driver.rs` | the port's calls |
 
@@ -22,11 +22,11 @@ mod capacity;
 mod client;
 mod config;
 mod driver;
-mod logs;
 mod observe;
 mod status;
 mod supply;
 mod table;
+pub mod whole_log;
 mod wire;
 
 pub use client::client;

@@ -186,6 +186,7 @@ mod tests {
                 custom_milli: BTreeMap::from([("fast".to_owned(), 500)]),
                 ..Request::default()
             },
+            ray_cluster: None,
             metadata: BTreeMap::from([
                 ("k".to_owned(), "v".to_owned()),
                 (INSTANCE.to_owned(), "forged".to_owned()),

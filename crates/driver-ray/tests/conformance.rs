@@ -74,6 +74,7 @@ fn request(entrypoint: &str) -> LaunchRequest {
         entrypoint: entrypoint.to_owned(),
         runtime_env: serde_json::Map::new(),
         request: Request { jobs: 1, ..Request::default() },
+        ray_cluster: None,
         metadata: BTreeMap::new(),
         run_timeout: Duration::from_hours(1),
     }

@@ -50,6 +50,7 @@ fn request() -> LaunchRequest {
         entrypoint: "exit 0".to_owned(),
         runtime_env: serde_json::Map::new(),
         request: Request::default(),
+        ray_cluster: None,
         metadata: BTreeMap::new(),
         run_timeout: Duration::from_hours(1),
     }

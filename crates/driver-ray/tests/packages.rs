@@ -49,6 +49,7 @@ fn request(env: &serde_json::Value) -> LaunchRequest {
         entrypoint: "exit 0".to_owned(),
         runtime_env: env.as_object().unwrap().clone(),
         request: Request::default(),
+        ray_cluster: None,
         metadata: BTreeMap::new(),
         run_timeout: Duration::from_hours(1),
     }

@@ -20,7 +20,7 @@ use tracing::{debug, error, info, warn};
 use yard_domain::{Arrival, FieldError, JobId, TeamId, Verdict};
 use yard_ports::{Inbox, InboxError, Message, MessageHandle, Spilled, Store};
 use yard_wire::arrival::Source;
-use yard_wire::{Defaults, Limits, bound_id};
+use yard_wire::{API_DOOR, Defaults, Limits, bound_id};
 
 use crate::catalog::Catalog;
 use crate::nudge::Nudges;
@@ -253,9 +253,6 @@ impl Intake {
         }
     }
 }
-
-/// The API's door.
-const API_DOOR: &str = "http";
 
 /// The name of a queue's door in receipts, and in [`yard_wire::Admission::doors`].
 pub fn door(queue: &str) -> String {

@@ -10,6 +10,7 @@
 //! | [`dispatch`] | placed → launched → ended, one cluster | dispatch lease |
 //! | [`archive`] | logs of attempts → archive, one cluster | (of its dispatcher) |
 //! | [`archive::retention`] | deletes old logs | a lease of its own |
+//! | [`push`] | events → deliveries → receivers | leases of their own |
 //! | [`catalog`] | what is declared: for admission, rates, and how clusters are driven | — |
 //!
 //! Placement looks through [`view`] (the planner's snapshot), [`holdings`] (open attempts), [`history`] (how long jobs
@@ -33,6 +34,7 @@ pub mod notes;
 pub mod nudge;
 pub mod placement;
 pub mod process;
+pub mod push;
 pub mod rates;
 pub mod settings;
 pub mod sweep;

@@ -166,6 +166,39 @@ impl Default for DispatcherSettings {
     }
 }
 
+/// Pushes to producers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushSettings {
+    /// Leases on subscriptions, and on making events into deliveries.
+    pub lease: LeaseTerms,
+    /// Pause between looks at who pushes what.
+    pub election_interval: Duration,
+    /// Longest pause between looks for new events, and for deliveries that are due.
+    pub poll_interval: Duration,
+    /// Most events made into deliveries in one transaction.
+    pub page_max: u32,
+    /// Most deliveries of one subscription that may wait; more are given up at once.
+    pub pending_max: u32,
+    /// Deliveries that were given up longer ago are deleted.
+    pub keep_dead: Duration,
+    /// Pause between looks for what is to be given up or deleted.
+    pub upkeep_interval: Duration,
+}
+
+impl Default for PushSettings {
+    fn default() -> Self {
+        Self {
+            lease: LeaseTerms { ttl: Duration::from_secs(10), margin: Duration::from_secs(3) },
+            election_interval: Duration::from_secs(1),
+            poll_interval: Duration::from_millis(500),
+            page_max: 500,
+            pending_max: 100_000,
+            keep_dead: Duration::from_hours(24 * 14),
+            upkeep_interval: Duration::from_secs(10),
+        }
+    }
+}
+
 /// How logs are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {

@@ -11,6 +11,7 @@
 //! | `dead_letter.rs` | what a rejected message looks like in the dead-letter queue |
 //! | `spill.rs` | what stands beside a submission that the API put into a queue |
 //! | `error.rs` | the SDK's errors as `InboxError` |
+//! | `push.rs` | a queue that what happens is pushed to |
 //! | `producer.rs` | making queues, sending, counting |
 
 mod client;
@@ -19,8 +20,10 @@ mod dead_letter;
 mod error;
 mod inbox;
 mod producer;
+mod push;
 mod spill;
 
 pub use config::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint};
 pub use inbox::SqsInbox;
 pub use producer::{QueueDepth, SqsProducer};
+pub use push::SqsPush;

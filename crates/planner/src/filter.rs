@@ -22,6 +22,9 @@ pub fn check(
     if let Some((label, value)) = selector.labels.iter().find(|(k, v)| cluster.labels.get(*k) != Some(*v)) {
         return Err(Refusal::LabelMissing { label: label.clone(), value: value.clone() });
     }
+    if let Some(driver) = selector.driver.as_ref().filter(|driver| **driver != cluster.driver) {
+        return Err(Refusal::OtherDriver { driver: driver.clone() });
+    }
     if !cluster.configured {
         return Err(Refusal::NotConfigured);
     }

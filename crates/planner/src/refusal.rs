@@ -19,6 +19,11 @@ pub enum Refusal {
         /// The value asked for.
         value: String,
     },
+    /// The job says something that only clusters of another driver can do.
+    OtherDriver {
+        /// The kind of driver that can.
+        driver: String,
+    },
     /// The cluster was taken out of the configuration.
     NotConfigured,
     /// The cluster's capacity is neither declared nor read yet.
@@ -51,6 +56,7 @@ impl Refusal {
             Self::NotSelected => "not_selected",
             Self::Avoided => "avoided",
             Self::LabelMissing { .. } => "label_missing",
+            Self::OtherDriver { .. } => "other_driver",
             Self::NotConfigured => "not_configured",
             Self::CapacityUnknown => "capacity_unknown",
             Self::TooSmall(_) => "too_small",
@@ -70,6 +76,9 @@ impl fmt::Display for Refusal {
             Self::NotSelected => f.write_str("the job names other clusters"),
             Self::Avoided => f.write_str("the job avoids it"),
             Self::LabelMissing { label, value } => write!(f, "the cluster has no label {label}={value}"),
+            Self::OtherDriver { driver } => {
+                write!(f, "the job names a profile or image, which only {driver} clusters have")
+            }
             Self::NotConfigured => f.write_str("the cluster was taken out of the configuration"),
             Self::CapacityUnknown => f.write_str("its capacity has not been read yet"),
             Self::TooSmall(short) => write!(f, "too small even when empty ({short})"),

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use thiserror::Error;
-use yard_domain::{AttemptNumber, Capacity, Failure, InstanceId, JobId, RemoteName, Request, TeamId};
+use yard_domain::{
+    AttemptNumber, Capacity, Failure, InstanceId, JobId, RayClusterShape, RemoteName, Request, TeamId,
+};
 
 /// Everything a cluster needs to run one attempt. The name is a function of job and attempt, so launching
 /// twice is the same launch.
@@ -31,6 +33,8 @@ pub struct LaunchRequest {
     pub runtime_env: serde_json::Map<String, serde_json::Value>,
     /// What it was charged.
     pub request: Request,
+    /// The Ray cluster that it wants to itself. Drivers of standing clusters have none to give and may pass over it.
+    pub ray_cluster: Option<RayClusterShape>,
     /// The producer's notes.
     pub metadata: BTreeMap<String, String>,
     /// The run timeout, for clusters that can keep it themselves as well.

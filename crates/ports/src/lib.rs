@@ -9,6 +9,7 @@ pub mod driver;
 pub mod inbox;
 pub mod log_archive;
 pub mod packages;
+pub mod push;
 pub mod store;
 
 pub use access::AccessStore;
@@ -19,4 +20,5 @@ pub use driver::{
 pub use inbox::{Inbox, InboxError, Message, MessageHandle, Spill, Spilled};
 pub use log_archive::{ArchiveError, JobLogs, LogArchive};
 pub use packages::{PackageContent, PackageError, Packages};
+pub use push::{PushError, PushMessage, PushSender};
 pub use store::{Store, StoreError};

@@ -566,6 +566,8 @@ pub struct JobEvent {
     pub team: TeamId,
     /// The line.
     pub line: HistoryLine,
+    /// The job's key.
+    pub key: String,
     /// The job's metadata.
     pub metadata: BTreeMap<String, String>,
 }
@@ -610,7 +612,7 @@ pub struct StoreLimits {
 
 /// The store's verbs.
 #[async_trait]
-pub trait Store: crate::access::AccessStore {
+pub trait Store: crate::access::AccessStore + crate::push::PushStore {
     // --- the installation ---
 
     /// The database's time. Also tells whether it answers.

@@ -51,6 +51,20 @@ async fn fill(pool: &MySqlPool) {
     }
 }
 
+/// Deliveries of one subscription: of each job one that is dead, and three that are pending.
+async fn fill_deliveries(pool: &MySqlPool) {
+    let columns = "team, name, pos, lane, state, attempts, due_us, created_us, body";
+    for chunk in (0..ROWS).collect::<Vec<_>>().chunks(1_000) {
+        let row = |i: &usize| {
+            let (state, lane) = (if i.is_multiple_of(4) { "dead" } else { "pending" }, i / 4);
+            format!("('t2', 'hook', {i}, UNHEX('{lane:032x}'), '{state}', 0, {i}, 0, '{}')", "b".repeat(300))
+        };
+        let rows: Vec<String> = chunk.iter().map(row).collect();
+        let sql = format!("INSERT INTO deliveries ({columns}) VALUES {}", rows.join(", "));
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
+    }
+}
+
 /// How many entries and rows the server reads for a statement: its own count, whatever it calls its plan.
 async fn reads(pool: &MySqlPool, sql: &str, args: &[Arg]) -> (usize, u64) {
     let mut tx = pool.begin().await.unwrap();
@@ -101,6 +115,12 @@ async fn all_read_little(pool: &MySqlPool, when: &str) {
         assert_eq!(rows, wanted, "{when}: {sql}");
         assert!(reads <= 2 * wanted as u64 + 5, "{when}: {reads} reads for {wanted} rows: {sql}");
     }
+    // Of three pending ones of a job, the first is found; each is looked behind.
+    let args = vec![Arg::Text("t2"), Arg::Text("hook"), Arg::Int(i64::MAX), Arg::Int(20)];
+    let sql = hot::due_deliveries(dialect);
+    let (rows, read) = reads(pool, &sql, &args).await;
+    assert_eq!(rows, 20, "{when}: {sql}");
+    assert!(read <= 15 * 20 + 5, "{when}: {read} reads for {rows} rows: {sql}");
     // Each of these rows brings attempts with it: one more read for each, or two.
     let (middle, all) = (i64::try_from(ROWS).unwrap() / 2, Arg::Int(i64::MAX));
     let after = vec![Arg::Int(middle), Arg::Int(middle), Arg::Id(0), Arg::Int(20)];
@@ -117,8 +137,9 @@ async fn hot_statements_read_little(variable: &str) {
     let Some(schema) = Schema::fresh(variable).await else { return };
     let pool = schema.pool().await;
     fill(&pool).await;
+    fill_deliveries(&pool).await;
     all_read_little(&pool, "stale statistics").await;
-    sqlx::raw_sql("ANALYZE TABLE jobs").execute(&pool).await.unwrap();
+    sqlx::raw_sql("ANALYZE TABLE jobs, deliveries").execute(&pool).await.unwrap();
     all_read_little(&pool, "fresh statistics").await;
     pool.close().await;
     schema.remove().await;

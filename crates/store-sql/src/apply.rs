@@ -162,18 +162,19 @@ async fn declare_team(conn: &mut Conn, team: &Team, stored: Option<&(Team, bool)
     }
     let sql = match stored {
         Some(_) => {
-            "UPDATE teams SET cohort = ?, quota = ?, max_quota = ?, weight = ?, submit_per_minute = ?, \
-             submit_burst = ?, configured = 1 WHERE id = ?"
+            "UPDATE teams SET cohort = ?, quota = ?, max_quota = ?, default_request = ?, weight = ?, \
+             submit_per_minute = ?, submit_burst = ?, configured = 1 WHERE id = ?"
         }
         None => {
-            "INSERT INTO teams (cohort, quota, max_quota, weight, submit_per_minute, submit_burst, configured, id) \
-             VALUES (?, ?, ?, ?, ?, ?, 1, ?)"
+            "INSERT INTO teams (cohort, quota, max_quota, default_request, weight, submit_per_minute, submit_burst, \
+             configured, id) VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)"
         }
     };
     let args = vec![
         team.cohort.as_ref().map(CohortId::as_str).into(),
         write_limits(&team.quota).into(),
         write_limits(&team.max).into(),
+        write_limits(&team.request).into(),
         team.weight.into(),
         team.submit_rate.map(|rate| rate.per_minute).into(),
         team.submit_rate.map(|rate| rate.burst).into(),

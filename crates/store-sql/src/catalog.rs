@@ -31,16 +31,17 @@ fn read_team(row: Row) -> Result<(Team, bool), Fault> {
     let cohort = r.opt_coded("cohort", |t| t.parse().ok())?;
     let quota = r.coded("quota", read_limits)?;
     let max = r.opt_coded("max_quota", read_limits)?.unwrap_or_default();
+    let request = r.opt_coded("default_request", read_limits)?.unwrap_or_default();
     let weight = r.small("weight")?;
     let (per_minute, burst) = (r.opt_small("submit_per_minute")?, r.opt_small("submit_burst")?);
     let submit_rate = per_minute.zip(burst).map(|(per_minute, burst)| SubmitRate { per_minute, burst });
-    Ok((Team { id, cohort, quota, max, weight, submit_rate }, r.flag("configured")?))
+    Ok((Team { id, cohort, quota, max, request, weight, submit_rate }, r.flag("configured")?))
 }
 
 /// Every team, and whether it is configured.
 pub(crate) async fn all_teams(conn: &mut Conn) -> Result<Vec<(Team, bool)>, Fault> {
-    let sql = "SELECT id, cohort, quota, max_quota, weight, submit_per_minute, submit_burst, configured FROM teams \
-               ORDER BY id";
+    let sql = "SELECT id, cohort, quota, max_quota, default_request, weight, submit_per_minute, submit_burst, configured \
+               FROM teams ORDER BY id";
     conn.rows(sql, Vec::new()).await?.into_iter().map(read_team).collect()
 }
 
@@ -210,8 +211,8 @@ pub(crate) async fn versions(conn: &mut Conn, before: u64, limit: u32) -> Result
     conn.rows(sql, args).await?.into_iter().map(read).collect()
 }
 
-/// Writes the rows that every installation has, unless they are there: its id, the counter of lease tokens, the row
-/// that says which catalog is in force, the steps of the forecasts' errors.
+/// Writes the rows that every installation has, unless they are there: its id, the counter of lease tokens, how far events
+/// have been numbered and pushed, the row that says which catalog is in force, the steps of the forecasts' errors.
 pub(crate) struct Seed;
 
 #[async_trait]
@@ -226,6 +227,10 @@ impl Work for Seed {
              ('event_pos', NULL, 0)"
         );
         conn.run(sql, vec![Uuid::new_v4().to_string().into()]).await?;
+        // What happened before there was push is not pushed.
+        let sql =
+            format!("{head}meta (name, number) SELECT 'push_pos', number FROM meta WHERE name = 'event_pos'");
+        conn.run(sql, Vec::new()).await?;
         conn.run(format!("{head}catalog_in_force (id, version, generation) VALUES (1, 0, 0)"), Vec::new())
             .await?;
         forecasts::seed(conn).await

@@ -73,6 +73,9 @@ pub(crate) fn write_selector(selector: &ClusterSelector) -> String {
     if !selector.avoid.is_empty() {
         value.insert("avoid".to_owned(), ids(&selector.avoid));
     }
+    if let Some(driver) = &selector.driver {
+        value.insert("driver".to_owned(), json!(driver));
+    }
     if !selector.prefer.is_empty() {
         value.insert("prefer".to_owned(), json!(selector.prefer));
     }
@@ -86,6 +89,7 @@ pub(crate) fn read_selector(text: &str) -> Option<ClusterSelector> {
         only: ids(value.get("only")?)?,
         avoid: value.get("avoid").map_or(Some(BTreeSet::new()), ids)?,
         labels: texts(value.get("labels")?)?,
+        driver: value.get("driver").map_or(Some(None), |driver| Some(Some(driver.as_str()?.to_owned())))?,
         prefer: value.get("prefer").map_or(Some(BTreeMap::new()), texts)?,
     })
 }
@@ -187,8 +191,12 @@ mod tests {
             ..ClusterSelector::default()
         };
         assert_eq!(read_selector(&write_selector(&selector)), Some(selector.clone()));
-        let choosy =
-            ClusterSelector { avoid: ["west".parse().unwrap()].into(), prefer: labels.clone(), ..selector };
+        let choosy = ClusterSelector {
+            avoid: ["west".parse().unwrap()].into(),
+            prefer: labels.clone(),
+            driver: Some("kuberay".to_owned()),
+            ..selector
+        };
         assert_eq!(read_selector(&write_selector(&choosy)), Some(choosy));
         let mut past = PastUse::new(Duration::from_hours(1), Timestamp::from_micros(5));
         assert_eq!(read_past(&write_past(&past)), Some(past.clone()));

@@ -16,6 +16,7 @@ use crate::backend::{TxKind, Value};
 use crate::catalog;
 use crate::fault::Fault;
 use crate::reader::{Reader, id_value};
+use crate::rejections;
 use crate::sql::{self, Set};
 use crate::tx::{Conn, Work};
 use crate::views::read_line;
@@ -27,11 +28,25 @@ const REF_BYTES: usize = 20;
 const LOOKUP_MAX: usize = 128;
 
 /// Which line.
-type Ref = (JobId, u32);
+pub(crate) type Ref = (JobId, u32);
+
+/// Stands for the number of a line where there is none.
+pub(crate) const REJECTION: u32 = 0;
 
 /// Leaves word of lines of history (each begins with job and seq) in the transaction that writes them.
 pub(crate) async fn announce(conn: &mut Conn, lines: &[Vec<Value>], now: Timestamp) -> Result<(), Fault> {
-    if lines.is_empty() {
+    announce_with(conn, lines, &[], now).await
+}
+
+/// As [`announce`], with verdicts that made no job. They are told from lines by the number 0, which no line has; who does
+/// not know them finds no line and passes them over.
+pub(crate) async fn announce_with(
+    conn: &mut Conn,
+    lines: &[Vec<Value>],
+    rejections: &[JobId],
+    now: Timestamp,
+) -> Result<(), Fault> {
+    if lines.is_empty() && rejections.is_empty() {
         return Ok(());
     }
     let mut refs = Vec::with_capacity(lines.len() * REF_BYTES);
@@ -43,6 +58,10 @@ pub(crate) async fn announce(conn: &mut Conn, lines: &[Vec<Value>], now: Timesta
             }
             other => return Err(Fault::inconsistent("history", &"(new)", &format!("{:?}", other.first()))),
         }
+    }
+    for id in rejections {
+        refs.extend_from_slice(id.0.as_bytes());
+        refs.extend_from_slice(&REJECTION.to_be_bytes());
     }
     let sql = "INSERT INTO event_batches (at_us, line_refs) VALUES (?, ?)";
     conn.run(sql, vec![now.as_micros().into(), Value::Bytes(refs)]).await?;
@@ -114,7 +133,7 @@ impl Work for GivePositions {
 }
 
 /// The last position that was given.
-async fn head(conn: &mut Conn) -> Result<u64, Fault> {
+pub(crate) async fn head(conn: &mut Conn) -> Result<u64, Fault> {
     let row = conn.rows("SELECT number FROM meta WHERE name = 'event_pos'", Vec::new()).await?.pop();
     row.map_or(Ok(0), |row| Reader::new("meta", row).small("number"))
 }
@@ -146,43 +165,58 @@ impl Work for Events {
     const KIND: TxKind = TxKind::Snapshot;
 
     async fn run(&self, conn: &mut Conn) -> Result<EventPage, Fault> {
-        let index = conn.dialect.index("event_batches_pos");
-        let sql = format!(
-            "SELECT last_pos, line_refs FROM event_batches{index} WHERE last_pos > ? ORDER BY last_pos LIMIT ?"
-        );
-        let after = i64::try_from(self.after).unwrap_or(i64::MAX);
-        let rows = conn.rows(sql, vec![after.into(), self.limit.into()]).await?;
-        let mut page = EventPage { events: Vec::new(), upto: self.after, missed: false };
-        if rows.is_empty() {
-            // Everything that came after is deleted by now.
-            page.missed = head(conn).await? > self.after;
-            return Ok(page);
-        }
-        let mut wanted: Vec<(u64, Ref)> = Vec::new();
-        for (nth, row) in rows.into_iter().enumerate() {
-            let mut r = Reader::new("event_batches", row);
-            let last: u64 = r.small("last_pos")?;
-            let refs = read_refs(&mut r)?;
-            let first = (last + 1).saturating_sub(refs.len() as u64);
-            page.missed |= nth == 0 && first > self.after + 1;
-            wanted.extend((first..).zip(refs).filter(|(pos, _)| *pos > self.after));
-            if wanted.len() >= self.limit as usize {
-                break;
-            }
-        }
-        wanted.truncate(self.limit as usize);
-        page.upto = wanted.last().map_or(self.after, |(pos, _)| *pos);
-        let mut lines = lines(conn, wanted.iter().map(|(_, line)| *line)).await?;
+        let Numbered { refs, missed } = numbered(conn, self.after, self.limit).await?;
+        let upto = refs.last().map_or(self.after, |(pos, _)| *pos);
+        let mut lines = lines(conn, refs.iter().map(|(_, line)| *line)).await?;
         // What is not there any more is deleted with its job.
-        let found = wanted.into_iter().filter_map(|(pos, line)| Some((pos, lines.remove(&line)?)));
-        page.events = found.map(|(pos, event)| JobEvent { pos, ..event }).collect();
-        Ok(page)
+        let found = refs.into_iter().filter_map(|(pos, line)| Some((pos, lines.remove(&line)?)));
+        let events = found.map(|(pos, event)| JobEvent { pos, ..event }).collect();
+        Ok(EventPage { events, upto, missed })
     }
 }
 
+/// What has a position after the one asked for.
+pub(crate) struct Numbered {
+    /// By position.
+    pub(crate) refs: Vec<(u64, Ref)>,
+    /// Whether some of it has been deleted.
+    pub(crate) missed: bool,
+}
+
+/// Up to `limit` references after a position.
+pub(crate) async fn numbered(conn: &mut Conn, after: u64, limit: u32) -> Result<Numbered, Fault> {
+    let index = conn.dialect.index("event_batches_pos");
+    let sql = format!(
+        "SELECT last_pos, line_refs FROM event_batches{index} WHERE last_pos > ? ORDER BY last_pos LIMIT ?"
+    );
+    let args = vec![i64::try_from(after).unwrap_or(i64::MAX).into(), limit.into()];
+    let rows = conn.rows(sql, args).await?;
+    if rows.is_empty() {
+        // Everything that came after is deleted by now.
+        return Ok(Numbered { refs: Vec::new(), missed: head(conn).await? > after });
+    }
+    let (mut refs, mut missed) = (Vec::new(), false);
+    for (nth, row) in rows.into_iter().enumerate() {
+        let mut r = Reader::new("event_batches", row);
+        let last: u64 = r.small("last_pos")?;
+        let batch = read_refs(&mut r)?;
+        let first = (last + 1).saturating_sub(batch.len() as u64);
+        missed |= nth == 0 && first > after + 1;
+        refs.extend((first..).zip(batch).filter(|(pos, _)| *pos > after));
+        if refs.len() >= limit as usize {
+            break;
+        }
+    }
+    refs.truncate(limit as usize);
+    Ok(Numbered { refs, missed })
+}
+
 /// These lines, with their jobs' teams and metadata.
-async fn lines(conn: &mut Conn, refs: impl Iterator<Item = Ref>) -> Result<HashMap<Ref, JobEvent>, Fault> {
-    let refs: Vec<Ref> = refs.collect();
+pub(crate) async fn lines(
+    conn: &mut Conn,
+    refs: impl Iterator<Item = Ref>,
+) -> Result<HashMap<Ref, JobEvent>, Fault> {
+    let refs: Vec<Ref> = refs.filter(|(_, seq)| *seq != REJECTION).collect();
     let mut found = HashMap::with_capacity(refs.len());
     for refs in refs.chunks(LOOKUP_MAX) {
         let n = refs.len().next_power_of_two();
@@ -191,7 +225,8 @@ async fn lines(conn: &mut Conn, refs: impl Iterator<Item = Ref>) -> Result<HashM
         let condition = vec!["(h.job_id = ? AND h.seq = ?)"; n].join(" OR ");
         let metadata = conn.dialect.json_object("j.document", "$.metadata");
         let sql = format!(
-            "SELECT h.job_id, h.seq, h.at_us, h.actor, h.from_state, h.to_state, h.code, h.data, j.team, {metadata} \
+            "SELECT h.job_id, h.seq, h.at_us, h.actor, h.from_state, h.to_state, h.code, h.data, j.team, j.idem_key, \
+             {metadata} \
              FROM history AS h JOIN jobs AS j ON j.id = h.job_id WHERE {condition}"
         );
         for mut row in conn.rows(sql, args).await? {
@@ -199,9 +234,10 @@ async fn lines(conn: &mut Conn, refs: impl Iterator<Item = Ref>) -> Result<HashM
             let line = read_line(row)?;
             let mut r = Reader::new("jobs", rest);
             let team: TeamId = r.coded("team", |t| t.parse().ok())?;
+            let key = r.text("idem_key")?;
             let metadata: BTreeMap<String, String> =
                 r.opt_coded("document", |text| serde_json::from_str(text).ok())?.unwrap_or_default();
-            found.insert((line.job, line.seq), JobEvent { pos: 0, team, line, metadata });
+            found.insert((line.job, line.seq), JobEvent { pos: 0, team, line, key, metadata });
         }
     }
     Ok(found)
@@ -236,12 +272,7 @@ impl Work for Trim {
             }
             old.push(Value::Int(id));
         }
-        for ids in old.chunks(sql::BATCH) {
-            let mut args = Vec::new();
-            sql::pad(&mut args, ids);
-            conn.run(format!("DELETE FROM event_batches WHERE id IN ({})", sql::marks(ids.len())), args)
-                .await?;
-        }
-        Ok(u32::try_from(old.len()).unwrap_or(u32::MAX))
+        rejections::trim(conn, before, self.limit).await?;
+        sql::delete(conn, "event_batches", "id", &old).await
     }
 }

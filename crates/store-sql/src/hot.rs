@@ -127,3 +127,15 @@ fn due(dialect: Dialect, columns: &str, kind: i64, and: &str) -> String {
          ORDER BY clock_us LIMIT ?{lock}"
     )
 }
+
+/// The deliveries whose turn it is: team, subscription, by when, how many. Those that wait behind an earlier one of their lane
+/// are passed over.
+pub fn due_deliveries(dialect: Dialect) -> String {
+    let (due, lane) = (dialect.index("deliveries_due"), dialect.index("deliveries_lane"));
+    format!(
+        "SELECT d.pos, d.lane, d.attempts, d.created_us, d.body FROM deliveries AS d{due} \
+         WHERE d.team = ? AND d.name = ? AND d.state = 'pending' AND d.due_us <= ? AND NOT EXISTS \
+         (SELECT 1 FROM deliveries AS e{lane} WHERE e.team = d.team AND e.name = d.name AND e.lane = d.lane \
+         AND e.state = 'pending' AND e.pos < d.pos) ORDER BY d.due_us, d.pos LIMIT ?"
+    )
+}

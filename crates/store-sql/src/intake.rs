@@ -8,6 +8,7 @@ use yard_domain::event::Event;
 use yard_domain::job::{NewJob, QueueOrder};
 use yard_domain::retry::RetryCounts;
 use yard_domain::{Arrival, JobId, JobState, Lifecycle, Receipt, SubmissionKey, Timestamp, Verdict};
+use yard_ports::push::{NoJob, Rejection};
 
 use crate::backend::{Dialect, SqlError, TxKind, Value};
 use crate::codec::{read_errors, write_errors, write_request, write_selector};
@@ -16,6 +17,7 @@ use crate::events;
 use crate::fault::Fault;
 use crate::moves::HISTORY_COLUMNS;
 use crate::reader::{Reader, id_value};
+use crate::rejections;
 use crate::rows::{JobRecord, Stages};
 use crate::sql;
 use crate::text::{fit_bytes, fit_chars};
@@ -130,18 +132,31 @@ struct Desk<'a> {
     receipts: BTreeMap<Key, (&'a Arrival, Known)>,
     jobs: Vec<(JobRecord, &'a NewJob, &'a Arrival)>,
     conflicts: Vec<(Key, &'a Arrival)>,
+    /// What may be pushed of verdicts without a job.
+    rejections: Vec<Rejection>,
 }
 
 impl Default for Desk<'_> {
     fn default() -> Self {
         let now = Timestamp::from_micros(0);
         let (known, receipts) = (BTreeMap::new(), BTreeMap::new());
-        Self { now, known, receipts, jobs: Vec::new(), conflicts: Vec::new() }
+        Self { now, known, receipts, jobs: Vec::new(), conflicts: Vec::new(), rejections: Vec::new() }
     }
 }
 
 impl<'a> Desk<'a> {
     fn judge(&mut self, arrival: &'a Arrival) -> Verdict {
+        let verdict = self.decide(arrival);
+        let no_job = match &verdict {
+            Verdict::Accepted { .. } => return verdict,
+            Verdict::Rejected(errors) => NoJob::Rejected(errors.clone()),
+            Verdict::Conflict { job } => NoJob::Conflict(*job),
+        };
+        self.rejections.extend(rejections::of(arrival, no_job, self.now));
+        verdict
+    }
+
+    fn decide(&mut self, arrival: &'a Arrival) -> Verdict {
         let key = stored_key(&arrival.key);
         let given = arrival.content.as_ref().map_or(arrival.body_hash, |job| job.body_hash);
         if let Some(Known::Accepted { job, body_hash }) = self.known.get(&key).copied() {
@@ -195,8 +210,10 @@ impl<'a> Desk<'a> {
             let rows = jobs.into_iter().map(|(_, row)| row).collect();
             sql::insert(conn, "INSERT INTO jobs", &columns, rows).await?;
         }
-        events::announce(conn, &history, now).await?;
+        let without_job: Vec<JobId> = self.rejections.iter().map(|rejection| rejection.id).collect();
+        events::announce_with(conn, &history, &without_job, now).await?;
         sql::insert(conn, "INSERT INTO history", &HISTORY_COLUMNS, history).await?;
+        rejections::write(conn, &self.rejections).await?;
         keep_conflicts(conn, &self.conflicts, now).await
     }
 }

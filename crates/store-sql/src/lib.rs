@@ -11,6 +11,8 @@
 //!   `forecasts`, `audit`, `catalog`, `apply`, `clusters`, `tokens`, `audit_log`: the verbs by concern; each is a struct whose `run` is one
 //!   transaction.
 //! - `events`: which lines of history a transaction wrote, and their positions in the order of all events.
+//! - `rejections`, `push_steps`, `deliveries`: verdicts without a job as events; events made into deliveries, and their attempts
+//!   (docs/adr/0011-push.md).
 //! - `doors`: how far each queue has been taken in.
 //! - `hot`: the statements whose plans are tested.
 //! - `rows`, `reader`, `codec`, `policy`, `text`, `sql`: rows to and from the domain, and statements of few repeating sizes.
@@ -27,6 +29,7 @@ mod catalog;
 mod claim;
 mod clusters;
 mod codec;
+mod deliveries;
 mod doors;
 mod ends;
 mod events;
@@ -48,7 +51,10 @@ mod past;
 mod place;
 mod placement;
 mod policy;
+mod push;
+mod push_steps;
 mod reader;
+mod rejections;
 mod rows;
 mod schema;
 mod shown;

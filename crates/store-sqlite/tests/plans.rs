@@ -37,6 +37,8 @@ async fn hot_statements_keep_their_plans() {
         ("jobs_clock", hot::ended_runs(dialect)),
         ("sqlite_autoindex_jobs_1", hot::arrivals(dialect)),
         ("sqlite_autoindex_jobs_1", hot::list_end(dialect, "PRIMARY", "id < ?")),
+        ("deliveries_due", hot::due_deliveries(dialect)),
+        ("deliveries_lane", hot::due_deliveries(dialect)),
         ("jobs_team", hot::list_end(dialect, "jobs_team", "team = ? AND id < ?")),
     ];
     for (index, sql) in statements {

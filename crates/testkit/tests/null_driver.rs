@@ -64,6 +64,7 @@ fn request(job: JobId, attempt: u32) -> LaunchRequest {
         entrypoint: String::new(),
         runtime_env: serde_json::Map::new(),
         request: Request::default(),
+        ray_cluster: None,
         metadata: std::collections::BTreeMap::default(),
         run_timeout: Duration::from_hours(1),
     }

@@ -143,6 +143,13 @@ impl Admission {
             let hint = near.map_or_else(String::new, |n| format!(", did you mean {n:?}?"));
             return format!("there is no cluster {:?}{hint}; there are: {known}", id.as_str());
         }
+        if let Some(driver) = &selector.driver
+            && !configured.iter().any(|c| c.driver == *driver)
+        {
+            return format!(
+                "ray_cluster names a profile or image, which only {driver} clusters have; there are: {known}"
+            );
+        }
         if !selector.avoid.is_empty() {
             return format!("every cluster that it may run on is to be avoided; there are: {known}");
         }

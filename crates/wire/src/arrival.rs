@@ -12,6 +12,9 @@ use crate::submission::{self, Draft, Faults};
 /// The team of a receipt for a submission from which none could be read.
 pub const NO_TEAM: &str = "-";
 
+/// The name of the HTTP API's door: in receipts, and in the configuration of who may submit for whom.
+pub const API_DOOR: &str = "http";
+
 /// Where a submission came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -87,7 +90,9 @@ impl Intake<'_> {
         id: JobId,
         mut faults: Faults,
     ) -> Arrival {
-        let mut draft = document.and_then(|v| submission::read(v, self.limits, self.defaults, &mut faults));
+        let mut draft = document.and_then(|v| {
+            submission::read(v, self.limits, self.defaults, &self.admission.teams, &mut faults)
+        });
         if let Some(draft) = &mut draft {
             self.admission.check(&source.door, draft, &mut faults);
         }
@@ -169,6 +174,7 @@ fn new_job(draft: Draft, key: &str, key_given: bool, id: JobId, body_hash: [u8; 
         entrypoint: draft.entrypoint,
         runtime_env: draft.runtime_env,
         request: draft.request?,
+        ray_cluster: draft.ray_cluster,
         priority: draft.priority,
         clusters: draft.clusters?,
         retry: RetryPolicy { max_retries: draft.max_retries },

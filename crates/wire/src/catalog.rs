@@ -16,6 +16,8 @@ pub struct CatalogDraft {
     pub catalog: Catalog,
     /// The settings of each cluster's driver by name.
     pub settings: BTreeMap<ClusterId, BTreeMap<String, String>>,
+    /// What is pushed to each team, by the subscription's name, in words.
+    pub pushes: BTreeMap<TeamId, BTreeMap<String, String>>,
 }
 
 /// Reads a document; everything that is wrong comes back at once.
@@ -40,9 +42,11 @@ pub fn diff(before: &CatalogDraft, after: &CatalogDraft, open: &OpenJobs) -> Vec
     let mut changes = Vec::new();
     let cohorts = |c: &Catalog| c.cohorts.iter().map(|c| (c.id.to_string(), cohort(c))).collect();
     compare("cohort", &cohorts(old), &cohorts(new), |_| None, &mut changes);
-    let teams = |c: &Catalog| c.teams.iter().map(|t| (t.id.to_string(), team(t))).collect();
+    let teams = |d: &CatalogDraft| {
+        d.catalog.teams.iter().map(|t| (t.id.to_string(), team(t, d.pushes.get(&t.id)))).collect()
+    };
     let of_team = |id: &str| stays(id.parse().ok().and_then(|id: TeamId| open.teams.get(&id)));
-    compare("team", &teams(old), &teams(new), of_team, &mut changes);
+    compare("team", &teams(before), &teams(after), of_team, &mut changes);
     let classes = |c: &Catalog| c.policy.classes.iter().map(|c| (c.id.to_string(), class(c))).collect();
     compare("priority class", &classes(old), &classes(new), |_| None, &mut changes);
     fields("policy", "", &policy(&old.policy), &policy(&new.policy), &mut changes);
@@ -86,9 +90,12 @@ fn fields(what: &str, id: &str, before: &Fields, after: &Fields, changes: &mut V
     }
 }
 
-fn team(t: &Team) -> Fields {
+fn team(t: &Team, pushes: Option<&Fields>) -> Fields {
     let mut fields = node(&t.quota, &t.max, t.weight);
+    fields.extend(bounds("request", &t.request));
     fields.extend(t.cohort.as_ref().map(|c| ("cohort".to_owned(), c.to_string())));
+    let pushes = pushes.into_iter().flatten();
+    fields.extend(pushes.map(|(name, push)| (format!("push.{name}"), push.clone())));
     fields.extend(t.submit_rate.map(|SubmitRate { per_minute, burst }| {
         ("submit_rate".to_owned(), format!("{per_minute} a minute, {burst} at once"))
     }));
@@ -102,11 +109,12 @@ fn cohort(c: &Cohort) -> Fields {
 }
 
 fn node(quota: &Limits, max: &Limits, weight: u32) -> Fields {
-    let bounds = |prefix: &'static str, limits: &Limits| -> Vec<(String, String)> {
-        limits.bounds().map(|(name, v)| (format!("{prefix}.{name}"), show_quantity(name, v))).collect()
-    };
     let weight = ("weight".to_owned(), weight.to_string());
-    bounds("quota", quota).into_iter().chain(bounds("max", max)).chain([weight]).collect()
+    bounds("quota", quota).chain(bounds("max", max)).chain([weight]).collect()
+}
+
+fn bounds(prefix: &str, limits: &Limits) -> impl Iterator<Item = (String, String)> {
+    limits.bounds().map(move |(name, v)| (format!("{prefix}.{name}"), show_quantity(name, v)))
 }
 
 fn class(c: &PriorityClass) -> Fields {
@@ -193,6 +201,7 @@ mod tests {
         );
         let mut new = Catalog::of([ads], [cluster("east", 4_000), cluster("north", 1_500)]);
         new.teams[0].quota.gpu_milli = Some(10_000);
+        new.teams[0].request.cpu_milli = Some(2_000);
         new.teams[0].submit_rate = Some(SubmitRate { per_minute: 60, burst: 5 });
         new.clusters[0].elastic = Some(Elastic { present: None, delay: Duration::from_mins(1) });
         new.clusters[1].cost_per_hour_micro = Some(1_250_000);
@@ -207,8 +216,15 @@ mod tests {
         let settings = |address: &str| {
             [("east".parse().unwrap(), Fields::from([("address".to_owned(), address.to_owned())]))].into()
         };
-        let before = CatalogDraft { catalog: old, settings: settings("http://a") };
-        let after = CatalogDraft { catalog: new, settings: settings("http://b") };
+        let pushes = |to: &str| {
+            BTreeMap::from([(
+                "ads".parse().unwrap(),
+                BTreeMap::from([("results".to_owned(), to.to_owned())]),
+            )])
+        };
+        let before = CatalogDraft { catalog: old, settings: settings("http://a"), pushes: pushes("a queue") };
+        let after =
+            CatalogDraft { catalog: new, settings: settings("http://b"), pushes: pushes("a webhook") };
         let open = OpenJobs {
             teams: [("gone".parse().unwrap(), 1)].into(),
             clusters: [("west".parse().unwrap(), 3), ("east".parse().unwrap(), 4)].into(),
@@ -216,7 +232,9 @@ mod tests {
         assert_eq!(
             sentences(&before, &after, &open),
             [
+                "team ads: push.results a queue → a webhook",
                 "team ads: quota.gpu 8 → 10",
+                "team ads: request.cpu not set → 2",
                 "team ads: submit_rate not set → 60 a minute, 5 at once",
                 "team gone: removed (has 1 open job: stays until they end)",
                 "priority class default: preemptible false → true",

@@ -7,14 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use serde_json::Value;
 use yard_domain::{ClusterId, JobSpec, Request};
 
 use crate::canonical::{CanonicalMap, CanonicalNumber};
 use crate::quantity::{exact_memory_text, milli_number};
-use crate::submission::{Memory, Retry, Timeouts, VERSION};
+use crate::submission::{Memory, RayCluster, Retry, Timeouts, VERSION};
 
 /// The stored document of a job.
 pub(crate) fn effective_document(team: &str, key: &str, spec: &JobSpec) -> String {
+    let ray_cluster =
+        spec.ray_cluster.as_ref().and_then(|shape| match serde_json::to_value(RayCluster::of(shape)) {
+            Ok(Value::Object(map)) => Some(map),
+            _ => None,
+        });
     let full = Effective {
         clusters: Clusters {
             avoid: names(&spec.clusters.avoid),
@@ -27,6 +33,7 @@ pub(crate) fn effective_document(team: &str, key: &str, spec: &JobSpec) -> Strin
         metadata: &spec.metadata,
         name: &spec.name,
         priority: spec.priority.get(),
+        ray_cluster: ray_cluster.as_ref().map(CanonicalMap),
         resources: resources(&spec.request),
         retry: Retry { max_retries: Some(spec.retry.max_retries) },
         runtime_env: CanonicalMap(&spec.runtime_env),
@@ -67,6 +74,8 @@ struct Effective<'a> {
     metadata: &'a BTreeMap<String, String>,
     name: &'a str,
     priority: i16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ray_cluster: Option<CanonicalMap<'a>>,
     resources: Resources<'a>,
     retry: Retry,
     runtime_env: CanonicalMap<'a>,

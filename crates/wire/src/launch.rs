@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
-use yard_domain::{InstanceId, JobId, RemoteName};
+use yard_domain::{AttemptNumber, InstanceId, JobId, NewJob, RayClusterShape, RemoteName};
 use yard_ports::LaunchRequest;
 use yard_ports::store::LaunchOrder;
+
+use crate::submission::RayCluster;
 
 /// A stored document that can't be read: the row was changed past Switchyard, or by a version to come.
 #[derive(Debug, Error)]
@@ -30,14 +32,15 @@ struct Stored {
     #[serde(default)]
     runtime_env: Map<String, Value>,
     #[serde(default)]
+    ray_cluster: Option<RayCluster>,
+    #[serde(default)]
     metadata: BTreeMap<String, String>,
 }
 
 /// What to hand to the driver for a launch that has been begun.
 pub fn launch_request(order: &LaunchOrder, instance: InstanceId) -> Result<LaunchRequest, DocumentError> {
     let job = &order.job;
-    let stored: Stored =
-        serde_json::from_str(&order.document).map_err(|source| DocumentError { job: job.id, source })?;
+    let stored = read(&order.document, job.id)?;
     Ok(LaunchRequest {
         name: RemoteName::new(job.id, order.attempt),
         instance,
@@ -48,9 +51,46 @@ pub fn launch_request(order: &LaunchOrder, instance: InstanceId) -> Result<Launc
         entrypoint: stored.entrypoint,
         runtime_env: stored.runtime_env,
         request: job.request.clone(),
+        ray_cluster: shape(stored.ray_cluster, job.id)?,
         metadata: stored.metadata,
         run_timeout: job.run_timeout,
     })
+}
+
+/// What a driver would be handed for an attempt of a job that need not be in the store.
+pub fn preview(
+    job: &NewJob,
+    attempt: AttemptNumber,
+    instance: InstanceId,
+) -> Result<LaunchRequest, DocumentError> {
+    let stored = read(&job.document, job.id)?;
+    Ok(LaunchRequest {
+        name: RemoteName::new(job.id, attempt),
+        instance,
+        job: job.id,
+        attempt,
+        team: job.team.clone(),
+        job_name: stored.name,
+        entrypoint: stored.entrypoint,
+        runtime_env: stored.runtime_env,
+        request: job.spec.request.clone(),
+        ray_cluster: shape(stored.ray_cluster, job.id)?,
+        metadata: stored.metadata,
+        run_timeout: job.spec.timeouts.run,
+    })
+}
+
+fn read(document: &str, job: JobId) -> Result<Stored, DocumentError> {
+    serde_json::from_str(document).map_err(|source| DocumentError { job, source })
+}
+
+fn shape(kept: Option<RayCluster>, job: JobId) -> Result<Option<RayClusterShape>, DocumentError> {
+    let Some(kept) = kept else { return Ok(None) };
+    let shape = kept.shape().ok_or_else(|| {
+        let source = serde::de::Error::custom("ray_cluster has amounts that are none");
+        DocumentError { job, source }
+    })?;
+    Ok(Some(shape))
 }
 
 #[cfg(test)]
@@ -84,11 +124,15 @@ mod tests {
 
     #[test]
     fn hands_over_what_the_document_says() {
-        let document = r#"{"v":1,"name":"n","entrypoint":"python x.py","runtime_env":{"pip":["a"]},"metadata":{"k":"v"},"later":1}"#;
+        let document = r#"{"v":1,"name":"n","entrypoint":"python x.py","runtime_env":{"pip":["a"]},"ray_cluster":{"profile":"gpu","workers":{"count":2,"cpu":0.5}},"metadata":{"k":"v"},"later":1}"#;
         let request = launch_request(&order(document), InstanceId(Uuid::nil())).unwrap();
         assert_eq!(request.name.as_str(), "yard-00000000000000000000000000000000-2");
         assert_eq!((request.job_name.as_str(), request.entrypoint.as_str()), ("n", "python x.py"));
         assert_eq!(request.runtime_env["pip"][0], "a");
+        let shape = request.ray_cluster.unwrap();
+        let workers = shape.workers.unwrap();
+        assert_eq!((shape.profile.as_deref(), workers.min, workers.max), (Some("gpu"), 2, 2));
+        assert_eq!(workers.each.cpu_milli, 500);
         assert_eq!(request.metadata["k"], "v");
         assert_eq!(request.request.cpu_milli, 500);
         assert_eq!(request.run_timeout, Duration::from_secs(90));

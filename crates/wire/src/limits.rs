@@ -29,6 +29,8 @@ pub struct Limits {
     pub metadata_value_bytes_max: usize,
     /// Most custom resources, cluster names or cluster labels in one submission. Default 32.
     pub list_entries_max: usize,
+    /// Most workers of a Ray cluster that a job wants to itself. Default 1,000.
+    pub ray_workers_max: u32,
     /// Most of cpu, gpu or one custom resource, in whole units. Default 1,000,000.
     pub units_max: u64,
     /// Most memory, in bytes. Default 1 PiB.
@@ -61,6 +63,7 @@ impl Default for Limits {
             metadata_key_bytes_max: 128,
             metadata_value_bytes_max: 4_096,
             list_entries_max: 32,
+            ray_workers_max: 1_000,
             units_max: 1_000_000,
             memory_bytes_max: 1 << 50,
             max_retries_max: 100,
@@ -82,7 +85,8 @@ pub struct Defaults {
     pub run_timeout: Duration,
     /// Retries after failures of the job's own. Default 0.
     pub max_retries: u32,
-    /// Each resource that is left out takes its amount from here (custom resources: all or none). Default 1 cpu.
+    /// Each resource that is left out, and that its team has no default for, takes its amount from here (custom resources: all
+    /// or none). Default 1 cpu.
     pub request: Request,
 }
 

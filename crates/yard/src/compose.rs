@@ -16,6 +16,7 @@ use yard_store_sqlite::SqliteOptions;
 
 use crate::config::{Config, DatabaseUrl, Environment};
 use crate::drivers::{Drivers, catalog_reader};
+use crate::pushes::Pushes;
 use crate::serve::{Installation, Queue, Role};
 
 /// Why the parts could not be put together.
@@ -110,6 +111,14 @@ pub async fn installation(
             Environment::of_process(),
             Arc::new(packages.clone()),
         )),
+        push: crate::serve::Push {
+            builder: Arc::new(Pushes::new(
+                config.folder.clone(),
+                Environment::of_process(),
+                config.push.policy.clone(),
+            )),
+            settings: config.push.settings,
+        },
         ray: yard_server::RayApi { packages, config: config.ray_api.clone() },
         read_catalog: catalog_reader(config.folder.clone()),
         queues,
@@ -143,7 +152,7 @@ fn package_life(limits: &yard_wire::Limits) -> std::time::Duration {
     limits.queue_timeout_max.saturating_add(limits.run_timeout_max)
 }
 
-fn doors(config: &Config) -> Doors {
+pub(crate) fn doors(config: &Config) -> Doors {
     let bound = config.queues.iter().filter_map(|q| Some((door(&q.sqs.name), q.teams.clone()?)));
     bound.map(|(door, teams)| (door, teams.into_iter().collect())).collect()
 }

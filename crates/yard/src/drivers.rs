@@ -1,13 +1,14 @@
 //! From catalog documents to drivers: what this process needs to talk to each cluster that it can talk to.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{error, info};
-use yard_domain::ClusterId;
 use yard_domain::catalog::CatalogVersion;
+use yard_domain::{ClusterId, TeamId};
+use yard_driver_kuberay::KubeRayDriver;
 use yard_driver_process::{ProcessConfig, ProcessDriver, ShimCommand};
 use yard_driver_ray::{RayConfig, RayDriver, Token};
 use yard_engine::catalog::{RuntimeBuilder, Runtimes};
@@ -20,7 +21,7 @@ use crate::config::{ClusterConfig, DriverConfig, Environment, Place, RayCluster,
 use crate::run::chain;
 
 /// What documents of the store are called in messages.
-const DOCUMENT: &str = "the catalog";
+pub(crate) const DOCUMENT: &str = "the catalog";
 
 /// Reads catalog documents for the API. Relative paths in them are below `folder`.
 pub fn catalog_reader(folder: PathBuf) -> Arc<CatalogReader> {
@@ -37,7 +38,12 @@ pub fn catalog_reader(folder: PathBuf) -> Arc<CatalogReader> {
         let declared = read_catalog(DOCUMENT, text, &folder)
             .map_err(|errors| errors.problems.into_iter().map(problem).collect::<Vec<_>>())?;
         let settings = declared.clusters.iter().map(|c| (c.cluster.id.clone(), c.settings())).collect();
-        Ok(CatalogDraft { catalog: declared.catalog, settings })
+        let mut pushes: BTreeMap<TeamId, BTreeMap<String, String>> = BTreeMap::new();
+        for push in &declared.pushes {
+            let of_team = pushes.entry(push.id.team.clone()).or_default();
+            of_team.insert(push.id.name.to_string(), push.summary());
+        }
+        Ok(CatalogDraft { catalog: declared.catalog, settings, pushes })
     })
 }
 
@@ -55,6 +61,7 @@ pub struct Drivers {
 struct Made {
     config: DriverConfig,
     token: Option<Secret>,
+    template: Option<String>,
     driver: Arc<dyn Driver>,
 }
 
@@ -92,8 +99,13 @@ impl Drivers {
             }
             _ => None,
         };
+        let template = match config {
+            DriverConfig::KubeRay(kuberay) => Some(kuberay.template.read()?),
+            _ => None,
+        };
         let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = all.get(id).filter(|made| made.config == *config && made.token == token) {
+        let same = |made: &&Made| made.config == *config && made.token == token && made.template == template;
+        if let Some(made) = all.get(id).filter(same) {
             return Ok(made.driver.clone());
         }
         let driver: Arc<dyn Driver> = match config {
@@ -108,6 +120,10 @@ impl Drivers {
                 };
                 Arc::new(RayDriver::new(config).map_err(|e| chain(&e))?.with_packages(self.packages.clone()))
             }
+            DriverConfig::KubeRay(kuberay) => {
+                let config = kuberay.driver_config(template.as_deref().unwrap_or_default())?;
+                Arc::new(KubeRayDriver::new(config))
+            }
             DriverConfig::Process(process) => {
                 let program = std::env::current_exe().map_err(|e| format!("can't find this program: {e}"))?;
                 let mut config = ProcessConfig::new(process.dir.clone(), shim_of(program));
@@ -119,7 +135,7 @@ impl Drivers {
                 )
             }
         };
-        let made = Made { config: config.clone(), token, driver: driver.clone() };
+        let made = Made { config: config.clone(), token, template, driver: driver.clone() };
         all.insert(id.clone(), made);
         Ok(driver)
     }

@@ -6,6 +6,8 @@ pub mod dev;
 pub mod drivers;
 pub mod jwks;
 pub mod metrics_help;
+pub mod pushes;
+pub mod render;
 pub mod run;
 pub mod serve;
 pub mod simulate;

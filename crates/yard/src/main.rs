@@ -9,7 +9,7 @@ use yard::compose::{self, Schema};
 use yard::config::{Config, Environment, Summary};
 use yard::drivers::SHIM_COMMAND;
 use yard::serve::Role;
-use yard::{dev, run, simulate, telemetry, token};
+use yard::{dev, render, run, simulate, telemetry, token};
 use yard_cli::args::{Token, TokenCreate};
 
 /// Reading, checking and storing submissions is many small allocations: this one costs half of what the C library's does.
@@ -53,6 +53,8 @@ enum Command {
     Dev(dev::Args),
     /// Say what a policy would do to a workload, in virtual time.
     Simulate(simulate::Args),
+    /// Print the RayJob that a job would become on a Kubernetes cluster.
+    Render(render::Args),
     #[command(name = SHIM_COMMAND, hide = true)]
     ProcessShim {
         /// The attempt's folder.
@@ -113,6 +115,19 @@ async fn dispatch(cli: Cli) -> ExitCode {
         },
         Command::Dev(args) => dev::run(args).await,
         Command::Simulate(args) => ExitCode::from(simulate::run(args, &cli.global).await),
+        Command::Render(args) => match load(&args.config, as_json) {
+            Ok(config) => match render::run(&args, &config, &cli.global).await {
+                Ok(yaml) => {
+                    print!("{yaml}");
+                    ExitCode::SUCCESS
+                }
+                Err(message) => {
+                    yard_cli::Failure::new(i32::from(EXIT_SETUP), message).tell(as_json);
+                    ExitCode::from(EXIT_SETUP)
+                }
+            },
+            Err(code) => code,
+        },
         Command::ProcessShim { .. } => ExitCode::FAILURE,
         Command::Client(yard_cli::Command::Token(Token::Create(args))) if args.config.is_some() => {
             first_token(&args, cli.global.json).await

@@ -14,7 +14,10 @@ use yard_engine::dispatch::{Dispatchers, Shared};
 use yard_engine::intake::{IdSource, Intake};
 use yard_engine::keeper::Keeper;
 use yard_engine::placement::Scheduler;
-use yard_engine::settings::{DispatcherSettings, ExplainSettings, IntakeSettings, SchedulerSettings};
+use yard_engine::push::{self, PushBuilder, Pushers};
+use yard_engine::settings::{
+    DispatcherSettings, ExplainSettings, IntakeSettings, PushSettings, SchedulerSettings,
+};
 use yard_engine::sweep::Sweeper;
 use yard_engine::{Catalog, Ending, Explainer, Nudges, Process, catalog};
 use yard_ports::store::{ApplyAnswer, CatalogDocument};
@@ -36,12 +39,14 @@ pub enum Role {
     Scheduler,
     /// Launches and watches jobs, one active dispatcher per cluster over all replicas.
     Dispatcher,
+    /// Pushes verdicts and ends to those who subscribed to them.
+    Pusher,
 }
 
 impl Role {
     /// All of them: the default.
     pub fn all() -> BTreeSet<Self> {
-        [Self::Api, Self::Intake, Self::Scheduler, Self::Dispatcher].into()
+        [Self::Api, Self::Intake, Self::Scheduler, Self::Dispatcher, Self::Pusher].into()
     }
 }
 
@@ -51,6 +56,14 @@ pub struct Queue {
     pub inbox: Arc<dyn Inbox>,
     /// Limits and times.
     pub settings: IntakeSettings,
+}
+
+/// How pushes go out.
+pub struct Push {
+    /// Makes senders of the subscriptions in force.
+    pub builder: Arc<dyn PushBuilder>,
+    /// Limits and times.
+    pub settings: PushSettings,
 }
 
 /// Everything that is put together from the configuration before anything runs.
@@ -65,6 +78,8 @@ pub struct Installation {
     pub catalog: Option<Declared>,
     /// Makes drivers of the clusters in force.
     pub builder: Arc<dyn RuntimeBuilder>,
+    /// How pushes go out.
+    pub push: Push,
     /// Reads catalog documents for the API.
     pub read_catalog: Arc<CatalogReader>,
     /// The Ray Jobs API, with the packages that its clients upload.
@@ -172,6 +187,11 @@ pub async fn start(
             logs: plan.keeping.clone(),
         };
         process.spawn("dispatchers", Dispatchers::new(shared, catalog.runtimes(), seed).run(soft.clone()));
+    }
+    if roles.contains(&Role::Pusher) {
+        let (store, keeper, settings) = (plan.store.clone(), keeper.clone(), plan.push.settings);
+        let shared = push::Shared { store, keeper, settings, instance };
+        process.spawn("pushers", Pushers::new(shared, plan.push.builder.clone(), seed).run(soft.clone()));
     }
     if roles.contains(&Role::Intake) {
         for (i, queue) in plan.queues.into_iter().enumerate() {

@@ -92,7 +92,9 @@ fn arrows_point_one_way() {
         "yard-store-sql",
         "yard-inbox-sqs",
         "yard-storage",
+        "yard-webhook",
         "yard-driver-ray",
+        "yard-driver-kuberay",
         "yard-driver-process",
     ];
     for inner in ["yard-ports", "yard-engine", "yard-wire", "yard-server", "yard-cli"] {

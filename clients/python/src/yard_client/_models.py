@@ -126,7 +126,8 @@ class AuditLineView(TypedDict):
 
     action: str
     """
-    What: `job.submit`, `job.stop`, `cluster.drain`, `cluster.resume`, `catalog.apply`, `token.create`, `token.revoke`.
+    What: `job.submit`, `job.stop`, `cluster.drain`, `cluster.resume`, `catalog.apply`, `token.create`, `token.revoke`,
+    `delivery.retry`.
     """
     actor: str
     """
@@ -556,6 +557,34 @@ class Problem(TypedDict):
     """
 
 
+PushView = TypedDict(
+    'PushView',
+    {
+        'actor': NotRequired[str | None],
+        'at': str,
+        'data': NotRequired[dict[str, Any] | None],
+        'errors': NotRequired[list[FieldProblem]],
+        'errors_left_out': NotRequired[int],
+        'event': str,
+        'failure': NotRequired[FailureView | None],
+        'from': NotRequired[str | None],
+        'id': int,
+        'job': NotRequired[str | None],
+        'key': str,
+        'message': str,
+        'message_id': NotRequired[str | None],
+        'metadata': NotRequired[dict[str, str]],
+        'outcome': NotRequired[str | None],
+        'seq': NotRequired[int | None],
+        'source': NotRequired[str | None],
+        'team': str,
+        'to': NotRequired[str | None],
+        'type': str,
+        'verdict': NotRequired[str | None],
+    },
+)
+
+
 class Quota(TypedDict):
     """
     Bounds on what may be used; what is left out has no bound.
@@ -623,6 +652,21 @@ class ReceiptView(TypedDict):
     verdict: str
     """
     `accepted` or `rejected`.
+    """
+
+
+class ResendAnswer(TypedDict):
+    """
+    The answer to a wish to send deliveries again.
+    """
+
+    more: bool
+    """
+    Whether there are more that the wish was about: ask again.
+    """
+    resent: int
+    """
+    How many are pending again.
     """
 
 
@@ -992,6 +1036,42 @@ class Waiting(TypedDict):
     """
 
 
+class Workers(TypedDict, closed=True):
+    """
+    Workers of a job's own Ray cluster, all alike. A resource that is left out takes the installation's default.
+    """
+
+    count: NotRequired[int | None]
+    """
+    How many. Not together with `min` and `max`.
+    """
+    cpu: NotRequired[float | None]
+    """
+    CPUs of each, at most 3 decimals; 0 is allowed.
+    """
+    custom: NotRequired[dict[str, float]]
+    """
+    Ray's custom resources of each by name, at most 3 decimals, above 0.
+    """
+    gpu: NotRequired[float | None]
+    """
+    GPUs of each, at most 3 decimals; 0 is allowed.
+    """
+    gpu_type: NotRequired[str | None]
+    """
+    The kind of GPU, as the cluster's profiles name it.
+    """
+    max: NotRequired[int | None]
+    """
+    At most as many. All of them are charged.
+    """
+    memory: NotRequired[Memory | None]
+    min: NotRequired[int | None]
+    """
+    At least as many; Ray's autoscaler adds more as they are needed. Default 0.
+    """
+
+
 class WorkloadLine(TypedDict):
     """
     A job that arrived, as a line of `GET /v1/workload`.
@@ -1202,6 +1282,53 @@ class ClusterView(TypedDict):
     """
 
 
+class DeliveryView(TypedDict):
+    """
+    An event on its way to a subscription.
+    """
+
+    attempts: int
+    """
+    How often it has been tried.
+    """
+    body: PushView
+    """
+    What is sent.
+    """
+    created_at: str
+    """
+    When it was made.
+    """
+    dead_at: NotRequired[str | None]
+    """
+    Of what is dead: since when.
+    """
+    due_at: NotRequired[str | None]
+    """
+    Of what is pending: when its turn is, unless another of its job is to go first.
+    """
+    id: int
+    """
+    Which event: its place in the order of all.
+    """
+    last_error: NotRequired[str | None]
+    """
+    Why the last attempt failed.
+    """
+    state: str
+    """
+    `pending` or `dead`.
+    """
+    subscription: str
+    """
+    Its name.
+    """
+    team: str
+    """
+    Whose subscription.
+    """
+
+
 class EventView(LineView):
     """
     One thing that happened to some job.
@@ -1382,6 +1509,28 @@ class JobView(JobSummary):
     waiting: NotRequired[Waiting | None]
 
 
+class RayCluster(TypedDict, closed=True):
+    """
+    The Ray cluster that a job gets for itself on clusters where one is made for each job (driver `kuberay`). With `head`
+    or `workers` and no `resources`, the job is charged head and workers together.
+    """
+
+    env: NotRequired[dict[str, str]]
+    """
+    Environment variables of the cluster's containers, where the profile allows a job to set them.
+    """
+    head: NotRequired[Resources | None]
+    image: NotRequired[str | None]
+    """
+    The container image, where the profile allows a job to name one.
+    """
+    profile: NotRequired[str | None]
+    """
+    One of the cluster's named profiles. Default: the cluster's default profile.
+    """
+    workers: NotRequired[Workers | None]
+
+
 class Submission(TypedDict, closed=True):
     """
     A Ray job to be kept until it is done. A field that is left out (or null) takes the installation's default.
@@ -1413,6 +1562,7 @@ class Submission(TypedDict, closed=True):
     """
     The name of one of the installation's priority classes: its priority is the job's. Not together with `priority`.
     """
+    ray_cluster: NotRequired[RayCluster | None]
     resources: NotRequired[Resources | None]
     retry: NotRequired[Retry | None]
     runtime_env: NotRequired[dict[str, Any] | None]
@@ -1544,4 +1694,19 @@ class ClusterList(TypedDict):
     clusters: list[ClusterView]
     """
     The clusters, by id.
+    """
+
+
+class DeliveryList(TypedDict):
+    """
+    Some deliveries.
+    """
+
+    deliveries: list[DeliveryView]
+    """
+    The deliveries, by team, subscription and event.
+    """
+    next: NotRequired[str | None]
+    """
+    The cursor of the next page; left out on the last.
     """

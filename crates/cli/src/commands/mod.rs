@@ -3,8 +3,9 @@
 mod bulk;
 mod catalog;
 mod clusters;
+mod deliveries;
 mod explain;
-mod jobs;
+pub mod jobs;
 mod logs;
 mod submit;
 pub mod tokens;
@@ -51,6 +52,7 @@ pub async fn run(command: Command, client: &Client, json: bool) -> Done {
         Command::Catalog(args) => catalog::versions(&args, client, json).await,
         Command::Audit => clusters::audit(client, json).await,
         Command::AuditLog(args) => tokens::audit_log(&args, client, json).await,
+        Command::Deliveries(command) => deliveries::deliveries(&command, client, json).await,
         Command::Token(command) => tokens::token(&command, client, json).await,
     }
 }

@@ -77,6 +77,7 @@ fn document(args: &Submit) -> Result<Value, Failure> {
     put("priority_class", args.class.clone().map(Value::from));
     put("clusters", object(clusters));
     put("resources", object(resources(args)?));
+    put("ray_cluster", object(ray_cluster(args)?));
     Ok(Value::Object(doc))
 }
 
@@ -94,6 +95,29 @@ fn resources(args: &Submit) -> Result<Map<String, Value>, Failure> {
     }
     resources.extend(object(custom).map(|custom| ("custom".to_owned(), custom)));
     Ok(resources)
+}
+
+fn ray_cluster(args: &Submit) -> Result<Map<String, Value>, Failure> {
+    let mut shape = Map::new();
+    shape.extend(args.profile.clone().map(|name| ("profile".to_owned(), Value::from(name))));
+    shape.extend(args.image.clone().map(|image| ("image".to_owned(), Value::from(image))));
+    let Some(count) = args.workers else { return Ok(shape) };
+    let (mut workers, mut custom) = (Map::new(), Map::new());
+    workers.insert("count".to_owned(), json!(count));
+    for (name, amount) in &args.worker {
+        if matches!(name.as_str(), "memory" | "gpu_type") {
+            workers.insert(name.clone(), Value::from(amount.clone()));
+            continue;
+        }
+        let number_of = amount.parse().map(number).map_err(|_| {
+            Failure::new(exit::USAGE, format!("--worker {name}={amount}: the amount must be a number"))
+        })?;
+        let place = if matches!(name.as_str(), "cpu" | "gpu") { &mut workers } else { &mut custom };
+        place.insert(name.clone(), number_of);
+    }
+    workers.extend(object(custom).map(|custom| ("custom".to_owned(), custom)));
+    shape.insert("workers".to_owned(), Value::Object(workers));
+    Ok(shape)
 }
 
 /// 2 rather than 2.0, as a person would write it.
@@ -176,6 +200,20 @@ mod tests {
                 "clusters": {"only": ["east"], "labels": {"region": "us"}}, "retry": {"max_retries": 2},
                 "timeouts": {"run_s": 9}, "metadata": {"a": "b=c"}, "runtime_env": {"env_vars": {"X": "1"}},
             })
+        );
+        let shaped = [
+            "--team=a",
+            "--profile=gpu",
+            "--image=r/x:1",
+            "--workers=2",
+            "--worker=gpu=1",
+            "--worker=memory=8GiB",
+        ];
+        let shaped = doc(&[&shaped[..], &["--worker=fast=0.5", "--", "x"]].concat());
+        assert_eq!(
+            shaped["ray_cluster"],
+            json!({"profile": "gpu", "image": "r/x:1",
+                "workers": {"count": 2, "gpu": 1, "memory": "8GiB", "custom": {"fast": 0.5}}})
         );
         assert_eq!(doc(&["--team=a", "--", "echo $HOME | wc"])["entrypoint"], "echo $HOME | wc");
     }

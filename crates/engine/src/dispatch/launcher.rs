@@ -214,6 +214,7 @@ mod tests {
             entrypoint: "x".to_owned(),
             runtime_env: serde_json::Map::new(),
             request: yard_domain::Request::default(),
+            ray_cluster: None,
             metadata: [].into(),
             run_timeout: Duration::from_secs(1),
         };

@@ -5,4 +5,5 @@
 mod fair;
 mod lives;
 mod logs;
+mod push;
 mod world;

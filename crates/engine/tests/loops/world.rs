@@ -117,6 +117,7 @@ impl World {
                 entrypoint: "true".into(),
                 runtime_env: serde_json::Map::new(),
                 request,
+                ray_cluster: None,
                 priority: Priority::default(),
                 clusters: ClusterSelector::default(),
                 retry: RetryPolicy { max_retries: 0 },

@@ -60,6 +60,8 @@ const RULES: &[Rule] = &[
     change("PUT", "/v1/catalog", Right::Operate, "catalog.apply"),
     get("/v1/catalog", Right::Operate),
     get("/v1/catalog/versions", Right::Operate),
+    get("/v1/deliveries", Right::SeeTeam),
+    change("POST", "/v1/deliveries/retry", Right::Submit, "delivery.retry"),
     get("/v1/workload", Right::Operate),
     get("/v1/audit", Right::Operate),
     get("/v1/audit/log", Right::Operate),

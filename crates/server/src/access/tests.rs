@@ -16,7 +16,7 @@ use crate::testing::{Answer, OPERATOR, World};
 
 impl World {
     /// A token of this role for these teams.
-    pub(super) async fn token(&self, role: Role, teams: &[&str]) -> FreshToken {
+    pub(crate) async fn token(&self, role: Role, teams: &[&str]) -> FreshToken {
         let teams = TeamScope::Only(teams.iter().map(|team| team.parse().unwrap()).collect());
         self.token_of(Grant::new(role, teams).unwrap(), None).await
     }
@@ -35,7 +35,7 @@ impl World {
         fresh
     }
 
-    pub(super) async fn ask(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> Answer {
         let authorization = if token.is_empty() { String::new() } else { format!("Bearer {token}") };
         let request =
             Request::builder().method(method).uri(path).header(header::AUTHORIZATION, authorization);
@@ -43,7 +43,7 @@ impl World {
         self.send(request.body(body.map_or_else(Body::empty, |b| Body::from(b.to_string()))).unwrap()).await
     }
 
-    pub(super) async fn audit_lines(&self) -> Vec<(String, String, String)> {
+    pub(crate) async fn audit_lines(&self) -> Vec<(String, String, String)> {
         let lines = self.state.store.audit_log(None, 100).await.unwrap();
         lines.into_iter().map(|l| (l.entry.action, l.entry.target, l.entry.result)).collect()
     }

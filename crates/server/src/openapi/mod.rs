@@ -52,6 +52,8 @@ pub use examples::CATALOG as CATALOG_EXAMPLE;
         routes::tokens::list,
         routes::tokens::revoke,
         routes::workload::workload,
+        routes::deliveries::list,
+        routes::deliveries::retry,
         routes::health::healthz,
         routes::health::readyz,
         routes::metrics::metrics,

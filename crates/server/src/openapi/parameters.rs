@@ -8,6 +8,8 @@ use crate::config::ServerConfig;
 
 /// A DNS label: a team, a cluster.
 pub(super) const LABEL: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+/// Where a page of deliveries ends: team, subscription, event.
+const DELIVERY: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[0-9]{1,18}$";
 /// `NAME=VALUE`, with a name that can be searched by.
 const PAIR: &str = "^[^=\"\\\\\\u0000-\\u001f\\u007f-\\u009f]+=";
 /// A number of seconds, 0 to 300.
@@ -49,6 +51,12 @@ fn known(path: &str, name: &str, config: &ServerConfig) -> Option<(Value, Value)
         ("/v1/tokens/{id}", "id") | ("/v1/tokens", "cursor") => {
             (text("^[0-9a-f]{16}$"), json!(examples::TOKEN_ID))
         }
+        ("/v1/deliveries/retry", "id") => (many(number(0, whole)), json!([4711])),
+        ("/v1/deliveries", "state") => {
+            (json!({"type": "string", "enum": ["pending", "dead"]}), json!("dead"))
+        }
+        ("/v1/deliveries", "cursor") => (text(DELIVERY), json!("ads/results/4711")),
+        (_, "subscription") => (text(LABEL), json!("results")),
         (path, "id") if path.starts_with("/v1/jobs") => (job, json!(examples::JOB)),
         ("/v1/jobs", "cursor") => (job, json!(examples::JOB)),
         (path, "id") if path.starts_with("/v1/clusters") => (text(LABEL), json!(examples::CLUSTER)),

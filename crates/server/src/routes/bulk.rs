@@ -10,9 +10,9 @@ use axum::http::HeaderMap;
 use yard_domain::{Arrival, Verdict};
 use yard_wire::canonical::{Listed, parse_list};
 use yard_wire::views::{BulkAnswer, BulkRequest, BulkVerdict, Problem, ProblemCode};
-use yard_wire::{Intake, Source};
+use yard_wire::{API_DOOR, Intake, Source};
 
-use super::submit::{DOOR, json_body, permit, turned_away};
+use super::submit::{json_body, permit, turned_away};
 use crate::access::Caller;
 use crate::layers::RequestId;
 use crate::problem::ApiError;
@@ -80,7 +80,7 @@ fn refused(state: &AppState, caller: &Caller, arrival: &Arrival) -> Option<BulkV
         count(&verdict);
         return Some(verdict);
     }
-    turned_away(state, arrival, DOOR).map(|seconds| BulkVerdict::rate_limited(&arrival.key, seconds))
+    turned_away(state, arrival, API_DOOR).map(|seconds| BulkVerdict::rate_limited(&arrival.key, seconds))
 }
 
 /// For the audit log: how many of what. Which jobs they are, their histories say.
@@ -115,7 +115,7 @@ fn read(state: &AppState, caller: &Caller, documents: &[Listed], request: &str) 
     let by = caller.actor();
     let arrival = |(place, document): (usize, &Listed)| {
         let source = Source {
-            door: DOOR.to_owned(),
+            door: API_DOOR.to_owned(),
             message_id: format!("{request}/{place}"),
             sent_at: None,
             by: Some(by.clone()),
@@ -128,7 +128,7 @@ fn read(state: &AppState, caller: &Caller, documents: &[Listed], request: &str) 
 
 fn count(verdict: &BulkVerdict) {
     let code = if verdict.verdict == "duplicate" { "repeated".to_owned() } else { verdict.verdict.clone() };
-    metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => code).increment(1);
+    metrics::counter!("yard_submissions_total", "door" => API_DOOR, "verdict" => code).increment(1);
 }
 
 #[cfg(test)]

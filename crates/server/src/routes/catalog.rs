@@ -209,7 +209,7 @@ async fn in_force(state: &AppState, current: Option<&CatalogVersion>) -> Result<
     let Some(current) = current else { return Ok(CatalogDraft::default()) };
     Ok(match (state.read_catalog)(&current.text) {
         Ok(draft) => draft,
-        Err(_) => CatalogDraft { catalog: state.store.catalog().await?, settings: BTreeMap::new() },
+        Err(_) => CatalogDraft { catalog: state.store.catalog().await?, ..CatalogDraft::default() },
     })
 }
 

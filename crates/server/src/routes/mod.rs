@@ -5,6 +5,7 @@ pub(crate) mod audit_log;
 pub(crate) mod bulk;
 pub(crate) mod catalog;
 pub(crate) mod clusters;
+pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod health;
@@ -72,6 +73,8 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/clusters/{id}/resume", post(clusters::resume))
         .route("/v1/catalog", get(catalog::get).put(catalog::put))
         .route("/v1/catalog/versions", get(catalog::versions))
+        .route("/v1/deliveries", get(deliveries::list))
+        .route("/v1/deliveries/retry", post(deliveries::retry))
         .route("/v1/workload", get(workload::workload).layer(axum::Extension(streams)))
         .route("/v1/audit", get(audit::audit))
         .route("/v1/audit/log", get(audit_log::list))

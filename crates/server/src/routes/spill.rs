@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use tracing::{info, warn};
 use yard_domain::Arrival;
 use yard_ports::{Spilled, StoreError};
+use yard_wire::API_DOOR;
 use yard_wire::views::{FieldProblem, ProblemCode, Submitted};
 
-use super::submit::DOOR;
 use crate::problem::ApiError;
 use crate::state::AppState;
 
@@ -36,7 +36,7 @@ pub(super) async fn put_off(
     };
     let spilled = Spilled {
         job,
-        door: DOOR.to_owned(),
+        door: API_DOOR.to_owned(),
         request: arrival.message_id.clone(),
         by: arrival.by.clone(),
         key,
@@ -48,7 +48,7 @@ pub(super) async fn put_off(
         return Err(error.into());
     }
     info!(%job, key = %arrival.key, %error, "the database is away: a submission waits in the queue");
-    metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => "pending").increment(1);
+    metrics::counter!("yard_submissions_total", "door" => API_DOOR, "verdict" => "pending").increment(1);
     let (team, key) = (arrival.key.team.clone(), arrival.key.key.clone());
     let body = Submitted { id: job.to_string(), team, key, created: false, pending: true };
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/v1/jobs/{job}"))], Json(body)).into_response())

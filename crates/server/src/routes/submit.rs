@@ -10,16 +10,13 @@ use yard_domain::{Arrival, JobId, Right, TeamId, Verdict};
 use yard_ports::StoreError;
 use yard_wire::canonical::parse_strict;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode, Submitted};
-use yard_wire::{Intake, Source, Submission, bound_id};
+use yard_wire::{API_DOOR, Intake, Source, Submission, bound_id};
 
 use crate::access::Caller;
 use crate::layers::RequestId;
 use crate::problem::ApiError;
 use crate::routes::spill;
 use crate::state::AppState;
-
-/// The door's name in receipts and in the configuration of who may submit for whom.
-pub(super) const DOOR: &str = "http";
 
 #[utoipa::path(
     post, path = "/v1/jobs", operation_id = "submit_job", tag = "jobs", summary = "Hand over a job",
@@ -51,7 +48,7 @@ pub(crate) async fn submit(
     let arrival = read(&state, &caller, &headers, &body, request.0)?;
     caller.about(format!("submission {}", arrival.key));
     permit(&caller, &arrival)?;
-    keep_to_rate(&state, &arrival, DOOR)?;
+    keep_to_rate(&state, &arrival, API_DOOR)?;
     let verdicts = match state.store.accept(std::slice::from_ref(&arrival)).await {
         Err(error @ StoreError::Unavailable(_)) => {
             caller.came_to("put_off");
@@ -110,7 +107,7 @@ fn read(
     let document = parse_strict(body)
         .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
     let source = Source {
-        door: DOOR.to_owned(),
+        door: API_DOOR.to_owned(),
         message_id: request,
         sent_at: None,
         by: Some(caller.actor()),
@@ -182,7 +179,7 @@ fn answer(
     arrival: &Arrival,
     verdict: Verdict,
 ) -> Result<Response, ApiError> {
-    count_verdict(DOOR, &verdict);
+    count_verdict(API_DOOR, &verdict);
     let key = &arrival.key;
     match verdict {
         Verdict::Accepted { job, first } => {

@@ -223,7 +223,11 @@ fn read_teams(value: Option<&Value>) -> Result<TeamScope, FieldProblem> {
 fn read_lifetime(value: Option<&Value>) -> Result<Option<Duration>, FieldProblem> {
     let Some(value) = value else { return Ok(None) };
     // 60.0 is 60, as everywhere else.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole, positive and below 2^53"
+    )]
     let whole = value.as_f64().filter(|f| f.fract() == 0.0 && (0.0..9e15).contains(f)).map(|f| f as u64);
     let seconds = value.as_u64().or(whole).filter(|s| (1..=LIFETIME_S_MAX).contains(s));
     seconds.map(|s| Some(Duration::from_secs(s))).ok_or_else(|| {

@@ -230,6 +230,7 @@ impl Line<'_> {
             avoid: self.names(given, "avoid"),
             labels: self.labels(given, "labels"),
             prefer: self.labels(given, "prefer"),
+            driver: None,
         }
     }
 

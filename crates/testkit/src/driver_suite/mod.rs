@@ -98,6 +98,7 @@ impl Bench {
             entrypoint: format!("{}{work}", mark.unwrap_or_default()),
             runtime_env: serde_json::Map::new(),
             request: Request { jobs: 1, ..Request::default() },
+            ray_cluster: None,
             metadata: BTreeMap::from([("purpose".to_owned(), "suite".to_owned())]),
             run_timeout: Duration::from_hours(1),
             name,

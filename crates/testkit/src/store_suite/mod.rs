@@ -31,6 +31,7 @@ pub mod packages;
 pub mod past;
 pub mod placements;
 pub mod preemptions;
+pub mod push;
 pub mod stops;
 pub mod versions;
 pub mod views;
@@ -214,6 +215,15 @@ macro_rules! store_suite {
                 concurrent_writers_and_readers_see_every_line_once,
                 events_tell_whose_and_are_trimmed,
                 doors_tell_how_far_they_are,
+            ],
+            push: [
+                verdicts_without_a_job_are_events,
+                an_event_is_made_into_deliveries_once,
+                a_lane_goes_in_order,
+                too_many_are_given_up,
+                the_dead_are_sent_again_or_deleted,
+                what_is_retired_is_dead,
+                steps_and_attempts_at_once,
             ],
             walk: [
                 actors_at_random,

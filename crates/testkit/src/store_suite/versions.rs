@@ -68,6 +68,7 @@ fn whole() -> Catalog {
     let ads = Team {
         cohort: Some("research".parse().unwrap()),
         max: limits(8),
+        request: limits(2),
         weight: 5,
         submit_rate: Some(SubmitRate { per_minute: 60, burst: 7 }),
         ..team("ads", 4)

@@ -91,6 +91,7 @@ pub(super) fn new_job(team: &str, key: &str) -> NewJob {
         entrypoint: "true".to_owned(),
         runtime_env: serde_json::Map::new(),
         request: Request { cpu_milli: 1_000, jobs: 1, ..Request::default() },
+        ray_cluster: None,
         priority: Priority::default(),
         clusters: ClusterSelector::default(),
         retry: RetryPolicy { max_retries: 0 },

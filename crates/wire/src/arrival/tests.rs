@@ -100,6 +100,26 @@ fn example() -> Value {
 }
 
 #[test]
+fn what_is_left_out_is_the_teams_default_and_then_the_installations() {
+    let mut admission = installation();
+    let ads = admission.teams.get_mut(&"ads".parse().unwrap()).unwrap();
+    ads.request.memory_bytes = Some(4 << 30);
+    ads.request.cpu_milli = Some(3_000);
+    let (limits, defaults) = (Limits::default(), Defaults::default());
+    let intake = Intake { admission: &admission, limits: &limits, defaults: &defaults };
+    let asked = |team: &str, resources: Value| {
+        let document =
+            json!({"v":1,"team":team,"key":"k","entrypoint":"x","resources":resources}).to_string();
+        let arrival = intake.arrival(document.as_bytes(), &source("sqs:all"), JobId(Uuid::nil()));
+        let request = arrival.content.unwrap().spec.request;
+        (request.cpu_milli, request.gpu_milli, request.memory_bytes)
+    };
+    assert_eq!(asked("ads", Value::Null), (3_000, 0, 4 << 30));
+    assert_eq!(asked("ads", json!({"cpu": 0.5, "gpu": 1})), (500, 1_000, 4 << 30));
+    assert_eq!(asked("search", Value::Null), (1_000, 0, 0));
+}
+
+#[test]
 fn the_example_becomes_a_job() {
     let arrival = judge(&example());
     let job = arrival.content.clone().unwrap();
@@ -422,4 +442,63 @@ fn what_no_quota_and_no_autoscaler_could_ever_allow_is_refused() {
 
 fn judge_is_job(told: &str) -> bool {
     !told.contains("never_fits")
+}
+
+#[test]
+fn a_ray_cluster_of_its_own_is_charged_whole_and_kept_with_the_job() {
+    let arrival = judge(&json!({"v":1,"team":"ads","key":"k","entrypoint":"x","ray_cluster":{
+        "env":{"A":"b"},"head":{"cpu":1,"memory":"1GiB"},"workers":{"min":1,"max":2,"cpu":0.5,"gpu":0.5,"gpu_type":"a100"}}}));
+    let job = arrival.content.unwrap();
+    let charged = &job.spec.request;
+    assert_eq!(
+        (charged.cpu_milli, charged.gpu_milli, charged.memory_bytes, charged.jobs),
+        (2_000, 1_000, 1 << 30, 1)
+    );
+    assert!(
+        job.document.contains(
+            r#""ray_cluster":{"env":{"A":"b"},"head":{"cpu":1,"gpu":0,"memory":"1GiB"},"workers":{"cpu":0.5,"gpu":0.5,"gpu_type":"a100","max":2,"min":1}},"resources":{"cpu":2,"#
+        ),
+        "{}",
+        job.document
+    );
+    let kept: crate::Submission = serde_json::from_str(&job.document).unwrap();
+    assert_eq!(kept.ray_cluster.unwrap().shape(), job.spec.ray_cluster);
+    assert_eq!(job.spec.clusters.driver, None);
+}
+
+#[test]
+fn a_shape_that_does_not_fit_or_can_not_be_is_said_by_field() {
+    let errors_of = |shape: Value, resources: Value| {
+        let document =
+            json!({"v":1,"team":"ads","key":"k","entrypoint":"x","ray_cluster":shape,"resources":resources});
+        let errors = judge(&document).content.unwrap_err();
+        errors.into_iter().map(|e| format!("{} {}", e.field, e.code)).collect::<Vec<_>>()
+    };
+    let workers = |count: u32| json!({"workers": {"count": count, "cpu": 1}});
+    assert_eq!(errors_of(workers(3), json!({"cpu": 2})), ["ray_cluster.workers out_of_range"]);
+    let fits =
+        json!({"v":1,"team":"ads","key":"k","entrypoint":"x","ray_cluster":workers(1),"resources":{"cpu":2}});
+    assert_eq!(judge(&fits).content.unwrap().spec.request.cpu_milli, 2_000);
+    let all_wrong = json!({"profile":"Not a name","image":"with space","env":{"1x":"a","B":2},"colour":"red","workers":{
+        "count":1,"max":0,"min":5000,"cpu":-1,"gpu_type":"a100","size":1}});
+    assert_eq!(
+        errors_of(all_wrong, Value::Null),
+        [
+            "ray_cluster.profile invalid",
+            "ray_cluster.image invalid",
+            "ray_cluster.env.1x invalid",
+            "ray_cluster.env.B invalid",
+            "ray_cluster.workers.min out_of_range",
+            "ray_cluster.workers.max out_of_range",
+            "ray_cluster.workers.count invalid",
+            "ray_cluster.workers.cpu out_of_range",
+            "ray_cluster.workers.gpu_type invalid",
+            "ray_cluster.workers.size unknown_field",
+            "ray_cluster.colour unknown_field",
+        ]
+    );
+    // A profile is something that only one kind of cluster has, and here there is none of it.
+    let nowhere = json!({"v":1,"team":"ads","key":"k","entrypoint":"x","ray_cluster":{"profile":"gpu"}});
+    let error = judge(&nowhere).content.unwrap_err().remove(0);
+    assert!(error.code == "never_fits" && error.message.contains("only kuberay clusters"), "{error:?}");
 }

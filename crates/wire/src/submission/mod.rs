@@ -6,6 +6,7 @@
 //! reader accepts, the types accept, and both know the same fields.
 
 mod faults;
+mod ray_cluster;
 mod reader;
 mod sections;
 
@@ -17,6 +18,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 pub(crate) use faults::{Faults, nearest, quote};
+pub use ray_cluster::{RayCluster, Workers};
 pub(crate) use reader::{Draft, is_key, read};
 
 /// The only version of the document there is.
@@ -83,6 +85,9 @@ pub struct Submission {
     /// What the job is charged and what its cluster must have free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// The Ray cluster that it wants to itself, where clusters are made per job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ray_cluster: Option<RayCluster>,
     /// Its place inside the team's queue: higher is earlier. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000, max = 1000))]
@@ -205,6 +210,7 @@ impl Submission {
             entrypoint: entrypoint.into(),
             runtime_env: None,
             resources: None,
+            ray_cluster: None,
             priority: None,
             priority_class: None,
             clusters: None,

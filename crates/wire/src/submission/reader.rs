@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use yard_domain::{ClassId, ClusterId, ClusterSelector, Priority, Request, TeamId};
+use yard_domain::{ClassId, ClusterId, ClusterSelector, Priority, RayClusterShape, Request, Team, TeamId};
 
 use super::VERSION;
 use super::faults::{Faults, describe, join, nearest, quote};
@@ -23,6 +23,7 @@ pub(crate) const FIELDS: &[(&str, &[&str])] = &[
             "entrypoint",
             "runtime_env",
             "resources",
+            "ray_cluster",
             "priority",
             "priority_class",
             "clusters",
@@ -32,6 +33,9 @@ pub(crate) const FIELDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("resources", &["cpu", "gpu", "memory", "custom"]),
+    ("ray_cluster", &["profile", "image", "env", "head", "workers"]),
+    ("ray_cluster.head", &["cpu", "gpu", "memory", "custom"]),
+    ("ray_cluster.workers", &["count", "min", "max", "cpu", "gpu", "memory", "custom", "gpu_type"]),
     ("clusters", &["only", "avoid", "labels", "prefer"]),
     ("retry", &["max_retries"]),
     ("timeouts", &["queue_s", "run_s"]),
@@ -47,6 +51,7 @@ pub(crate) struct Draft {
     pub(crate) entrypoint: String,
     pub(crate) runtime_env: Map<String, Value>,
     pub(crate) request: Option<Request>,
+    pub(crate) ray_cluster: Option<RayClusterShape>,
     /// As given, or (with a class) as admission finds out.
     pub(crate) priority: Priority,
     pub(crate) priority_class: Option<String>,
@@ -64,9 +69,10 @@ pub(crate) fn read(
     value: &Value,
     limits: &Limits,
     defaults: &Defaults,
+    teams: &BTreeMap<TeamId, Team>,
     faults: &mut Faults,
 ) -> Option<Draft> {
-    let mut reader = Reader { limits, defaults, faults };
+    let mut reader = Reader { limits, defaults, request: defaults.request.clone(), faults };
     let Value::Object(map) = value else {
         reader.faults.push("", "invalid", format!("must be a JSON object, but is {}", describe(value)));
         return None;
@@ -74,27 +80,53 @@ pub(crate) fn read(
     if !reader.version(map.get("v")) {
         return None;
     }
-    let mut only = BTreeSet::new();
-    let draft = Draft {
-        team: reader.team(map.get("team")),
+    let team = reader.team(map.get("team"));
+    if let Some(team) = team.as_ref().and_then(|team| teams.get(team)) {
+        reader.request = default_request(team, &defaults.request);
+    }
+    let mut draft = Draft {
+        team,
         key: reader.key(present(map, "key")),
         name: reader.name(present(map, "name")),
         entrypoint: reader.entrypoint(map.get("entrypoint")),
         runtime_env: reader.runtime_env(present(map, "runtime_env")),
-        request: reader.request(present(map, "resources")),
-        priority: reader.priority(present(map, "priority")),
-        priority_class: reader.priority_class(map),
-        clusters: reader.clusters(present(map, "clusters"), &mut only),
-        only,
-        max_retries: reader.max_retries(present(map, "retry")),
+        request: None,
+        ray_cluster: None,
+        priority: Priority::default(),
+        priority_class: None,
+        clusters: None,
+        only: BTreeSet::new(),
+        max_retries: 0,
         queue_timeout: defaults.queue_timeout,
         run_timeout: defaults.run_timeout,
         metadata: BTreeMap::new(),
     };
-    let (queue_timeout, run_timeout) = reader.timeouts(present(map, "timeouts"));
-    let metadata = reader.metadata(present(map, "metadata"));
+    (draft.request, draft.ray_cluster) = reader.charge(map);
+    draft.priority = reader.priority(present(map, "priority"));
+    draft.priority_class = reader.priority_class(map);
+    draft.clusters = reader.clusters(present(map, "clusters"), &mut draft.only);
+    let driver = draft.ray_cluster.as_ref().and_then(RayClusterShape::driver).map(str::to_owned);
+    if let Some(selector) = &mut draft.clusters {
+        selector.driver = driver;
+    }
+    draft.max_retries = reader.max_retries(present(map, "retry"));
+    (draft.queue_timeout, draft.run_timeout) = reader.timeouts(present(map, "timeouts"));
+    draft.metadata = reader.metadata(present(map, "metadata"));
     reader.unknown_fields("", map);
-    Some(Draft { queue_timeout, run_timeout, metadata, ..draft })
+    Some(draft)
+}
+
+/// What a team's submissions ask for where they say nothing.
+fn default_request(team: &Team, installation: &Request) -> Request {
+    let team = &team.request;
+    let custom = if team.custom_milli.is_empty() { &installation.custom_milli } else { &team.custom_milli };
+    Request {
+        cpu_milli: team.cpu_milli.unwrap_or(installation.cpu_milli),
+        gpu_milli: team.gpu_milli.unwrap_or(installation.gpu_milli),
+        memory_bytes: team.memory_bytes.unwrap_or(installation.memory_bytes),
+        jobs: 1,
+        custom_milli: custom.clone(),
+    }
 }
 
 /// Whether a text may be a key: visible ASCII, so that every store compares it byte for byte.
@@ -110,6 +142,8 @@ pub(super) fn present<'d>(map: &'d Map<String, Value>, name: &str) -> Option<&'d
 pub(super) struct Reader<'a> {
     pub(super) limits: &'a Limits,
     pub(super) defaults: &'a Defaults,
+    /// The default of each resource, for this team.
+    pub(super) request: Request,
     pub(super) faults: &'a mut Faults,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use yard_domain::resources::show_quantity;
 use yard_domain::{ClusterId, ClusterSelector, Request};
 
@@ -18,22 +18,30 @@ const SHORT_NAME_MAX: usize = 63;
 impl Reader<'_> {
     /// `None` if anything in the section is wrong.
     pub(super) fn request(&mut self, value: Option<&Value>) -> Option<Request> {
-        let default = self.defaults.request.clone();
         let before = self.faults.count();
-        let Some(value) = value else { return Some(Request { jobs: 1, ..default }) };
+        let Some(value) = value else { return Some(Request { jobs: 1, ..self.request.clone() }) };
         let map = self.object("resources", value)?;
-        let request = Request {
-            cpu_milli: self.units("resources.cpu", present(map, "cpu")).unwrap_or(default.cpu_milli),
-            gpu_milli: self.units("resources.gpu", present(map, "gpu")).unwrap_or(default.gpu_milli),
-            memory_bytes: self.memory(present(map, "memory")).unwrap_or(default.memory_bytes),
-            jobs: 1,
-            custom_milli: match present(map, "custom") {
-                Some(custom) => self.custom(custom),
-                None => default.custom_milli,
-            },
-        };
+        let request = self.amounts("resources", map);
         self.unknown_fields("resources", map);
         (self.faults.count() == before).then_some(request)
+    }
+
+    /// The amounts in the section at `path`; what is left out takes its default.
+    pub(super) fn amounts(&mut self, path: &str, map: &Map<String, Value>) -> Request {
+        let default = self.request.clone();
+        let cpu = self.units(&join(path, "cpu"), present(map, "cpu"));
+        let gpu = self.units(&join(path, "gpu"), present(map, "gpu"));
+        let memory = self.memory(&join(path, "memory"), present(map, "memory"));
+        Request {
+            cpu_milli: cpu.unwrap_or(default.cpu_milli),
+            gpu_milli: gpu.unwrap_or(default.gpu_milli),
+            memory_bytes: memory.unwrap_or(default.memory_bytes),
+            jobs: 1,
+            custom_milli: match present(map, "custom") {
+                Some(custom) => self.custom(&join(path, "custom"), custom),
+                None => default.custom_milli,
+            },
+        }
     }
 
     fn units(&mut self, path: &str, value: Option<&Value>) -> Option<u64> {
@@ -55,8 +63,7 @@ impl Reader<'_> {
         None
     }
 
-    fn memory(&mut self, value: Option<&Value>) -> Option<u64> {
-        let path = "resources.memory";
+    fn memory(&mut self, path: &str, value: Option<&Value>) -> Option<u64> {
         let value = value?;
         let read = match value {
             Value::Number(number) => match number.as_u64() {
@@ -88,8 +95,7 @@ impl Reader<'_> {
         None
     }
 
-    fn custom(&mut self, value: &Value) -> BTreeMap<String, u64> {
-        let path = "resources.custom";
+    fn custom(&mut self, path: &str, value: &Value) -> BTreeMap<String, u64> {
         let Some(map) = self.object(path, value) else { return BTreeMap::new() };
         self.at_most(path, map.len(), self.limits.list_entries_max, "entries");
         let mut custom = BTreeMap::new();

@@ -30,22 +30,32 @@ fn the_reader_knows_exactly_the_fields_of_the_schema() {
     };
     for (section, fields) in FIELDS {
         let known: BTreeSet<String> = fields.iter().map(|f| (*f).to_owned()).collect();
-        let node = if section.is_empty() {
-            &schema
-        } else {
-            let name = format!("{}{}", section[..1].to_uppercase(), &section[1..]);
-            &schema["$defs"][name]
-        };
+        let node = if section.is_empty() { &schema } else { &schema["$defs"][definition(section)] };
         assert_eq!(properties(node), known, "section {section:?}");
         assert_eq!(node["additionalProperties"], json!(false), "section {section:?}");
     }
-    let sections = schema["$defs"].as_object().unwrap().keys().filter(|n| *n != "Memory").count();
-    assert_eq!(sections, FIELDS.len() - 1, "every section of the schema is read");
+    let sections: BTreeSet<&str> =
+        schema["$defs"].as_object().unwrap().keys().map(String::as_str).filter(|n| *n != "Memory").collect();
+    let read: BTreeSet<&str> = FIELDS.iter().skip(1).map(|(section, _)| definition(section)).collect();
+    assert_eq!(sections, read, "every section of the schema is read");
+}
+
+/// The type of a section.
+fn definition(section: &str) -> &'static str {
+    match section {
+        "resources" | "ray_cluster.head" => "Resources",
+        "ray_cluster" => "RayCluster",
+        "ray_cluster.workers" => "Workers",
+        "clusters" => "Clusters",
+        "retry" => "Retry",
+        "timeouts" => "Timeouts",
+        other => panic!("section {other:?} has no type"),
+    }
 }
 
 fn accepted(value: &Value) -> Result<(), Vec<yard_domain::FieldError>> {
     let mut faults = Faults::new(100);
-    read(value, &Limits::default(), &Defaults::default(), &mut faults);
+    read(value, &Limits::default(), &Defaults::default(), &std::collections::BTreeMap::new(), &mut faults);
     if faults.count() == 0 { Ok(()) } else { Err(faults.into_list()) }
 }
 
@@ -80,12 +90,14 @@ fn nearly_valid() -> impl Strategy<Value = Value> {
         let mut document = json!({
             "v": 1, "team": "ads", "key": "k", "name": "n", "entrypoint": "true", "runtime_env": {"pip": ["a"]},
             "resources": {"cpu": 1.5, "gpu": 0, "memory": "8GiB", "custom": {"A100": 1}}, "priority": -5,
+            "ray_cluster": {"profile": "gpu", "env": {"A": "b"}, "head": {"cpu": 0.5}, "workers": {"max": 1, "cpu": 1}},
             "clusters": {"only": ["east"], "labels": {"a": "b"}}, "retry": {"max_retries": 2},
             "timeouts": {"queue_s": 60, "run_s": 60}, "metadata": {"k": "v"},
         });
         for (at, which, value) in changes {
             let (section, fields) = FIELDS[at];
-            let target = if section.is_empty() { &mut document } else { &mut document[section] };
+            let mut path = section.split('.').filter(|name| !name.is_empty());
+            let Some(target) = path.try_fold(&mut document, |at, name| at.get_mut(name)) else { continue };
             let fields = if section.is_empty() { names } else { fields };
             if let Some(map) = target.as_object_mut() {
                 map.insert(fields[which.index(fields.len())].to_owned(), value);

@@ -100,7 +100,8 @@ pub struct AuditLineView {
     pub actor: String,
     /// From which address.
     pub address: String,
-    /// What: `job.submit`, `job.stop`, `cluster.drain`, `cluster.resume`, `catalog.apply`, `token.create`, `token.revoke`.
+    /// What: `job.submit`, `job.stop`, `cluster.drain`, `cluster.resume`, `catalog.apply`, `token.create`, `token.revoke`,
+    /// `delivery.retry`.
     pub action: String,
     /// Of what.
     pub target: String,

@@ -11,6 +11,7 @@ mod explain;
 mod history;
 mod job;
 mod problem;
+mod push;
 mod receipt;
 mod time;
 mod versions;
@@ -33,6 +34,7 @@ pub use job::{
     Waiting,
 };
 pub use problem::{FieldProblem, Problem, ProblemCode};
+pub use push::{DeliveryList, DeliveryView, PushView, ResendAnswer};
 pub use receipt::{ConflictView, ReceiptView, Submitted};
 pub use time::{parse_time, time_text};
 pub use versions::{CatalogAnswer, CatalogChange, CatalogVersionList, CatalogVersionView};

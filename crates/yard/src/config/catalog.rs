@@ -9,6 +9,7 @@ use yard_domain::{Catalog, QuotaOwner};
 
 use super::clusters::{self, ClusterConfig};
 use super::problem::{ConfigErrors, Place};
+use super::push::PushConfig;
 use super::reader::Table;
 use super::sources::{Environment, Purpose, Sources};
 use super::{policy, teams};
@@ -23,8 +24,17 @@ pub struct Declared {
     pub catalog: Catalog,
     /// Its clusters with how they are driven.
     pub clusters: Vec<ClusterConfig>,
+    /// What is pushed to its teams.
+    pub pushes: Vec<PushConfig>,
     /// The document: these sections as they were written.
     pub text: String,
+}
+
+impl Declared {
+    /// Whether it declares the same, whatever the document looks like.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (&self.catalog, &self.clusters, &self.pushes) == (&other.catalog, &other.clusters, &other.pushes)
+    }
 }
 
 /// Reads a catalog document, called `name` in messages. Relative paths in it are below `folder`. The environment has no
@@ -34,9 +44,9 @@ pub fn read_catalog(name: &str, text: &str, folder: &Path) -> Result<Declared, C
     let sources = Sources::new(text, folder, &nothing, Purpose::Document);
     let declared = super::tree(&sources, text, |tree: &DeTable<'_>| {
         let mut root = Table::root(&sources, tree);
-        let (catalog, clusters) = sections(&mut root);
+        let declared = sections(&mut root);
         root.finish();
-        Some(Declared { catalog, clusters, text: text.to_owned() })
+        Some(Declared { text: text.to_owned(), ..declared })
     });
     let (problems, _) = sources.into_findings();
     let errors = ConfigErrors { file: name.to_owned(), problems };
@@ -48,11 +58,12 @@ pub(super) fn is_declared(root: &Table<'_, '_>) -> bool {
     SECTIONS.iter().any(|section| root.stands_in_file(section))
 }
 
-/// Reads every section and checks them together.
-pub(super) fn sections(root: &mut Table<'_, '_>) -> (Catalog, Vec<ClusterConfig>) {
+/// Reads every section and checks them together. The text is not there yet.
+pub(super) fn sections(root: &mut Table<'_, '_>) -> Declared {
     let mut places = Places::default();
+    let (teams, pushes) = teams::teams(root, &mut places);
     let catalog = Catalog {
-        teams: teams::teams(root, &mut places),
+        teams,
         cohorts: teams::cohorts(root, &mut places),
         policy: policy::policy(root),
         clusters: Vec::new(),
@@ -60,7 +71,8 @@ pub(super) fn sections(root: &mut Table<'_, '_>) -> (Catalog, Vec<ClusterConfig>
     check(root, &catalog, &places);
     let clusters = clusters::clusters(root);
     let declared = clusters.iter().map(|config| config.cluster.clone()).collect();
-    (Catalog { clusters: declared, ..catalog }, clusters)
+    let catalog = Catalog { clusters: declared, ..catalog };
+    Declared { catalog, clusters, pushes, text: String::new() }
 }
 
 /// Notes what is wrong with teams and cohorts together.

@@ -30,12 +30,19 @@ fn the_sample_says_what_its_comments_say() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/samples/catalog.toml");
     let text = std::fs::read_to_string(path).unwrap();
     // The tokens are nowhere on this machine: they are only named.
-    let Declared { catalog, clusters, text: kept } = read(&text).unwrap_or_else(|e| panic!("{e}"));
+    let Declared { catalog, clusters, text: kept, pushes } = read(&text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(kept, text);
+    let told: Vec<_> = pushes.iter().map(|p| (p.id.to_string(), p.kinds.verdicts)).collect();
+    assert_eq!(told, [("ads/results".to_owned(), true), ("ads/pager".to_owned(), false)]);
     let team = |id: &str| catalog.teams.iter().find(|t| t.id.as_str() == id).unwrap();
     assert_eq!(team("vision").cohort, Some("research".parse().unwrap()));
     assert_eq!((team("vision").quota.gpu_milli, team("vision").max.gpu_milli), (Some(32_000), Some(64_000)));
     assert_eq!(team("ads").submit_rate, Some(SubmitRate { per_minute: 600, burst: 100 }));
+    let request = &team("search").request;
+    assert_eq!(
+        (request.cpu_milli, request.gpu_milli, request.memory_bytes),
+        (Some(2_000), None, Some(4 << 30))
+    );
     assert_eq!(team("sandbox").submit_rate, Some(SubmitRate { per_minute: 60, burst: 10 }));
     assert_eq!(catalog.cohorts[1].parent, Some("company".parse().unwrap()));
     let classes: Vec<_> = catalog.policy.classes.iter().map(|c| (c.id.as_str(), c.priority.get())).collect();

@@ -9,6 +9,7 @@ use yard_domain::{Capacity, Cluster, ClusterId, Elastic, Request};
 use yard_engine::settings::LaunchLimits;
 
 use super::intake::http_url;
+use super::kuberay::{self, KubeRayCluster};
 use super::quantity::{bytes, micro, milli};
 use super::reader::Table;
 use super::secret::SecretSource;
@@ -35,6 +36,8 @@ pub struct ClusterConfig {
 pub enum DriverConfig {
     /// A standing Ray cluster.
     Ray(RayCluster),
+    /// A Kubernetes cluster with the KubeRay operator.
+    KubeRay(KubeRayCluster),
     /// Child processes on this host.
     Process(ProcessCluster),
 }
@@ -106,6 +109,10 @@ impl ClusterConfig {
                 tell("call_timeout_s", ray.call_timeout != RAY_CALL, ray.call_timeout.as_secs().to_string());
                 tell("reserve_entrypoint", !ray.reserve_entrypoint, "false".to_owned());
             }
+            DriverConfig::KubeRay(kuberay) => {
+                tell("jobs_max", self.jobs_max != kuberay::JOBS, self.jobs_max.to_string());
+                kuberay.tell(&mut tell);
+            }
             DriverConfig::Process(process) => {
                 tell("jobs_max", self.jobs_max != PROCESS_JOBS, self.jobs_max.to_string());
                 tell("dir", true, process.dir.display().to_string());
@@ -134,6 +141,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy)]
 enum Kind {
     Ray,
+    KubeRay,
     Process,
 }
 
@@ -160,14 +168,19 @@ fn cluster(t: &mut Table<'_, '_>) -> Option<ClusterConfig> {
     let id = id::<ClusterId>(t, "east");
     let kind = t.parsed("driver", |text| match text {
         "ray" => Ok(Kind::Ray),
+        "kuberay" => Ok(Kind::KubeRay),
         "process" => Ok(Kind::Process),
-        _ => Err(format!("{text:?} is not a driver: use \"ray\" or \"process\"")),
+        _ => Err(format!("{text:?} is not a driver: use \"ray\", \"kuberay\" or \"process\"")),
     });
     if kind.is_none() && !t.is_set("driver") {
-        t.missing("driver", "add driver = \"ray\" or \"process\"");
+        t.missing("driver", "add driver = \"ray\", \"kuberay\" or \"process\"");
     }
     let labels = labels(t);
-    let default_jobs = if matches!(kind, Some(Kind::Process)) { PROCESS_JOBS } else { RAY_JOBS };
+    let default_jobs = match kind {
+        Some(Kind::Process) => PROCESS_JOBS,
+        Some(Kind::KubeRay) => kuberay::JOBS,
+        Some(Kind::Ray) | None => RAY_JOBS,
+    };
     let jobs_max = t.integer_or("jobs_max", default_jobs, 1..=100_000);
     let declared = capacity(&mut t.table("capacity"), jobs_max);
     let (ceiling, elastic) = elastic(t, jobs_max).unzip();
@@ -187,6 +200,7 @@ fn cluster(t: &mut Table<'_, '_>) -> Option<ClusterConfig> {
     let resync = t.span_or("resync_s", RESYNC, secs(1, 86_400));
     let (name, driver) = match kind {
         Some(Kind::Ray) => ("ray", ray(t).map(DriverConfig::Ray)),
+        Some(Kind::KubeRay) => ("kuberay", kuberay::kuberay(t).map(DriverConfig::KubeRay)),
         Some(Kind::Process) => {
             let present = elastic.as_ref().and(declared.clone());
             ("process", process(t, declared.is_some(), present).map(DriverConfig::Process))

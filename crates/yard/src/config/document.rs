@@ -18,10 +18,7 @@ pub(super) fn document(
     folder: &Path,
     environment: &Environment,
 ) -> Result<String, String> {
-    let same = |text: &String| {
-        read_catalog("", text, folder)
-            .is_ok_and(|read| read.catalog == declared.catalog && read.clusters == declared.clusters)
-    };
+    let same = |text: &String| read_catalog("", text, folder).is_ok_and(|read| read.is(declared));
     let cut = cut(text, tree);
     if same(&cut) {
         return Ok(cut);

@@ -91,6 +91,10 @@ fn queue(t: &mut Table<'_, '_>, intake: IntakeSettings, teams: Option<&[TeamId]>
     sqs.call_timeout = t.span_or("call_timeout_s", sqs.call_timeout, secs(1, 300));
     sqs.spill = t.switch_or("spill", false);
     sqs.dead_letter_url = t.parsed("dead_letter_url", dead_letter_url);
+    if sqs.spill && is_fifo(&sqs.queue) {
+        let message = "must be a standard queue: submissions have no message group, without which a FIFO one takes nothing";
+        t.complain("spill", message);
+    }
     // Half of it, because intake extends what it holds at half time.
     if settings.linger >= sqs.visibility / 2 {
         let message =
@@ -121,6 +125,16 @@ fn allowed_teams(t: &mut Table<'_, '_>, teams: Option<&[TeamId]>) -> Option<Vec<
     allowed
 }
 
+fn is_fifo(queue: &QueueAddress) -> bool {
+    let (QueueAddress::Url(text) | QueueAddress::Name(text)) = queue;
+    ends_as_fifo(text)
+}
+
+/// SQS's rule: a FIFO queue's name, and so its URL, ends like this.
+fn ends_as_fifo(text: &str) -> bool {
+    text.rsplit_once('.').is_some_and(|(_, end)| end == "fifo")
+}
+
 fn queue_name(text: &str) -> Result<String, String> {
     let fits = text.len() <= 80 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     fits.then(|| text.to_owned())
@@ -129,11 +143,7 @@ fn queue_name(text: &str) -> Result<String, String> {
 
 fn dead_letter_url(text: &str) -> Result<String, String> {
     let url = http_url(text)?;
-    if url.rsplit_once('.').is_some_and(|(_, end)| end == "fifo") {
-        Err("must be a standard queue, not a FIFO one".to_owned())
-    } else {
-        Ok(url)
-    }
+    if ends_as_fifo(&url) { Err("must be a standard queue, not a FIFO one".to_owned()) } else { Ok(url) }
 }
 
 /// An http(s) URL without credentials in it.

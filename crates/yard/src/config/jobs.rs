@@ -34,6 +34,8 @@ pub(super) fn limits(root: &mut Table<'_, '_>) -> Limits {
         errors_max: size("errors_max", d.errors_max, 1..=1_000),
         ..d
     };
+    limits.ray_workers_max =
+        to_u32(t.integer_or("ray_workers_max", u64::from(limits.ray_workers_max), 1..=100_000));
     limits.units_max = t.integer_or("units_max", limits.units_max, 1..=1_000_000_000);
     limits.memory_bytes_max = t.integer_or("memory_bytes_max", limits.memory_bytes_max, 1..=1 << 60);
     limits.max_retries_max =

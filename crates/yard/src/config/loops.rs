@@ -146,7 +146,7 @@ fn retry(root: &mut Table<'_, '_>, default: RetryRules) -> RetryRules {
 }
 
 /// Reads `lease_ttl_ms` and `lease_margin_ms`, whose difference is how long a holder may act.
-fn lease(t: &mut Table<'_, '_>, default: LeaseTerms) -> LeaseTerms {
+pub(super) fn lease(t: &mut Table<'_, '_>, default: LeaseTerms) -> LeaseTerms {
     let terms = LeaseTerms {
         ttl: t.span_or("lease_ttl_ms", default.ttl, millis(500, 600_000)),
         margin: t.span_or("lease_margin_ms", default.margin, millis(50, 300_000)),

@@ -18,6 +18,7 @@
 //! | `storage.rs` | `[storage]` |
 //! | `logs.rs` | `[logs]` |
 //! | `ray_api.rs` | `[ray_api]` |
+//! | `push.rs` | `[push]`, `[[team.push]]` |
 //! | `loops.rs` | `[scheduler]`, `[explain]`, `[dispatcher]`, `[retry]`, `[retention]` |
 //! | `jobs.rs` | `[defaults]`, `[limits]` |
 //! | `catalog.rs` | the sections that make up a catalog, together and as a document of their own |
@@ -31,11 +32,13 @@ mod clusters;
 mod document;
 mod intake;
 mod jobs;
+mod kuberay;
 mod logs;
 mod loops;
 mod parts;
 mod policy;
 mod problem;
+mod push;
 mod quantity;
 mod ray_api;
 mod reader;
@@ -62,9 +65,11 @@ use yard_ports::store::StoreLimits;
 pub use catalog::{Declared, read_catalog};
 pub use clusters::{ClusterConfig, DriverConfig, ProcessCluster, RayCluster};
 pub use intake::QueueConfig;
+pub use kuberay::{KubeRayCluster, TemplateSource};
 pub use logs::LogsConfig;
 pub use parts::{CatalogParts, read_catalog_parts};
 pub use problem::{ConfigErrors, Place, Problem};
+pub use push::{PushConfig, PushLimits, PushTarget};
 pub use scenario::read_scenario;
 pub use secret::{Secret, SecretSource};
 pub use service::{DatabaseConfig, DatabaseUrl, LogConfig, LogFormat, ServerConfig};
@@ -93,6 +98,8 @@ pub struct Config {
     pub ray_api: yard_server::RayApiConfig,
     /// Uploaded packages.
     pub packages: yard_packages::PackageLimits,
+    /// How pushes go out.
+    pub push: PushLimits,
     /// Where submissions come from.
     pub queues: Vec<QueueConfig>,
     /// How often the teams and clusters that submissions are checked against are read again.
@@ -198,6 +205,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let storage = storage::storage(&mut root);
     let logs = logs::logs(&mut root);
     let (ray_api, packages) = ray_api::ray_api(&mut root);
+    let push = push::push(&mut root);
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
     loops::retention(&mut root, &mut scheduler);
@@ -206,7 +214,6 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let limits = jobs::limits(&mut root);
     let defaults = jobs::defaults(&mut root, &limits);
     let catalog = catalog::is_declared(&root).then(|| catalog::sections(&mut root));
-    let catalog = catalog.map(|(catalog, clusters)| Declared { catalog, clusters, text: String::new() });
     let known =
         catalog.as_ref().map(|c| c.catalog.teams.iter().map(|team| team.id.clone()).collect::<Vec<_>>());
     let queues = intake::queues(&mut root, intake, known.as_deref());
@@ -218,6 +225,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
         logs,
         ray_api,
         packages,
+        push,
         server: server?,
         access,
         database: database?,

@@ -43,7 +43,7 @@ pub fn read_catalog_parts(name: &str, text: &str, folder: &Path) -> Result<Catal
 fn rules(root: &mut Table<'_, '_>) -> Catalog {
     let mut places = catalog::Places::default();
     let rules = Catalog {
-        teams: teams::teams(root, &mut places),
+        teams: teams::teams(root, &mut places).0,
         cohorts: teams::cohorts(root, &mut places),
         policy: policy::policy(root),
         clusters: Vec::new(),

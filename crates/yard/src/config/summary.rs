@@ -51,12 +51,16 @@ impl fmt::Display for Summary<'_> {
             let cohort = team.cohort.as_ref().map_or(String::new(), |cohort| format!(" in {cohort}"));
             writeln!(f, "team      {}{cohort}, weight {}, {}", team.id, team.weight, quota(&team.quota))?;
         }
+        for push in &declared.pushes {
+            writeln!(f, "push      {}: {}", push.id, push.summary())?;
+        }
         for class in declared.catalog.policy.classes.iter().filter(|c| c.id != ClassId::of_default()) {
             writeln!(f, "class     {}, from priority {}", class.id, class.priority.get())?;
         }
         for cluster in &declared.clusters {
             let place = match &cluster.driver {
                 DriverConfig::Ray(ray) => format!("ray at {}", ray.address),
+                DriverConfig::KubeRay(kuberay) => format!("kuberay in {}", kuberay.place()),
                 DriverConfig::Process(process) => format!("processes in {}", process.dir.display()),
             };
             let capacity = cluster

@@ -7,6 +7,7 @@ use yard_domain::resources::Milli;
 use yard_domain::{Cohort, CohortId, Limits, QuotaOwner, SubmitRate, Team, TeamId};
 
 use super::catalog::Places;
+use super::push::{self, PushConfig};
 use super::quantity::{bytes, count, milli};
 use super::reader::Table;
 use super::service::to_u32;
@@ -15,11 +16,13 @@ use super::value::toml_text;
 /// Submissions at once after a pause, unless the team's rate says otherwise.
 const BURST: u64 = 10;
 
-/// Reads every `[[team]]`.
-pub(super) fn teams(root: &mut Table<'_, '_>, places: &mut Places) -> Vec<Team> {
-    let mut teams: Vec<Team> = Vec::new();
+/// Reads every `[[team]]`, with what is to be pushed to each.
+pub(super) fn teams(root: &mut Table<'_, '_>, places: &mut Places) -> (Vec<Team>, Vec<PushConfig>) {
+    let (mut teams, mut pushes): (Vec<Team>, Vec<PushConfig>) = (Vec::new(), Vec::new());
     for mut t in root.tables("team", "id") {
-        if let Some(team) = team(&mut t) {
+        let team = team(&mut t);
+        pushes.extend(push::subscriptions(&mut t, team.as_ref().map(|team| &team.id)));
+        if let Some(team) = team {
             if teams.iter().any(|other| other.id == team.id) {
                 t.complain("id", format!("{} is taken by a team before: give each its own", team.id));
             }
@@ -31,7 +34,7 @@ pub(super) fn teams(root: &mut Table<'_, '_>, places: &mut Places) -> Vec<Team> 
     if teams.is_empty() && !root.is_set("team") {
         root.missing_table("team", "add at least one [[team]] with id = \"…\": every job is charged to one");
     }
-    teams
+    (teams, pushes)
 }
 
 /// `None` if it has no id that could be read; everything else about it has been looked at all the same.
@@ -39,8 +42,8 @@ fn team(t: &mut Table<'_, '_>) -> Option<Team> {
     let id = id::<TeamId>(t, "ads");
     let cohort = t.parsed("cohort", str::parse::<CohortId>);
     let (weight, quota, max) = (weight(t), bounds(t, "quota"), bounds(t, "max"));
-    let submit_rate = submit_rate(t);
-    Some(Team { id: id?, cohort, quota, max, weight, submit_rate })
+    let (request, submit_rate) = (default_request(t), submit_rate(t));
+    Some(Team { id: id?, cohort, quota, max, request, weight, submit_rate })
 }
 
 /// Reads every `[[cohort]]`.
@@ -112,6 +115,20 @@ fn bounds(t: &mut Table<'_, '_>, key: &'static str) -> Limits {
     };
     q.finish();
     limits
+}
+
+/// Reads `request`: amounts for submissions that name none.
+fn default_request(t: &mut Table<'_, '_>) -> Limits {
+    let mut r = t.table("request");
+    let request = Limits {
+        cpu_milli: r.quantity("cpu", milli),
+        gpu_milli: r.quantity("gpu", milli),
+        memory_bytes: r.quantity("memory", bytes),
+        jobs: None,
+        custom_milli: custom(&mut r),
+    };
+    r.finish();
+    request
 }
 
 fn submit_rate(t: &mut Table<'_, '_>) -> Option<SubmitRate> {

@@ -201,6 +201,11 @@ fn what_contradicts_itself_is_refused() {
         ),
         ("[[queue]]\nname = \"q\"\nteams = []", "queue q.teams: allows no team"),
         ("[[queue]]\nname = \"q\"\nteams = [\"nobody\"]", "queue q.teams: there is no team nobody"),
+        (
+            "[[queue]]\nname = \"q\"\nurl = \"http://x/1/q.fifo\"\nspill = true",
+            "queue q.spill: must be a standard queue",
+        ),
+        ("[[queue]]\nname = \"q.fifo\"\nspill = true", "queue q.fifo.spill: must be a standard queue"),
         ("[[queue]]\nname = \"q\"\ndead_letter_url = \"http://x/1/dead.fifo\"", "must be a standard queue"),
         (
             "[[cluster]]\nid = \"east\"\ndriver = \"ray\"\naddress = \"http://x\"",
@@ -306,7 +311,7 @@ fn access_is_given_by_what_is_sound_and_no_secret_is_shown() {
 /// Every key that the parser knows, from a file in which every kind of table stands.
 fn known_keys() -> BTreeSet<KnownKey> {
     let text = format!(
-        "{MINIMAL}[[cluster]]\nid = \"here\"\ndriver = \"process\"\ndir = \"x\"\ncapacity = {{ cpu = 1 }}\n[[queue]]\nname = \"q\"\n[[access.issuer]]\nname = \"i\"\nissuer = \"https://i.example\"\naudience = \"a\"\n[[cohort]]\nid = \"c\"\n[[priority_class]]\nid = \"p\"\npriority = 1\n"
+        "{MINIMAL}[[cluster]]\nid = \"here\"\ndriver = \"process\"\ndir = \"x\"\ncapacity = {{ cpu = 1 }}\n[[cluster]]\nid = \"kube\"\ndriver = \"kuberay\"\nin_cluster = true\nnamespace = \"ray\"\ntemplate = \"profiles: {{a: {{image: x}}}}\"\n[[queue]]\nname = \"q\"\n[[access.issuer]]\nname = \"i\"\nissuer = \"https://i.example\"\naudience = \"a\"\n[[cohort]]\nid = \"c\"\n[[priority_class]]\nid = \"p\"\npriority = 1\n[[team]]\nid = \"t\"\n[[team.push]]\nname = \"s\"\nsqs = \"https://q.example\"\n"
     );
     let (config, known) = Config::parse_and_list_keys("yard.toml", &text, Path::new(""), &environment(&[]));
     config.unwrap_or_else(|e| panic!("{e}"));

@@ -61,6 +61,7 @@ fn moved(applied: &ClusterConfig, prepared: &[ClusterConfig]) -> Option<String> 
 fn place(driver: &DriverConfig) -> String {
     match driver {
         DriverConfig::Ray(ray) => format!("Ray at {}", ray.address),
+        DriverConfig::KubeRay(kuberay) => format!("KubeRay in {}", kuberay.place()),
         DriverConfig::Process(process) => format!("processes in {}", process.dir.display()),
     }
 }

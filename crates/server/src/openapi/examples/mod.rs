@@ -4,6 +4,7 @@
 mod installation;
 mod jobs;
 mod problems;
+mod push;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -53,7 +54,8 @@ pub(super) fn complete(operation: &mut Value) {
                 put(content, Example(PROBLEM, problem.0, json!(problem.1)));
             }
         }
-        for example in jobs::answers(&id, status).into_iter().chain(installation::answers(&id, status)) {
+        let of_all = [jobs::answers, installation::answers, push::answers];
+        for example in of_all.iter().flat_map(|answers| answers(&id, status)) {
             put(content, example);
         }
     }

@@ -35,6 +35,8 @@ pub async fn runs(config: &Config, http: &reqwest::Client) -> Result<Vec<RemoteR
                     ray_jobs(http, &ray.address, token).await.map_err(|e| format!("cluster {id}: {e}"))?;
                 all.extend(list.iter().filter_map(|job| ray_run(&id, job)));
             }
+            // The demonstration makes none.
+            DriverConfig::KubeRay(_) => {}
             DriverConfig::Process(process) => {
                 all.extend(process_runs(&id, &process.dir).map_err(|e| format!("cluster {id}: {e}"))?);
             }
