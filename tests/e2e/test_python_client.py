@@ -60,7 +60,7 @@ def test_a_job_from_submission_to_output(yard, server):
         job = client.submit(document)
         assert job["created"] and not client.submit(**document)["created"]
         assert client.submit(document)["id"] == job["id"]
-        done = client.wait(job["id"], timeout_s=20, poll_s=0.05)
+        done = client.wait(job["id"], timeout_s=20)
         assert done["state"] == "succeeded" and done["spec"]["entrypoint"] == entrypoint
         assert list(client.log_lines(job["id"])) == ["one", "zwölf", "end"]
         assert b"".join(client.logs(job["id"], offset=4)).decode() == "zwölf\nend"
@@ -72,7 +72,7 @@ def test_a_job_from_submission_to_output(yard, server):
         assert without_key["key"].startswith("py:")
         listed = [one["id"] for one in client.jobs(team="ads", limit=1)]
         assert listed == [without_key["id"], job["id"]], "page after page, newest first"
-        client.wait(without_key["id"], timeout_s=20, poll_s=0.05)
+        client.wait(without_key["id"], timeout_s=20)
 
 
 def test_what_is_wrong_is_told(yard, server):
@@ -90,9 +90,9 @@ def test_what_is_wrong_is_told(yard, server):
                 call("01900000-0000-7000-8000-000000000000")
         waits = client.submit(team="ads", entrypoint="sleep 600")
         with pytest.raises(TimeoutError, match=waits["id"]):
-            client.wait(waits["id"], timeout_s=0.2, poll_s=0.05)
+            client.wait(waits["id"], timeout_s=0.2)
         assert client.stop(waits["id"])["answer"] in ("requested", "stopped")
-        assert client.wait(waits["id"], timeout_s=20, poll_s=0.05)["state"] == "stopped"
+        assert client.wait(waits["id"], timeout_s=20)["state"] == "stopped"
     with Client("http://127.0.0.1:9", patience_s=0.5) as nobody, pytest.raises(Unreachable):
         nobody.job("x")
 
@@ -124,7 +124,7 @@ def test_the_asynchronous_client(yard, server):
         async with client_of(yard, server, AsyncClient) as client:
             fields = {"team": "ads", "entrypoint": "echo hello", "resources": {"cpu": 0.1}}
             jobs = await asyncio.gather(*(client.submit(**fields, key=f"job-{i}") for i in range(5)))
-            ended = await asyncio.gather(*(client.wait(job["id"], timeout_s=30, poll_s=0.05) for job in jobs))
+            ended = await asyncio.gather(*(client.wait(job["id"], timeout_s=30) for job in jobs))
             assert [job["state"] for job in ended] == ["succeeded"] * 5
             assert [line async for line in client.log_lines(jobs[0]["id"])] == ["hello"]
             assert {job["id"] async for job in client.jobs(team="ads", limit=2)} == {job["id"] for job in jobs}

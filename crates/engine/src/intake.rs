@@ -20,7 +20,7 @@ use tracing::{debug, error, info, warn};
 use yard_domain::{Arrival, FieldError, JobId, TeamId, Verdict};
 use yard_ports::{Inbox, InboxError, Message, MessageHandle, Spilled, Store};
 use yard_wire::arrival::Source;
-use yard_wire::{Defaults, Limits, bound_id};
+use yard_wire::{API_DOOR, Defaults, Limits, RAY_DOOR, bound_id};
 
 use crate::catalog::Catalog;
 use crate::nudge::Nudges;
@@ -257,7 +257,7 @@ impl Intake {
 }
 
 /// The API's doors: through which submissions may have come that it put into a queue.
-const API_DOORS: [&str; 2] = ["http", "ray"];
+const API_DOORS: [&str; 2] = [API_DOOR, RAY_DOOR];
 
 /// The name of a queue's door in receipts, and in [`yard_wire::Admission::doors`].
 pub fn door(queue: &str) -> String {

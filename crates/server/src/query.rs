@@ -25,9 +25,15 @@ impl Params {
     /// Every value of a parameter that may be repeated or be a list with commas.
     pub fn list<T: FromStr<Err: ToString>>(&mut self, name: &'static str) -> Vec<T> {
         let values = self.take(name);
-        let parts = values.iter().flat_map(|v| v.split(',')).filter(|p| !p.is_empty());
+        let parts = values.iter().flat_map(|v| v.split(','));
         parts
-            .map(|p| p.parse::<T>().map_err(|e| e.to_string()))
+            .map(|p| {
+                if p.is_empty() {
+                    Err("has an empty part".to_owned())
+                } else {
+                    p.parse::<T>().map_err(|e| e.to_string())
+                }
+            })
             .collect::<Vec<_>>()
             .into_iter()
             .filter_map(|r| self.keep(name, r))
@@ -68,6 +74,16 @@ impl Params {
         let shown: String = text.chars().take(SHOWN_CHARS).collect();
         let read = text.parse::<T>().map_err(|_| format!("is {shown:?}; must be {what}"));
         self.keep(name, read)
+    }
+
+    /// A whole number that every store can hold.
+    pub fn whole(&mut self, name: &'static str, what: &str) -> Option<u64> {
+        let number = self.one_as::<u64>(name, what)?;
+        if i64::try_from(number).is_ok() {
+            return Some(number);
+        }
+        self.error(name, format!("is {number}; allowed is at most {}", i64::MAX));
+        None
     }
 
     /// Pairs of a name and a value: `<name>.NAME=VALUE`, or `<name>=NAME=VALUE`; both may be repeated.
@@ -118,14 +134,20 @@ impl Params {
         None
     }
 
-    /// A switch: `true`, `1` or nothing after the name is on; `false` and `0` are off.
+    /// A switch that is off unless it is given: `true`, `1` or nothing after the name is on; `false` and `0` are off.
     pub fn switch(&mut self, name: &'static str) -> bool {
+        self.is_on(name, false)
+    }
+
+    /// As [`Params::switch`], of a switch that is what `by_default` says unless it is given.
+    pub fn is_on(&mut self, name: &'static str, by_default: bool) -> bool {
         match self.one::<String>(name).as_deref() {
-            None | Some("false" | "0") => false,
+            None => by_default,
+            Some("false" | "0") => false,
             Some("true" | "1" | "") => true,
             Some(_) => {
                 self.error(name, "must be true or false".to_owned());
-                false
+                by_default
             }
         }
     }
@@ -183,11 +205,40 @@ impl FromStr for Moment {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_time(text)
-            .or_else(|| parse_time(&format!("{}.000000Z", text.strip_suffix('Z')?)))
-            .map(Self)
-            .ok_or("must be a time in UTC, such as 2026-11-22T22:30:45Z")
+        read_moment(text).map(Self).ok_or("must be a time by RFC 3339, such as 2026-11-22T22:30:45Z")
     }
+}
+
+/// A time by RFC 3339, to the microsecond: what is finer is cut off.
+fn read_moment(text: &str) -> Option<Timestamp> {
+    let text = text.to_ascii_uppercase();
+    let (local, offset_s) = if let Some(local) = text.strip_suffix('Z') {
+        (local, 0)
+    } else {
+        let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+        (local, offset_seconds(offset)?)
+    };
+    let (seconds, fraction) = local.split_once('.').unwrap_or((local, "0"));
+    if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let at = parse_time(&format!("{seconds}.{fraction:0<6.6}Z"))?;
+    Some(Timestamp::from_micros(at.as_micros().checked_sub(offset_s * 1_000_000)?))
+}
+
+/// `+HH:MM` or `-HH:MM` in seconds.
+fn offset_seconds(text: &str) -> Option<i64> {
+    let sign = match text.get(..1)? {
+        "+" => 1,
+        "-" => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = text.get(1..)?.split_once(':')?;
+    let number = |digits: &str, most: i64| {
+        let sound = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+        digits.parse::<i64>().ok().filter(|n| sound && *n <= most)
+    };
+    Some(sign * (number(hours, 23)? * 3_600 + number(minutes, 59)? * 60))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {

@@ -14,6 +14,11 @@ use crate::submission::{self, Draft, Faults};
 /// The team of a receipt for a submission from which none could be read.
 pub const NO_TEAM: &str = "-";
 
+/// The name of the HTTP API's door: in receipts, and in the configuration of who may submit for whom.
+pub const API_DOOR: &str = "http";
+/// The Ray Jobs API's.
+pub const RAY_DOOR: &str = "ray";
+
 /// Where a submission came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {

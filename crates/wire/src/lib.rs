@@ -26,7 +26,7 @@ pub mod submission;
 pub mod views;
 
 pub use admission::Admission;
-pub use arrival::{Intake, Source};
+pub use arrival::{API_DOOR, Intake, RAY_DOOR, Source};
 pub use catalog::{CatalogDraft, CatalogReader};
 pub use explain::Explain;
 pub use launch::{DocumentError, launch_request};

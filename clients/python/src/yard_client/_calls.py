@@ -23,6 +23,9 @@ from ._models import (
 
 T = TypeVar("T")
 
+WAIT_S = 20.0
+"""How long one request waits at most for a change of a job."""
+
 ENDED = frozenset({"succeeded", "failed", "stopped", "expired"})
 """The states that a job does not leave."""
 
@@ -63,8 +66,9 @@ def submit(document: Submission) -> Call[Submitted]:
     return Call("POST", "/v1/jobs", _of(Submitted), json=document)
 
 
-def job(id: str) -> Call[JobView]:
-    return Call("GET", f"/v1/jobs/{_segment(id)}", _of(JobView))
+def job(id: str, wait_s: int = 0) -> Call[JobView]:
+    """With `wait_s` it is answered when something has happened to the job, it has ended, or the time is over."""
+    return Call("GET", f"/v1/jobs/{_segment(id)}", _of(JobView), params={"wait": f"{wait_s}s"} if wait_s else {})
 
 
 def jobs(params: Mapping[str, Any]) -> Call[JobList]:
@@ -86,6 +90,12 @@ def stop(id: str, reason: str | None) -> Call[StopAnswerView]:
 
 def receipt(team: str, key: str) -> Call[ReceiptView | None]:
     return Call("GET", f"/v1/receipts/{_segment(team)}/{quote(key)}", _or_none(ReceiptView))
+
+
+def wait_of(left_s: float | None, timeout_s: float) -> int:
+    """For how many seconds the next request is to wait: no longer than there is time, and well within its own timeout."""
+    longest = min(WAIT_S, timeout_s / 2)
+    return max(1, int(longest if left_s is None else min(longest, left_s)))
 
 
 def log_path(id: str) -> str:

@@ -34,6 +34,7 @@ class Client:
         for `patience_s` it is tried again."""
         self._http = httpx.Client(**settings(server, token, timeout_s))
         self._patience_s = patience_s
+        self._timeout_s = timeout_s
 
     def submit(self, document: Submission | None = None, **fields: Unpack[Submission]) -> Submitted:
         """Hands over a job: a whole document, or its fields. The same document under the same key is the same job."""
@@ -72,16 +73,21 @@ class Client:
         """What became of a submission, through whichever door it came; `None` as long as none has been seen."""
         return self._run(calls.receipt(team, key))
 
-    def wait(self, id: str, timeout_s: float | None = None, poll_s: float = 1.0) -> JobView:
+    def wait(self, id: str, timeout_s: float | None = None) -> JobView:
         """The job, once it has ended. Raises `TimeoutError` when `timeout_s` is over."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            job = self.job(id)
+            left_s = None if deadline is None else deadline - time.monotonic()
+            # Less than a second can't be waited for at the server.
+            here_s = left_s if left_s is not None and left_s < 1 else None
+            wait_s = 0 if here_s is not None else calls.wait_of(left_s, self._timeout_s)
+            if here_s is not None and here_s > 0:
+                time.sleep(here_s)
+            job = self._run(calls.job(id, wait_s))
             if job["state"] in calls.ENDED:
                 return job
-            if deadline is not None and time.monotonic() + poll_s > deadline:
+            if here_s is not None:
                 raise TimeoutError(f"job {id} is still {job['state']} after {timeout_s:g} s")
-            time.sleep(poll_s)
 
     def logs(
         self, id: str, *, attempt: int | None = None, offset: int = 0, follow: bool = False

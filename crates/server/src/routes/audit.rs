@@ -9,7 +9,7 @@ use crate::query::Params;
 use crate::state::AppState;
 
 #[utoipa::path(
-    get, path = "/v1/audit", tag = "installation", summary = "Recompute what is in use and compare",
+    get, path = "/v1/audit", operation_id = "audit_accounts", tag = "installation", summary = "Recompute what is in use and compare",
     description = "Reads every open attempt: not for every second.",
     responses((status = 200, body = AuditView))
 )]

@@ -12,7 +12,7 @@ use crate::state::AppState;
 const PAGE: u32 = 100;
 
 #[utoipa::path(
-    get, path = "/v1/audit/log", tag = "access", summary = "List who changed what, newest first",
+    get, path = "/v1/audit/log", operation_id = "list_audit_log", tag = "access", summary = "List who changed what, newest first",
     description = "Every request that changes something, also one that was refused to somebody whose token is good.",
     params(
         ("before" = Option<i64>, Query, description = "Only lines before this one: the `next` of the page before"),

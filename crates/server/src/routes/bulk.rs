@@ -12,17 +12,17 @@ use yard_domain::{Arrival, Verdict};
 use yard_ports::StoreError;
 use yard_wire::canonical::{Listed, canonical_text, parse_list};
 use yard_wire::views::{BulkAnswer, BulkRequest, BulkVerdict, Problem, ProblemCode};
-use yard_wire::{Intake, Source};
+use yard_wire::{API_DOOR, Intake, Source};
 
 use super::spill;
-use super::submit::{DOOR, json_body, permit, turned_away};
+use super::submit::{json_body, permit, turned_away};
 use crate::access::Caller;
 use crate::layers::RequestId;
 use crate::problem::ApiError;
 use crate::state::AppState;
 
 #[utoipa::path(
-    post, path = "/v1/jobs/batch", tag = "jobs", summary = "Hand over many jobs",
+    post, path = "/v1/jobs/batch", operation_id = "submit_jobs", tag = "jobs", summary = "Hand over many jobs",
     description = "Each document gets the verdict that it would get alone; all are committed in one transaction. Answers only \
         after the commit. A document for a team that you may not submit for is `forbidden`, and the others go on. \
         Documents without a key get one from the request's id and their place.",
@@ -104,7 +104,7 @@ fn refused(state: &AppState, caller: &Caller, arrival: &Arrival) -> Option<BulkV
         count(&verdict);
         return Some(verdict);
     }
-    turned_away(state, arrival, DOOR).map(|seconds| BulkVerdict::rate_limited(&arrival.key, seconds))
+    turned_away(state, arrival, API_DOOR).map(|seconds| BulkVerdict::rate_limited(&arrival.key, seconds))
 }
 
 /// For the audit log: how many of what. Which jobs they are, their histories say.
@@ -139,7 +139,7 @@ fn read(state: &AppState, caller: &Caller, documents: &[Listed], request: &str) 
     let by = caller.actor();
     let arrival = |(place, document): (usize, &Listed)| {
         let source = Source {
-            door: DOOR.to_owned(),
+            door: API_DOOR.to_owned(),
             message_id: format!("{request}/{place}"),
             sent_at: None,
             by: Some(by.clone()),
@@ -154,7 +154,7 @@ fn read(state: &AppState, caller: &Caller, documents: &[Listed], request: &str) 
 
 fn count(verdict: &BulkVerdict) {
     let code = if verdict.verdict == "duplicate" { "repeated".to_owned() } else { verdict.verdict.clone() };
-    metrics::counter!("yard_submissions_total", "door" => DOOR, "verdict" => code).increment(1);
+    metrics::counter!("yard_submissions_total", "door" => API_DOOR, "verdict" => code).increment(1);
 }
 
 #[cfg(test)]

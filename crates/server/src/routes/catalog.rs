@@ -28,7 +28,7 @@ const PAGE: u32 = 20;
 const TOML: [&str; 4] = ["application/toml", "text/toml", "text/x-toml", "text/plain"];
 
 #[utoipa::path(
-    put, path = "/v1/catalog", tag = "installation", summary = "Put a catalog in force",
+    put, path = "/v1/catalog", operation_id = "apply_catalog", tag = "installation", summary = "Put a catalog in force",
     description = "Teams, cohorts, priority classes, policy and clusters as one TOML document, checked as a whole. Every \
         process takes it over within seconds.",
     params(
@@ -56,7 +56,7 @@ pub(crate) async fn put(
     if dry_run {
         caller.changes_nothing();
     }
-    let expected = params.one::<u64>("expected");
+    let expected = params.whole("expected", "a version");
     params.finish()?;
     let expected = Expected::new(&headers, expected)?;
     let body = body_of_kind(&headers, body, state.config.body_max_bytes, &TOML)?;
@@ -65,8 +65,8 @@ pub(crate) async fn put(
     let draft = read(&state, text)?;
     let current = version(&state, None).await?;
     let number = current.as_ref().map_or(0, |version| version.number);
-    if expected.number().is_some_and(|expected| expected != number) {
-        return Err(expected.conflict(number));
+    if let Some(unmet) = expected.unmet(number) {
+        return Err(unmet);
     }
     let changes = diff(&in_force(&state, current.as_ref()).await?, &draft, &open_jobs(&state).await?);
     if dry_run {
@@ -88,7 +88,7 @@ pub(crate) async fn put(
 }
 
 #[utoipa::path(
-    get, path = "/v1/catalog", tag = "installation", summary = "Show the catalog in force",
+    get, path = "/v1/catalog", operation_id = "get_catalog", tag = "installation", summary = "Show the catalog in force",
     description = "The document as it was written; with Accept: application/json, also which version it is, who put it in force, and when.",
     params(("version" = Option<u64>, Query, description = "An older version")),
     responses(
@@ -101,7 +101,7 @@ pub(crate) async fn get(
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let wanted = params.one::<u64>("version");
+    let wanted = params.whole("version", "a version");
     params.finish()?;
     let found = version(&state, wanted).await?.ok_or_else(|| match wanted {
         Some(wanted) => ApiError::not_found(format!(
@@ -126,7 +126,7 @@ pub(crate) async fn get(
 }
 
 #[utoipa::path(
-    get, path = "/v1/catalog/versions", tag = "installation", summary = "List the versions of the catalog, newest first",
+    get, path = "/v1/catalog/versions", operation_id = "list_catalog_versions", tag = "installation", summary = "List the versions of the catalog, newest first",
     params(
         ("before" = Option<u64>, Query, description = "Only versions before this one"),
         ("limit" = Option<u32>, Query, description = "At most this many; by default 20"),
@@ -137,7 +137,7 @@ pub(crate) async fn versions(
     State(state): State<AppState>,
     mut params: Params,
 ) -> Result<Json<CatalogVersionList>, ApiError> {
-    let before = params.one::<u64>("before");
+    let before = params.whole("before", "a version");
     let limit = params.number("limit", 1, state.config.page_max).unwrap_or(PAGE.min(state.config.page_max));
     params.finish()?;
     let mut versions = state.store.catalog_versions(before, limit.saturating_add(1)).await?;
@@ -149,16 +149,15 @@ pub(crate) async fn versions(
 
 /// Which version the writer knew to be in force, and by what they said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expected {
-    Nothing,
-    ByParameter(u64),
-    ByHeader(u64),
+struct Expected {
+    by_parameter: Option<u64>,
+    by_header: Option<u64>,
 }
 
 impl Expected {
-    fn new(headers: &HeaderMap, parameter: Option<u64>) -> Result<Self, ApiError> {
+    fn new(headers: &HeaderMap, by_parameter: Option<u64>) -> Result<Self, ApiError> {
         let Some(header) = headers.get(header::IF_MATCH) else {
-            return Ok(parameter.map_or(Self::Nothing, Self::ByParameter));
+            return Ok(Self { by_parameter, by_header: None });
         };
         let wrong = || {
             let detail = "If-Match must be one version in quotes, such as \"7\", as ETag gives it";
@@ -166,27 +165,23 @@ impl Expected {
         };
         let number = header.to_str().ok().and_then(|v| v.trim().strip_prefix('"')?.strip_suffix('"'));
         let number = number.and_then(|n| n.parse().ok()).ok_or_else(wrong)?;
-        if parameter.is_some_and(|parameter| parameter != number) {
-            return Err(ApiError::new(
-                ProblemCode::BadRequest,
-                "expected and If-Match name different versions",
-            ));
-        }
-        Ok(Self::ByHeader(number))
+        Ok(Self { by_parameter, by_header: Some(number) })
     }
 
+    /// The version that must be in force when the new one is written.
     fn number(self) -> Option<u64> {
-        match self {
-            Self::Nothing => None,
-            Self::ByParameter(number) | Self::ByHeader(number) => Some(number),
-        }
+        self.by_header.or(self.by_parameter)
+    }
+
+    /// Whether what was said does not hold with this version in force. Of two that differ, one does not.
+    fn unmet(self, in_force: u64) -> Option<ApiError> {
+        let is_other = |known: Option<u64>| known.is_some_and(|known| known != in_force);
+        (is_other(self.by_header) || is_other(self.by_parameter)).then(|| self.conflict(in_force))
     }
 
     fn conflict(self, in_force: u64) -> ApiError {
-        let code = match self {
-            Self::ByHeader(_) => ProblemCode::PreconditionFailed,
-            Self::Nothing | Self::ByParameter(_) => ProblemCode::VersionConflict,
-        };
+        let by_header = self.by_header.is_some_and(|known| known != in_force);
+        let code = if by_header { ProblemCode::PreconditionFailed } else { ProblemCode::VersionConflict };
         ApiError::new(
             code,
             format!("version {in_force} is in force by now: look at it, then send yours again"),

@@ -12,7 +12,7 @@ use crate::query::Params;
 use crate::state::AppState;
 
 #[utoipa::path(
-    get, path = "/v1/clusters", tag = "installation", summary = "Show clusters, what they have and what is in use",
+    get, path = "/v1/clusters", operation_id = "list_clusters", tag = "installation", summary = "Show clusters, what they have and what is in use",
     responses((status = 200, body = ClusterList))
 )]
 pub(crate) async fn list(
@@ -26,7 +26,7 @@ pub(crate) async fn list(
 }
 
 #[utoipa::path(
-    post, path = "/v1/clusters/{id}/drain", tag = "installation", summary = "Give a cluster no new jobs",
+    post, path = "/v1/clusters/{id}/drain", operation_id = "drain_cluster", tag = "installation", summary = "Give a cluster no new jobs",
     description = "Those it has run to their end.",
     params(("id" = String, Path, description = "The cluster")),
     responses((status = 200, body = SwitchAnswer), (status = 404, description = "There is no such cluster", body = Problem))
@@ -40,7 +40,7 @@ pub(crate) async fn drain(
 }
 
 #[utoipa::path(
-    post, path = "/v1/clusters/{id}/resume", tag = "installation", summary = "Give a drained cluster new jobs again",
+    post, path = "/v1/clusters/{id}/resume", operation_id = "resume_cluster", tag = "installation", summary = "Give a drained cluster new jobs again",
     params(("id" = String, Path, description = "The cluster")),
     responses((status = 200, body = SwitchAnswer), (status = 404, description = "There is no such cluster", body = Problem))
 )]

@@ -55,7 +55,7 @@ impl FromStr for KnownState {
 }
 
 #[utoipa::path(
-    get, path = "/v1/deliveries", tag = "push", summary = "List what is on its way to subscribers",
+    get, path = "/v1/deliveries", operation_id = "list_deliveries", tag = "push", summary = "List what is on its way to subscribers",
     description = "Each is an event for a subscription that has not got it: pending, or dead after its last attempt. What has \
         arrived is not listed.",
     params(
@@ -97,7 +97,7 @@ pub(crate) async fn list(
 }
 
 #[utoipa::path(
-    post, path = "/v1/deliveries/retry", tag = "push", summary = "Send dead deliveries again",
+    post, path = "/v1/deliveries/retry", operation_id = "retry_deliveries", tag = "push", summary = "Send dead deliveries again",
     description = "They are pending again, as if they had never been tried. At most 1,000 in one call: ask again while `more` is \
         true.",
     params(

@@ -38,13 +38,14 @@ const LINES: u32 = 200;
 pub(crate) struct EventStreams(pub(crate) Streams);
 
 #[utoipa::path(
-    get, path = "/v1/events", tag = "events", summary = "Follow what happens to all jobs",
+    get, path = "/v1/events", operation_id = "follow_events", tag = "events", summary = "Follow what happens to all jobs",
     description = "Server-Sent Events, of the teams that you see: each has its position as `id` and an event as JSON in \
         `data`. It goes on until the connection ends; taken up with Last-Event-ID (or `after`), nothing is skipped and nothing comes twice. Positions grow; \
         events of one job are in the order of its history. Without a position it begins now.",
     params(
         ("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event"),
         ("after" = Option<u64>, Query, description = "The same as a parameter, where headers can't be set; 0: from the first that is kept"),
+        ("follow" = Option<bool>, Query, description = "false: end with the last event that there is now; by default the stream goes on"),
         ("team" = Option<String>, Query, description = "Of these teams: repeat it, or use commas"),
         ("state" = Option<String>, Query, description = "That brought a job into, or left it in, one of these states"),
         ("job" = Option<String>, Query, description = "Of these jobs: repeat it, or use commas"),
@@ -65,7 +66,7 @@ pub(crate) async fn all(
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let after = position::<u64>(&mut params, &headers);
+    let after = position(&mut params, &headers, i64::MAX.unsigned_abs());
     let filter = Filter {
         among: caller.teams(),
         teams: params.list("team"),
@@ -73,6 +74,7 @@ pub(crate) async fn all(
         jobs: params.list_as("job", "a job's id, which is a UUID"),
         metadata: params.pairs("metadata"),
     };
+    let follow = params.is_on("follow", true);
     params.finish()?;
     let slot = streams.take()?;
     let pages = feed.listen();
@@ -87,18 +89,29 @@ pub(crate) async fn all(
     }
     let teller = Teller { state: state.clone(), caller };
     let text = filter.texts(&teller, &first, last).await?;
-    let reader = AllReader { feed, pages, filter, teller, last: first.upto, behind: true, _slot: slot };
+    let reader = AllReader {
+        feed,
+        pages,
+        filter,
+        teller,
+        last: first.upto,
+        behind: true,
+        follow,
+        ended: false,
+        _slot: slot,
+    };
     Ok(answer(state, Reader::All(Box::new(reader)), text))
 }
 
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/events", tag = "events", summary = "Follow what happens to one job",
+    get, path = "/v1/jobs/{id}/events", operation_id = "follow_job_events", tag = "events", summary = "Follow what happens to one job",
     description = "Server-Sent Events, from the job's first line of history on; the `id` of each is the line's `seq`. It ends \
         after the job's end; a stream that was cut breaks, and is taken up with Last-Event-ID (or `after`).",
     params(
         ("id" = String, Path, description = "The job's id"),
         ("Last-Event-ID" = Option<u32>, Header, description = "Go on after this line"),
         ("after" = Option<u32>, Query, description = "The same as a parameter"),
+        ("follow" = Option<bool>, Query, description = "false: end with the last event that there is now; by default at the job's end"),
     ),
     responses(
         (status = 200, description = "The events", body = EventView, content_type = "text/event-stream"),
@@ -117,7 +130,9 @@ pub(crate) async fn job(
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let after = position::<u32>(&mut params, &headers).unwrap_or(0);
+    let after = position(&mut params, &headers, u32::MAX.into());
+    let after = after.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+    let follow = params.is_on("follow", true);
     params.finish()?;
     let slot = streams.take()?;
     let pages = feed.listen();
@@ -133,6 +148,7 @@ pub(crate) async fn job(
         team,
         last: after,
         behind: true,
+        follow,
         ended: false,
         _slot: slot,
     };
@@ -140,10 +156,13 @@ pub(crate) async fn job(
 }
 
 /// Where to go on: the header that browsers send, or the parameter.
-fn position<T: std::str::FromStr>(params: &mut Params, headers: &HeaderMap) -> Option<T> {
-    let given = params.one_as::<T>("after", "a whole number: the `id` of an event");
+fn position(params: &mut Params, headers: &HeaderMap, max: u64) -> Option<u64> {
+    let given = params.whole("after", "a whole number: the `id` of an event");
+    if given.is_some_and(|n| n > max) {
+        params.wrong("after", "is no `id` of an event here");
+    }
     let Some(header) = headers.get("last-event-id") else { return given };
-    let read = header.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let read = header.to_str().ok().and_then(|text| text.trim().parse().ok()).filter(|n| *n <= max);
     if read.is_none() {
         params.wrong("Last-Event-ID", "must be a whole number: the `id` of an event");
     }
@@ -245,6 +264,9 @@ struct AllReader {
     last: u64,
     /// Whether the store must be read before the next page fits on.
     behind: bool,
+    /// Whether to go on after the last event that there is.
+    follow: bool,
+    ended: bool,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -259,6 +281,9 @@ impl AllReader {
                 }
                 self.behind = page.upto > self.last;
                 self.go_on(&page).await?
+            } else if !self.follow {
+                self.ended = true;
+                return Ok(None);
             } else {
                 match news(&mut self.pages).await {
                     News::Over => return Ok(None),
@@ -298,6 +323,8 @@ struct JobReader {
     /// The last line that has been sent.
     last: u32,
     behind: bool,
+    /// Whether to go on after the last line that there is.
+    follow: bool,
     ended: bool,
     _slot: OwnedSemaphorePermit,
 }
@@ -322,6 +349,10 @@ impl JobReader {
                 }
                 continue;
             }
+            if !self.follow {
+                self.ended = true;
+                continue;
+            }
             match news(&mut self.pages).await {
                 News::Over => return Ok(None),
                 News::Silence => return Ok(Some(vec![Bytes::from_static(b": alive\n\n")])),
@@ -341,6 +372,16 @@ pub(super) fn concerns(page: &Page, job: JobId) -> bool {
 enum Reader {
     All(Box<AllReader>),
     Job(Box<JobReader>),
+}
+
+impl Reader {
+    /// Whether there is no more because it has all been sent.
+    fn has_ended(&self) -> bool {
+        match self {
+            Self::All(all) => all.ended,
+            Self::Job(job) => job.ended,
+        }
+    }
 }
 
 /// The stream as an answer. It breaks, and does not end, when the server is to stop or the store fails, so that a reader
@@ -365,7 +406,7 @@ fn answer(state: AppState, reader: Reader, first: Vec<Bytes>) -> Response {
                 () = shutdown.cancelled() => broken("the server is stopping"),
                 next = next => match next {
                     Ok(Some(texts)) => Some((Ok(Bytes::from(texts.concat())), Some(reader))),
-                    Ok(None) if matches!(&reader, Reader::Job(job) if job.ended) => None,
+                    Ok(None) if reader.has_ended() => None,
                     Ok(None) => broken("events were missed"),
                     Err(error) => {
                         warn!(error = error.problem().detail, "a stream of events broke off");

@@ -12,7 +12,7 @@ use crate::query::Params;
 use crate::state::AppState;
 
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/explain", tag = "jobs", summary = "Why a job waits, and what would change it",
+    get, path = "/v1/jobs/{id}/explain", operation_id = "explain_job", tag = "jobs", summary = "Why a job waits, and what would change it",
     description = "What would change it was found by planning again on a changed snapshot: each entry of `changes` holds as \
                    of `now`. A job that does not wait is told where it is instead.",
     params(("id" = String, Path, description = "The job's id")),
@@ -34,7 +34,7 @@ pub(crate) async fn job(
 }
 
 #[utoipa::path(
-    get, path = "/v1/teams/{team}/explain", tag = "installation", summary = "Why a team's jobs wait, and what would change most",
+    get, path = "/v1/teams/{team}/explain", operation_id = "explain_team", tag = "installation", summary = "Why a team's jobs wait, and what would change most",
     params(("team" = String, Path, description = "The team's id")),
     responses(
         (status = 200, body = TeamExplanationView),

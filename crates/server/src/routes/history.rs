@@ -14,7 +14,7 @@ use crate::state::AppState;
 const PAGE: u32 = 200;
 
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/history", tag = "jobs", summary = "Show everything that happened to a job",
+    get, path = "/v1/jobs/{id}/history", operation_id = "job_history", tag = "jobs", summary = "Show everything that happened to a job",
     params(
         ("id" = String, Path, description = "The job's id"),
         ("after" = Option<u32>, Query, description = "Only lines after this one"),

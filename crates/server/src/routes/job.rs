@@ -29,7 +29,7 @@ const WAIT_MAX_S: u64 = 300;
 const SHARE_OF_TIMEOUT: f64 = 0.9;
 
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}", tag = "jobs", summary = "Show one job",
+    get, path = "/v1/jobs/{id}", operation_id = "get_job", tag = "jobs", summary = "Show one job",
     description = "With `wait` it is answered when the job has another version than that of If-None-Match (without it: than it has \
         now), or has ended; or when the time is over, or a little before the server's own limit on requests.",
     params(
@@ -129,7 +129,9 @@ impl FromStr for Wait {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let seconds = text.strip_suffix('s').unwrap_or(text).parse::<u64>().ok().filter(|s| *s <= WAIT_MAX_S);
+        let digits = text.strip_suffix('s').unwrap_or(text);
+        let digits = Some(digits).filter(|d| d.len() <= 3 && d.bytes().all(|b| b.is_ascii_digit()));
+        let seconds = digits.and_then(|d| d.parse::<u64>().ok()).filter(|s| *s <= WAIT_MAX_S);
         seconds
             .map(|s| Self(Duration::from_secs(s)))
             .ok_or("must be a whole number of seconds, 0 to 300, such as 30s")

@@ -17,7 +17,7 @@ use crate::state::AppState;
 const PAGE: u32 = 50;
 
 #[utoipa::path(
-    get, path = "/v1/jobs", tag = "jobs", summary = "List jobs, newest first",
+    get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", summary = "List jobs, newest first",
     params(
         ("team" = Option<String>, Query, description = "Of this team"),
         ("state" = Option<String>, Query, description = "In one of these states: repeat it, or use commas"),

@@ -82,13 +82,14 @@ struct Question {
 }
 
 #[utoipa::path(
-    get, path = "/v1/jobs/{id}/logs", tag = "jobs", summary = "Read a job's output",
+    get, path = "/v1/jobs/{id}/logs", operation_id = "job_logs", tag = "jobs", summary = "Read a job's output",
     description = "Plain text, from the cluster and from the archive, which has it for as long as `[logs]` says, whatever \
         becomes of the cluster. With follow, the stream goes on until the attempt has ended, or, without an attempt, until \
         the job has: an attempt after the first is headed by a line `--- attempt 2 on CLUSTER ---`. A stream that was cut \
         (it does not end, it breaks) is taken up with attempt and offset. A Range header is answered with 206.",
     params(
         ("id" = String, Path, description = "The job's id"),
+        ("Range" = Option<String>, Header, description = "One range of bytes, of one attempt, without follow"),
         ("attempt" = Option<String>, Query, description = "Of this attempt (a number), or of `all`; by default the last"),
         ("follow" = Option<bool>, Query, description = "Go on until the end"),
         ("offset" = Option<u64>, Query, description = "From this byte on; by default from the beginning"),
@@ -157,10 +158,10 @@ pub(crate) async fn logs(
 impl Question {
     fn read(mut params: Params, headers: &HeaderMap, buffer_max: usize) -> Result<Self, ApiError> {
         let whose = params.one_as::<Whose>("attempt", "a whole number, 1 for the first, or all");
-        let offset = params.one_as::<u64>("offset", "a whole number of bytes");
+        let offset = params.whole("offset", "a whole number of bytes");
         let most = u32::try_from(buffer_max).unwrap_or(u32::MAX);
         let tail = params.number("tail_bytes", 1, most).map(|n| n as usize);
-        let max = params.one_as::<u64>("max_bytes", "a whole number of bytes");
+        let max = params.whole("max_bytes", "a whole number of bytes");
         let (follow, plain) = (params.switch("follow"), params.switch("plain"));
         if tail.is_some() && offset.is_some() {
             params.wrong("tail_bytes", "can't go with offset: give one of them");

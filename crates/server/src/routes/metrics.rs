@@ -14,7 +14,7 @@ use crate::state::AppState;
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[utoipa::path(
-    get, path = "/metrics", tag = "operation", summary = "Metrics for Prometheus",
+    get, path = "/metrics", operation_id = "metrics", tag = "operation", summary = "Metrics for Prometheus",
     responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn metrics(State(state): State<AppState>) -> impl IntoResponse {

@@ -14,7 +14,7 @@ use crate::query::Params;
 use crate::state::AppState;
 
 #[utoipa::path(
-    get, path = "/v1/receipts/{team}/{key}", tag = "receipts", summary = "Ask what became of a submission",
+    get, path = "/v1/receipts/{team}/{key}", operation_id = "get_receipt", tag = "receipts", summary = "Ask what became of a submission",
     params(
         ("team" = String, Path, description = "The team as it stood in the submission; `-` if none could be read"),
         ("key" = String, Path, description = "The producer's key, percent-encoded where needed; slashes may stand as they are"),

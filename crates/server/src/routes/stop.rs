@@ -20,7 +20,7 @@ use crate::state::AppState;
 const REASON_CHARS_MAX: usize = 500;
 
 #[utoipa::path(
-    post, path = "/v1/jobs/{id}/stop", tag = "jobs", summary = "Ask for a job to be stopped",
+    post, path = "/v1/jobs/{id}/stop", operation_id = "stop_job", tag = "jobs", summary = "Ask for a job to be stopped",
     description = "The wish is kept, whatever dies. Asking again, or after the job's end, changes nothing.",
     params(("id" = String, Path, description = "The job's id")),
     request_body(content = StopRequest, description = "May be left out"),

@@ -10,7 +10,7 @@ use yard_domain::{Arrival, JobId, Right, TeamId, Verdict};
 use yard_ports::StoreError;
 use yard_wire::canonical::parse_strict;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode, Submitted};
-use yard_wire::{Intake, Source, Submission};
+use yard_wire::{API_DOOR, Intake, Source, Submission};
 
 use crate::access::Caller;
 use crate::layers::RequestId;
@@ -18,11 +18,8 @@ use crate::problem::ApiError;
 use crate::routes::spill;
 use crate::state::AppState;
 
-/// The door's name in receipts and in the configuration of who may submit for whom.
-pub(super) const DOOR: &str = "http";
-
 #[utoipa::path(
-    post, path = "/v1/jobs", tag = "jobs", summary = "Hand over a job",
+    post, path = "/v1/jobs", operation_id = "submit_job", tag = "jobs", summary = "Hand over a job",
     description = "Answers only after the verdict is committed. The same document under the same team and key is the same job.",
     params(("Idempotency-Key" = Option<String>, Header, description = "The key, if the document has none")),
     request_body = Submission,
@@ -47,10 +44,11 @@ pub(crate) async fn submit(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = json_body(&headers, body, state.config.body_max_bytes)?;
+    readable_key(&headers)?;
     let arrival = read(&state, &caller, &headers, &body, request.0)?;
     caller.about(format!("submission {}", arrival.key));
     permit(&caller, &arrival)?;
-    keep_to_rate(&state, &arrival, DOOR)?;
+    keep_to_rate(&state, &arrival, API_DOOR)?;
     let verdicts = match state.store.accept(std::slice::from_ref(&arrival)).await {
         Err(error @ StoreError::Unavailable(_)) => {
             caller.came_to("put_off");
@@ -109,7 +107,7 @@ fn read(
     let document = parse_strict(body)
         .map_err(|e| ApiError::new(ProblemCode::BadRequest, format!("the body is not valid JSON: {e}")))?;
     let source = Source {
-        door: DOOR.to_owned(),
+        door: API_DOOR.to_owned(),
         message_id: request,
         sent_at: None,
         by: Some(caller.actor()),
@@ -120,6 +118,16 @@ fn read(
     let mut arrival = intake.arrival_of(&document, &source, (state.new_id)());
     spill::bind(&mut arrival);
     Ok(arrival)
+}
+
+/// A key beside the document that is no text at all can't be told from none, so nothing is made of it.
+fn readable_key(headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_text = |v: &axum::http::HeaderValue| v.to_str().is_ok_and(|text| !text.is_empty());
+    if headers.get("idempotency-key").is_none_or(is_text) {
+        return Ok(());
+    }
+    let detail = "the header Idempotency-Key holds no visible ASCII characters, or others as well";
+    Err(ApiError::new(ProblemCode::BadRequest, detail))
 }
 
 /// The key that comes beside the document.
@@ -169,7 +177,7 @@ fn answer(
     arrival: &Arrival,
     verdict: Verdict,
 ) -> Result<Response, ApiError> {
-    count_verdict(DOOR, &verdict);
+    count_verdict(API_DOOR, &verdict);
     let key = &arrival.key;
     match verdict {
         Verdict::Accepted { job, first } => {

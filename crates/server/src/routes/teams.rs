@@ -11,7 +11,7 @@ use crate::query::Params;
 use crate::state::AppState;
 
 #[utoipa::path(
-    get, path = "/v1/teams", tag = "installation", summary = "Show teams, their quotas and what they use",
+    get, path = "/v1/teams", operation_id = "list_teams", tag = "installation", summary = "Show teams, their quotas and what they use",
     responses((status = 200, body = TeamList))
 )]
 pub(crate) async fn list(

@@ -33,7 +33,7 @@ const LIFETIME_S_MAX: u64 = 100 * 366 * 86_400;
 const FIELDS: [&str; 4] = ["name", "role", "teams", "expires_in_s"];
 
 #[utoipa::path(
-    post, path = "/v1/tokens", tag = "access", summary = "Make a token",
+    post, path = "/v1/tokens", operation_id = "create_token", tag = "access", summary = "Make a token",
     description = "A team-admin makes them for teams of its own, with no higher role than its own. The token is in this answer and \
         nowhere else: only a hash of its secret is kept.",
     request_body = TokenRequest,
@@ -75,7 +75,7 @@ pub(crate) async fn create(
 }
 
 #[utoipa::path(
-    get, path = "/v1/tokens", tag = "access", summary = "List tokens",
+    get, path = "/v1/tokens", operation_id = "list_tokens", tag = "access", summary = "List tokens",
     description = "Those that whoever asks could have made: a team-admin sees those of teams of its own. Never a secret.",
     params(
         ("limit" = Option<u32>, Query, description = "At most this many; by default 100"),
@@ -111,7 +111,7 @@ pub(crate) async fn list(
 }
 
 #[utoipa::path(
-    delete, path = "/v1/tokens/{id}", tag = "access", summary = "Revoke a token",
+    delete, path = "/v1/tokens/{id}", operation_id = "revoke_token", tag = "access", summary = "Revoke a token",
     description = "It ends at once on the server that answers, on others within `access.token_refresh_s`. Doing it again changes nothing.",
     params(("id" = String, Path, description = "The token's id")),
     responses(
@@ -222,7 +222,14 @@ fn read_teams(value: Option<&Value>) -> Result<TeamScope, FieldProblem> {
 
 fn read_lifetime(value: Option<&Value>) -> Result<Option<Duration>, FieldProblem> {
     let Some(value) = value else { return Ok(None) };
-    let seconds = value.as_u64().filter(|s| (1..=LIFETIME_S_MAX).contains(s));
+    // 60.0 is 60, as everywhere else.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole, positive and below 2^53"
+    )]
+    let whole = value.as_f64().filter(|f| f.fract() == 0.0 && (0.0..9e15).contains(f)).map(|f| f as u64);
+    let seconds = value.as_u64().or(whole).filter(|s| (1..=LIFETIME_S_MAX).contains(s));
     seconds.map(|s| Some(Duration::from_secs(s))).ok_or_else(|| {
         let message = format!(
             "must be a whole number of seconds, 1 to {LIFETIME_S_MAX}; leave it out for a token without end"

@@ -22,7 +22,7 @@ use crate::query::{Moment, Params};
 use crate::state::AppState;
 
 #[utoipa::path(
-    get, path = "/v1/workload", tag = "installation", summary = "List what arrived, for a simulation",
+    get, path = "/v1/workload", operation_id = "list_workload", tag = "installation", summary = "List what arrived, for a simulation",
     description = "JSON Lines in the order of acceptance, streamed: a job per line, with how long it waited and ran. Jobs that \
         were deleted since are not in it. A stream that was cut does not end, it breaks.",
     params(
@@ -30,7 +30,7 @@ use crate::state::AppState;
         ("to" = String, Query, description = "Accepted before this time"),
     ),
     responses(
-        (status = 200, description = "The jobs", body = WorkloadLine, content_type = "application/jsonl"),
+        (status = 200, description = "The jobs", body = Vec<WorkloadLine>, content_type = "application/jsonl"),
         (status = 503, description = "Too many streams at once", body = Problem),
     )
 )]

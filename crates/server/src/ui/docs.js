@@ -25,23 +25,32 @@ const resolve = (document_, node, depth) => {
   return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, resolve(document_, value, depth + 1)]));
 };
 
-const folded = (title, value) => make("details", "", make("summary", title), make("pre", JSON.stringify(value, null, 2)));
+const folded = (title, value) =>
+  make("details", "", make("summary", title), make("pre", typeof value === "string" ? value : JSON.stringify(value, null, 2)));
 
 const contents = (document_, content) => Object.entries(content ?? {}).flatMap(([kind, media]) => {
-  const example = media.example ?? (media.schema && resolve(document_, media.schema, 0)?.example);
-  const parts = [folded(`${kind}: schema`, resolve(document_, media.schema ?? {}, 0))];
-  if (example !== undefined) parts.unshift(folded(`${kind}: example`, example));
-  return parts;
+  const examples = Object.values(media.examples ?? {}).map((one) => folded(`${kind}: ${one.summary}`, one.value));
+  return [...examples, folded(`${kind}: schema`, resolve(document_, media.schema ?? {}, 0))];
 });
+
+// What a parameter may be, in a few words.
+const kindOf = (schema) => {
+  if (!schema) return "";
+  if (schema.type === "array") return `${kindOf(schema.items)}, …`;
+  if (schema.enum) return schema.enum.join(" | ");
+  const bounds = schema.minimum !== undefined && schema.maximum !== undefined && schema.maximum < 1e9 ? ` ${schema.minimum} to ${schema.maximum}` : "";
+  return (schema.format && schema.type === "string" ? schema.format : schema.type ?? "") + bounds;
+};
 
 const operation = (document_, path, method, what) => {
   const id = `${method}-${path}`.replace(/[^a-z0-9]+/gi, "-");
   const title = make("h2", "", make("span", method.toUpperCase()), make("code", path));
   title.firstChild.className = "method";
   const section = make("section", "", title, make("p", what.summary ?? ""), make("p", what.description ?? ""));
+  if (!what.security) section.append(make("p", "Needs no token."));
   section.id = id;
   if (what.parameters?.length) {
-    section.append(make("h3", "Parameters"), table(["name", "in", "needed", ""], what.parameters.map((p) => [p.name, p.in, p.required ? "yes" : "", p.description ?? ""])));
+    section.append(make("h3", "Parameters"), table(["name", "in", "needed", "", ""], what.parameters.map((p) => [p.name, p.in, p.required ? "yes" : "", kindOf(p.schema), p.description ?? ""])));
   }
   if (what.requestBody) section.append(make("h3", "Body"), ...contents(document_, what.requestBody.content));
   const answers = Object.entries(what.responses ?? {}).map(([status, answer]) => {

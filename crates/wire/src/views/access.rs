@@ -11,16 +11,25 @@ pub const EVERY_TEAM: &str = "*";
 
 /// A token to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// For people: what it is for, or whose. Up to 100 characters.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     pub name: String,
     /// `viewer`, `submitter`, `team-admin` or `operator`.
+    #[schema(pattern = "^(viewer|submitter|team-admin|operator)$")]
     pub role: String,
     /// The teams that it is for; `*` is every team. An operator is one for every team.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>, max_items = 100)]
     pub teams: Vec<String>,
     /// How long it is good for, in seconds; left out or null: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 3_162_240_000_u64)]
     pub expires_in_s: Option<u64>,
 }
 

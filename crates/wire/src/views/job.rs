@@ -167,8 +167,9 @@ pub struct JobList {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopRequest {
-    /// Why, for the history.
+    /// Why, for the history. Up to 500 characters.
     #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 500)]
     pub reason: String,
 }
 

@@ -15,7 +15,7 @@ use yard_ports::StoreError;
 use yard_ports::packages::package_uris;
 use yard_wire::canonical::parse_strict;
 use yard_wire::ray::{RayContext, RaySubmission, client_field, submission};
-use yard_wire::{Intake, Source};
+use yard_wire::{Intake, RAY_DOOR, Source};
 
 use super::RayError;
 use crate::access::Caller;
@@ -23,9 +23,6 @@ use crate::layers::RequestId;
 use crate::routes::spill;
 use crate::routes::submit::{count_verdict, json_body, keep_to_rate, permit};
 use crate::state::AppState;
-
-/// The door's name in receipts.
-const DOOR: &str = "ray";
 
 pub(super) async fn submit(
     State(state): State<AppState>,
@@ -41,7 +38,7 @@ pub(super) async fn submit(
     let arrival = arrival(&state, &caller, &given, request.0);
     caller.about(format!("submission {}", arrival.key));
     permit(&caller, &arrival)?;
-    keep_to_rate(&state, &arrival, DOOR)?;
+    keep_to_rate(&state, &arrival, RAY_DOOR)?;
     let taken = Json(json!({"job_id": given.id, "submission_id": given.id}));
     let verdicts = match state.store.accept(std::slice::from_ref(&arrival)).await {
         Err(error @ StoreError::Unavailable(_)) => {
@@ -54,7 +51,7 @@ pub(super) async fn submit(
     let verdict = verdicts.into_iter().next();
     let verdict = verdict
         .ok_or_else(|| RayError::new(StatusCode::INTERNAL_SERVER_ERROR, "the store gave no verdict"))?;
-    count_verdict(DOOR, &verdict);
+    count_verdict(RAY_DOOR, &verdict);
     match verdict {
         Verdict::Accepted { job, first: true } => {
             caller.about(format!("job {job}, submission {}", arrival.key));
@@ -116,7 +113,7 @@ fn read(
 
 fn arrival(state: &AppState, caller: &Caller, given: &RaySubmission, request: String) -> Arrival {
     let by = Some(caller.actor());
-    let source = Source { door: DOOR.to_owned(), message_id: request, sent_at: None, by, key: None };
+    let source = Source { door: RAY_DOOR.to_owned(), message_id: request, sent_at: None, by, key: None };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     let mut arrival = intake.arrival_of(&given.document, &source, (state.new_id)());

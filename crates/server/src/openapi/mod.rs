@@ -1,14 +1,24 @@
 //! The API's description for programs: `GET /openapi.json`.
+//!
+//! Derived from the handlers and the types (utoipa); what holds for many operations is put in here, so that it can't be
+//! forgotten: problems, security, what parameters may be, links, and examples, which are real values of the wire types.
+
+mod answers;
+mod examples;
+mod links;
+mod parameters;
+mod schemas;
 
 use axum::Json;
+use axum::extract::State;
+use serde_json::Value;
 use utoipa::OpenApi as _;
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
 
+use crate::config::ServerConfig;
 use crate::routes;
+use crate::state::AppState;
 
-/// The media type of errors.
-const PROBLEM: &str = "application/problem+json";
+pub use examples::CATALOG as CATALOG_EXAMPLE;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -51,66 +61,48 @@ const PROBLEM: &str = "application/problem+json";
 )]
 struct Description;
 
-/// The OpenAPI document.
-pub fn document() -> OpenApi {
-    let mut document = Description::openapi();
-    for (path, item) in &mut document.paths.paths {
-        let operations = [
-            (&mut item.get, false),
-            (&mut item.put, true),
-            (&mut item.post, true),
-            (&mut item.delete, true),
-            (&mut item.patch, true),
-        ];
-        for (operation, changes) in operations {
-            if let Some(operation) = operation {
-                complete(operation, path.starts_with("/v1/"), changes);
+/// The OpenAPI document of a server with these limits.
+pub fn document(config: &ServerConfig) -> Value {
+    // What was derived is plain data: it always becomes JSON.
+    let mut document = serde_json::to_value(Description::openapi()).unwrap_or_default();
+    schemas::complete(&mut document["components"]["schemas"]);
+    document["components"]["securitySchemes"] = answers::security_schemes();
+    let Some(paths) = document["paths"].as_object_mut() else { return document };
+    for (path, item) in paths {
+        let Some(item) = item.as_object_mut() else { continue };
+        for (method, operation) in item {
+            let method = method.to_uppercase().parse().unwrap_or_default();
+            answers::complete(operation, &method, path);
+            parameters::complete(operation, path, config);
+            links::complete(operation);
+            examples::complete(operation);
+            if operation["operationId"] == "stop_job" {
+                operation["requestBody"]["required"] = Value::Bool(false);
             }
         }
     }
     document
 }
 
-/// What holds for every operation: errors are problems, and those that may meet any request are said.
-fn complete(operation: &mut Operation, in_api: bool, changes: bool) {
-    let responses = &mut operation.responses.responses;
-    let mut say = |status: &str, description: &str| {
-        let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-        let response = ResponseBuilder::new().description(description).content(PROBLEM, problem).build();
-        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(response));
-    };
-    if in_api {
-        say("400", "The path, a parameter or the body can't be read: see errors");
-        if changes {
-            say("403", "It comes from a page of another site, open in a browser");
-        }
-        say("500", "A fault of the server, or a row that does not fit the model");
-        say("503", "Too many requests at once, or the database can't be used now: see Retry-After");
-        say("504", "It took longer than the server allows; it may still take effect");
-    }
-    for (status, response) in responses {
-        if let (RefOr::T(response), true) = (response, status.starts_with(['4', '5']))
-            && let Some(content) = response.content.shift_remove("application/json")
-        {
-            response.content.insert(PROBLEM.to_owned(), content);
-        }
-    }
+pub(crate) async fn serve(State(state): State<AppState>) -> Json<Value> {
+    Json(document(&state.config))
 }
 
-pub(crate) async fn serve() -> Json<OpenApi> {
-    Json(document())
+/// Path, method and description of every operation in a document.
+#[cfg(test)]
+pub(crate) fn every_operation(document: &Value) -> impl Iterator<Item = (&str, String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths.iter().flat_map(|(path, item)| {
+        let item = item.as_object().unwrap();
+        item.iter().map(|(method, operation)| (path.as_str(), method.to_uppercase(), operation))
+    })
 }
 
 /// Path and method of every operation in the document.
 #[cfg(test)]
 pub(crate) fn operations() -> Vec<(String, String)> {
-    let document = serde_json::to_value(document()).unwrap();
-    let paths = document["paths"].as_object().unwrap();
-    let of = |(path, item): (&String, &serde_json::Value)| {
-        let methods = item.as_object().unwrap().keys().map(|m| m.to_uppercase());
-        methods.map(|m| (path.clone(), m)).collect::<Vec<_>>()
-    };
-    paths.iter().flat_map(of).collect()
+    let document = document(&ServerConfig::default());
+    every_operation(&document).map(|(path, method, _)| (path.to_owned(), method)).collect()
 }
 
 #[cfg(test)]
@@ -125,7 +117,6 @@ mod tests {
     #[tokio::test]
     async fn every_described_operation_is_there_and_others_are_problems() {
         let world = World::new().await;
-        assert_eq!(operations().len(), 30);
         for (path, method) in operations() {
             let real = path.replace("{id}", "no-such").replace("{team}", "a").replace("{key}", "b");
             // A stream without an end, unless it is refused.
@@ -148,24 +139,29 @@ mod tests {
 
     #[test]
     fn errors_are_problems_and_none_that_any_request_may_meet_is_left_out() {
-        let document = serde_json::to_value(document()).unwrap();
+        let document = document(&ServerConfig::default());
         assert_eq!(document["openapi"], "3.1.0");
-        for (path, method) in operations() {
-            let responses = document["paths"][&path][method.to_lowercase()]["responses"].as_object().unwrap();
+        let mut seen = 0;
+        for (path, method, operation) in every_operation(&document) {
+            let responses = operation["responses"].as_object().unwrap();
             for (status, response) in responses.iter().filter(|(s, _)| s.starts_with(['4', '5'])) {
                 let kinds: Vec<_> = response["content"].as_object().unwrap().keys().collect();
                 assert_eq!(kinds, ["application/problem+json"], "{method} {path} {status}");
             }
-            for status in ["400", "500", "503", "504"].iter().filter(|_| path.starts_with("/v1/")) {
+            let always = ["400", "401", "429", "500", "503", "504"];
+            for status in always.iter().filter(|_| path.starts_with("/v1/")) {
                 assert!(responses.contains_key(*status), "{method} {path} lacks {status}");
             }
-            assert_eq!(responses.contains_key("403"), method != "GET", "{method} {path}");
+            assert_eq!(operation.get("security").is_some(), responses.contains_key("401"), "{method} {path}");
+            assert!(method == "GET" || responses.contains_key("403"), "{method} {path}");
+            seen += 1;
         }
+        assert!(seen >= 28, "{seen} operations");
     }
 
     #[test]
     fn the_handbook_names_every_operation_and_problem() {
-        let handbook = include_str!("../../../docs/http-api.md");
+        let handbook = include_str!("../../../../docs/http-api.md");
         for (path, method) in operations() {
             assert!(
                 handbook.contains(&format!("`{method} {path}`")),
