@@ -300,6 +300,20 @@ mod tests {
     }
 
     #[test]
+    fn times_may_be_written_as_rfc_3339_has_them() {
+        let at = |text: &str| read_moment(text).map(|t| t.to_string());
+        for text in ["2026-11-22T22:30:45Z", "2026-11-22t22:30:45.000000z", "2026-11-23T00:00:45+01:30"] {
+            assert_eq!(at(text).as_deref(), Some("2026-11-22T22:30:45.000000Z"), "{text}");
+        }
+        assert_eq!(at("2026-11-22T22:30:45.1234567Z").as_deref(), Some("2026-11-22T22:30:45.123456Z"));
+        for text in
+            ["2026-11-22", "2026-11-22T22:30:45", "2026-11-22T22:30:45.Z", "2026-11-22T22:30:45+1:30", "é"]
+        {
+            assert_eq!(at(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn lists_are_repeated_or_have_commas() {
         let mut p = params(&[("state", "a,b"), ("state", "c"), ("follow", ""), ("limit", "7")]);
         assert_eq!(p.list::<String>("state"), ["a", "b", "c"]);

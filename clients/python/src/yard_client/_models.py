@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from typing_extensions import NotRequired, TypedDict
 
@@ -27,6 +27,17 @@ class AheadView(TypedDict):
     team: str
     """
     Whose jobs.
+    """
+
+
+class Alive(TypedDict):
+    """
+    The process is alive.
+    """
+
+    alive: bool
+    """
+    Always true.
     """
 
 
@@ -249,12 +260,18 @@ class ClusterAnswerView(TypedDict):
     """
 
 
+AvoidItem: TypeAlias = str
+
+
+OnlyItem: TypeAlias = str
+
+
 class Clusters(TypedDict, closed=True):
     """
     Where a job may run: on clusters that are named and that have all the labels.
     """
 
-    avoid: NotRequired[list[str] | None]
+    avoid: NotRequired[list[AvoidItem] | None]
     """
     Not on these clusters.
     """
@@ -262,7 +279,7 @@ class Clusters(TypedDict, closed=True):
     """
     Only on clusters that have every one of these labels with this value.
     """
-    only: NotRequired[list[str] | None]
+    only: NotRequired[list[OnlyItem] | None]
     """
     Only on these clusters; empty is any.
     """
@@ -612,6 +629,21 @@ class Quota(TypedDict):
     """
 
 
+class Ready(TypedDict):
+    """
+    The process can do its work.
+    """
+
+    database_time: str
+    """
+    The database's time.
+    """
+    ready: bool
+    """
+    Always true.
+    """
+
+
 class ReceiptView(TypedDict):
     """
     The kept verdict on a submission.
@@ -707,6 +739,9 @@ class Resources(TypedDict, closed=True):
     GPUs, at most 3 decimals; 0 is allowed.
     """
     memory: NotRequired[Memory | None]
+    """
+    Memory: bytes as a number, or a text with a unit.
+    """
 
 
 class RetriesView(TypedDict):
@@ -807,9 +842,9 @@ class StopRequest(TypedDict, closed=True):
     The body of a stop request; may be left out.
     """
 
-    reason: NotRequired[str]
+    reason: NotRequired[str | None]
     """
-    Why, for the history.
+    Why, for the history. Up to 500 characters.
     """
 
 
@@ -946,7 +981,30 @@ class Timeouts(TypedDict, closed=True):
     """
 
 
-class TokenRequest(TypedDict):
+class TokenRequest1(TypedDict, closed=True):
+    """
+    A token to be made.
+    """
+
+    expires_in_s: NotRequired[int | None]
+    """
+    How long it is good for, in seconds; left out or null: for ever.
+    """
+    name: str
+    """
+    For people: what it is for, or whose. Up to 100 characters.
+    """
+    role: Literal['operator']
+    """
+    `viewer`, `submitter`, `team-admin` or `operator`.
+    """
+    teams: NotRequired[list[str | Literal['*']] | None]
+    """
+    The teams that it is for; `*` is every team. An operator is one for every team.
+    """
+
+
+class TokenRequest2(TypedDict, closed=True):
     """
     A token to be made.
     """
@@ -963,10 +1021,16 @@ class TokenRequest(TypedDict):
     """
     `viewer`, `submitter`, `team-admin` or `operator`.
     """
-    teams: NotRequired[list[str]]
+    teams: list[str | Literal['*']]
     """
     The teams that it is for; `*` is every team. An operator is one for every team.
     """
+
+
+TokenRequest: TypeAlias = TokenRequest1 | TokenRequest2
+"""
+A token to be made.
+"""
 
 
 class TokenView(TypedDict):
@@ -1049,7 +1113,7 @@ class Workers(TypedDict, closed=True):
     """
     CPUs of each, at most 3 decimals; 0 is allowed.
     """
-    custom: NotRequired[dict[str, float]]
+    custom: NotRequired[dict[str, Any] | None]
     """
     Ray's custom resources of each by name, at most 3 decimals, above 0.
     """
@@ -1066,6 +1130,9 @@ class Workers(TypedDict, closed=True):
     At most as many. All of them are charged.
     """
     memory: NotRequired[Memory | None]
+    """
+    Memory of each: bytes as a number, or a text with a unit.
+    """
     min: NotRequired[int | None]
     """
     At least as many; Ray's autoscaler adds more as they are needed. Default 0.
@@ -1517,11 +1584,14 @@ class RayCluster(TypedDict, closed=True):
     or `workers` and no `resources`, the job is charged head and workers together.
     """
 
-    env: NotRequired[dict[str, str]]
+    env: NotRequired[dict[str, Any] | None]
     """
     Environment variables of the cluster's containers, where the profile allows a job to set them.
     """
     head: NotRequired[Resources | None]
+    """
+    What the head gets. Default: what the workers leave of `resources`.
+    """
     image: NotRequired[str | None]
     """
     The container image, where the profile allows a job to name one.
@@ -1531,6 +1601,9 @@ class RayCluster(TypedDict, closed=True):
     One of the cluster's named profiles. Default: the cluster's default profile.
     """
     workers: NotRequired[Workers | None]
+    """
+    Its workers. Default: none, the head does it all.
+    """
 
 
 class Submission(TypedDict, closed=True):
@@ -1539,6 +1612,9 @@ class Submission(TypedDict, closed=True):
     """
 
     clusters: NotRequired[Clusters | None]
+    """
+    Where it may run. Default: anywhere.
+    """
     entrypoint: str
     """
     The shell command to run on the cluster.
@@ -1565,8 +1641,17 @@ class Submission(TypedDict, closed=True):
     The name of one of the installation's priority classes: its priority is the job's. Not together with `priority`.
     """
     ray_cluster: NotRequired[RayCluster | None]
+    """
+    The Ray cluster that it wants to itself, where clusters are made per job.
+    """
     resources: NotRequired[Resources | None]
+    """
+    What the job is charged and what its cluster must have free.
+    """
     retry: NotRequired[Retry | None]
+    """
+    What happens when it fails.
+    """
     runtime_env: NotRequired[dict[str, Any] | None]
     """
     Ray's runtime environment, handed on as it is.
@@ -1576,7 +1661,10 @@ class Submission(TypedDict, closed=True):
     Who is charged: a DNS label (1 to 63 of a-z, 0-9 and '-').
     """
     timeouts: NotRequired[Timeouts | None]
-    v: int
+    """
+    Its clocks.
+    """
+    v: Literal[1]
     """
     The version of this document: 1.
     """

@@ -317,8 +317,10 @@ mod tests {
         world.put_catalog("?dry_run=true&expected=99", None, &next).await.problem(409, "version_conflict");
         world.put_catalog("", Some("\"99\""), &next).await.problem(412, "precondition_failed");
         world.put_catalog("", Some("99"), &next).await.problem(400, "bad_request");
-        world.put_catalog("?expected=1", Some("\"99\""), &next).await.problem(400, "bad_request");
+        // Of two that differ, one is not in force.
+        world.put_catalog("?expected=1", Some("\"99\""), &next).await.problem(412, "precondition_failed");
         let tag = format!("\"{version}\"");
+        world.put_catalog("?expected=99", Some(&tag), &next).await.problem(409, "version_conflict");
         assert_eq!(world.put_catalog("", Some(&tag), &next).await.json()["version"], version + 1);
     }
 }

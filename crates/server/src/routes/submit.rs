@@ -44,7 +44,7 @@ pub(crate) async fn submit(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = json_body(&headers, body, state.config.body_max_bytes)?;
-    readable_key(&headers)?;
+    readable_key(&headers, state.limits.key_bytes_max)?;
     let arrival = read(&state, &caller, &headers, &body, request.0)?;
     caller.about(format!("submission {}", arrival.key));
     permit(&caller, &arrival)?;
@@ -120,13 +120,16 @@ fn read(
     Ok(arrival)
 }
 
-/// A key beside the document that is no text at all can't be told from none, so nothing is made of it.
-fn readable_key(headers: &HeaderMap) -> Result<(), ApiError> {
-    let is_text = |v: &axum::http::HeaderValue| v.to_str().is_ok_and(|text| !text.is_empty());
-    if headers.get("idempotency-key").is_none_or(is_text) {
+/// What is no key can't be the same as any document's, so nothing is made of it.
+fn readable_key(headers: &HeaderMap, bytes_max: usize) -> Result<(), ApiError> {
+    let is_key = |v: &axum::http::HeaderValue| {
+        let bytes = v.as_bytes();
+        (1..=bytes_max).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    if headers.get("idempotency-key").is_none_or(is_key) {
         return Ok(());
     }
-    let detail = "the header Idempotency-Key holds no visible ASCII characters, or others as well";
+    let detail = format!("the header Idempotency-Key must have 1 to {bytes_max} visible ASCII characters");
     Err(ApiError::new(ProblemCode::BadRequest, detail))
 }
 

@@ -189,7 +189,8 @@ async function refresh() {
     status.textContent = `as of ${now.slice(0, 19).replace("T", " ")} UTC`;
     status.className = "";
   } catch (error) {
-    status.textContent = `no answer: ${error.message}; what is shown is old`;
+    const signedOut = !byId("login").hidden && !sessionStorage.getItem(TOKEN);
+    status.textContent = signedOut ? "enter a token to see clusters, teams and jobs" : `no answer: ${error.message}; what is shown is old`;
     status.className = "bad";
   } finally {
     running = false;
