@@ -128,13 +128,16 @@ class ApiServer(Server):
             return False
 
     def asked(self, user: str) -> list[dict]:
-        """What this service account has asked for: verb, group, resource, subresource (`part`), when, and the answer's code."""
+        """What this service account has asked for: verb, group, resource, subresource (`part`), when, and the answer's code.
+
+        The resource is empty where it asked for none, but for what the API server has. Dry runs are left out.
+        """
         path, found = self.folder / "audit.log", []
         for line in path.read_text().splitlines() if path.exists() else []:
             event = json.loads(line)
-            if event["user"]["username"] == user and "objectRef" in event:
-                what = event["objectRef"]
-                parts = {"group": what.get("apiGroup", ""), "resource": what["resource"], "part": what.get("subresource", "")}
+            if event["user"]["username"] == user and "dryRun=All" not in event["requestURI"]:
+                what = event.get("objectRef", {})
+                parts = {"group": what.get("apiGroup", ""), "resource": what.get("resource", ""), "part": what.get("subresource", "")}
                 code = event.get("responseStatus", {}).get("code", 0)
                 at = datetime.datetime.fromisoformat(event["requestReceivedTimestamp"].replace("Z", "+00:00")).timestamp()
                 place = {"namespace": what.get("namespace", ""), "name": what.get("name", "")}

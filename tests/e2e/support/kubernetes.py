@@ -1,8 +1,10 @@
 """A namespace that Switchyard drives, with the rights of infra/kubernetes and nothing more."""
 
+import contextlib
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 from kube.client import Client
@@ -106,6 +108,41 @@ class Target:
             if resource in rule["resources"]:
                 rule["verbs"] = [given for given in rule["verbs"] if given != verb]
         self.admin.patch(path, {"rules": [rule for rule in rules if rule["verbs"]]})
+
+    @contextlib.contextmanager
+    def crowded(self):
+        """The API server serves one request at a time of the dispatcher's and of an account that asks without end."""
+        flow = "/apis/flowcontrol.apiserver.k8s.io/v1"
+        limited = {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0}
+        level = {"type": "Limited", "limited": {**limited, "limitResponse": {"type": "Reject"}}}
+        accounts = [{"name": name, "namespace": NAMESPACE} for name in (ACCOUNT, "yard-job")]
+        every = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": True}
+        rule = {
+            "subjects": [{"kind": "ServiceAccount", "serviceAccount": account} for account in accounts],
+            "resourceRules": [every],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+        }
+        schema = {"priorityLevelConfiguration": {"name": "crowd"}, "matchingPrecedence": 2, "rules": [rule]}
+        over = threading.Event()
+        greedy = Client(self.cluster.account(NAMESPACE, "yard-job"))
+
+        def ask() -> None:
+            while not over.is_set():
+                greedy.raw("GET", "/openapi/v2")  # some megabytes: it keeps the place for a while
+
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+        self.admin.create(f"{flow}/prioritylevelconfigurations", {"metadata": {"name": "crowd"}, "spec": level})
+        self.admin.create(f"{flow}/flowschemas", {"metadata": {"name": "crowd"}, "spec": schema})
+        try:
+            for thread in threads:
+                thread.start()
+            yield
+        finally:
+            over.set()
+            self.admin.delete(f"{flow}/flowschemas/crowd")
+            self.admin.delete(f"{flow}/prioritylevelconfigurations/crowd")
+            for thread in threads:
+                thread.join(30)
 
     def asked(self) -> list[dict]:
         """What the dispatcher has asked of the API server."""

@@ -1,0 +1,338 @@
+"""The driver `kuberay` on a real API server, with the rights that are shipped: the real operator, real Python, and faults."""
+
+import datetime
+import json
+import os
+
+import pytest
+
+from support import invariants
+from support.jobs import Job
+from support.wait import always, until
+
+FAKE = {"profile": "fake"}
+PYTHON = "python -c 'import ray; ray.init(); print(ray.get(ray.remote(lambda: 6 * 7).remote()))'"
+
+
+def configure(yard, target, dispatcher: dict | None = None, **keys) -> None:
+    """The cluster with these keys. What has ended does not stay there; a machine under load is not called unreachable."""
+    quiet = {"keep_remote_s": 1, "unreachable_after_s": 8, "cluster_lost_grace_s": 300}
+    retry = {"max_infra_retries": 1, "backoff_initial_ms": 50}
+    yard.configure(clusters=[target.section(**keys)], dispatcher={**quiet, **(dispatcher or {})}, retry=retry)
+
+
+def health(yard) -> dict:
+    """What the API says of the cluster."""
+    [cluster] = yard.api.get("/v1/clusters")["clusters"]
+    return cluster
+
+
+def until_ready(yard) -> None:
+    until("the cluster is ready", lambda: health(yard)["health"] == "ready", 30)
+
+
+def until_told(yard, *words: str) -> str:
+    """Until the cluster's own words have all of these in them."""
+
+    def told() -> str | None:
+        text = json.dumps(health(yard))
+        return text if all(word in text for word in words) else None
+
+    return until(f"the cluster says {words}", told, 30)
+
+
+def submit(yard, key: str, seconds: float = 0.2, outcome: str = "ok", **keys) -> str:
+    """A job whose command writes to the test's log."""
+    return yard.api.submitted(Job("ads", key, seconds, outcome, **keys).document(yard.log.path))
+
+
+def until_all_is_gone(target) -> None:
+    """Nothing of any attempt is left at the cluster."""
+
+    def gone() -> bool:
+        left = [target.jobs.names(), target.jobs.names("rayclusters"), target.jobs.pods(), target.jobs.services()]
+        assert not any(left), left
+        return True
+
+    until("nothing is left at the cluster", gone, 60)
+
+
+def test_real_python_succeeds_fails_and_is_stopped(yard_kube, target):
+    """One RayJob each, through the real operator to a real Ray head; then nothing of them is left."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    good = yard.api.submitted(Job("ads", "good", entrypoint=PYTHON).document(yard.log.path))
+    bad, long = submit(yard, "bad", 0.2, "fail", max_retries=0), submit(yard, "long", 600)
+    until("the long one runs", lambda: yard.log.started("ads/long"), 60)
+    yard.api.wait_state(long, "running", timeout_s=30)
+    assert yard.api.stop(long).status_code in (200, 202)
+    ends = {job: yard.api.wait_end(job, 90) for job in (good, bad, long)}
+    assert [ends[job]["state"] for job in (good, bad, long)] == ["succeeded", "failed", "stopped"]
+    assert all(len(end["attempts"]) == 1 for end in ends.values())
+    # The operator's own words, with the exit code that the command had.
+    assert "exit code 3" in json.dumps(yard.api.history(bad))
+    # The stop was asked of Ray: the command had its signal before its cluster went.
+    assert yard.log.started("ads/long")[0].how == "stopped"
+    assert "42" in yard.api.request("GET", f"/v1/jobs/{good}/logs").text
+    until_all_is_gone(target)
+
+
+def test_exactly_the_rights_that_are_shipped(yard_kube, target):
+    """No call is refused, and no right is without a call: jobs that succeed, fail, are stopped, and never get a head."""
+    yard = yard_kube
+    configure(yard, target)
+    before = len(target.asked())
+    yard.start(1)
+    until_ready(yard)
+    jobs = [submit(yard, "good"), submit(yard, "bad", 0.2, "fail", max_retries=0), submit(yard, "long", 600)]
+    ill = {"profile": "ill", "env": {"YARD_TEST_FAIL": "ImagePullBackOff"}}
+    jobs.append(submit(yard, "ill", max_retries=0, ray_cluster=ill))
+    until("the long one runs", lambda: yard.log.started("ads/long"), 60)
+    yard.api.stop(jobs[2])
+    for job in jobs:
+        yard.api.wait_end(job, 90)
+        yard.api.request("GET", f"/v1/jobs/{job}/logs")
+    until_all_is_gone(target)
+    asked = target.asked()[before:]
+    refused = [call for call in asked if call["code"] in (401, 403)]
+    assert refused == [], refused[:5]
+    named = [call for call in asked if call["resource"]]
+    used = {(call["verb"], call["group"], "/".join(filter(None, (call["resource"], call["part"])))) for call in named}
+    path = "/apis/rbac.authorization.k8s.io/v1"
+    role = target.admin.get(f"{path}/namespaces/yard-jobs/roles/yard-dispatcher")["rules"]
+    role += target.admin.get(f"{path}/clusterroles/yard-capacity")["rules"]
+    given = {(v, g, r) for rule in role for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
+    assert used <= given, f"asked for, though not in the manifests: {sorted(used - given)}"
+    assert given <= used, f"in the manifests, though nobody asks for it: {sorted(given - used)}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb", "resource"),
+    [
+        ("Role", "create", "rayjobs"),
+        ("Role", "list", "rayjobs"),
+        ("ClusterRole", "list", "nodes"),
+        ("ClusterRole", "list", "pods"),
+    ],
+)
+def test_a_missing_right_is_named(yard_kube, target, kind, verb, resource):
+    """The cluster says the verb and the resource, nothing is lost, and all goes on once the right is there."""
+    yard = yard_kube
+    target.take_right(kind, verb, resource)
+    configure(yard, target)
+    yard.start(1)
+    job = yard.api.submitted(Job("ads", "waits", entrypoint="true", ray_cluster=FAKE).document(yard.log.path))
+    until_told(yard, f'cannot {verb} resource \\"{resource}\\"')
+    assert yard.api.job(job)["state"] not in ("failed", "succeeded")
+    target.prepare()
+    until_ready(yard)
+    assert yard.api.wait_end(job, 60)["state"] == "succeeded"
+
+
+def test_the_api_server_is_restarted(yard_kube, target):
+    """Jobs go on meanwhile; the cluster is unreachable, not lost, and each job ends in its one attempt."""
+    yard = yard_kube
+    configure(yard, target, {"unreachable_after_s": 1})
+    yard.start(1)
+    until_ready(yard)
+    jobs = [submit(yard, f"j{i}", 8) for i in range(3)]
+    until("they run", lambda: len(yard.log.runs()) == 3, 60)
+    target.cluster.api.kill()
+    until("the cluster is unreachable", lambda: health(yard)["health"] == "unreachable", 20)
+    target.cluster.api.start()
+    for job in jobs:
+        ended = yard.api.wait_end(job, 90)
+        assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    until_ready(yard)
+    until_all_is_gone(target)
+    invariants.check_all(yard)
+
+
+def test_a_watch_that_is_cut_goes_on_where_it_was(yard_kube, target):
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    jobs = [submit(yard, f"j{i}", 4) for i in range(2)]
+    until("they run", lambda: len(yard.log.runs()) == 2, 60)
+    target.link.cut()
+    until("they have ended meanwhile", lambda: all(run.end for run in yard.log.runs()), 30)
+    target.link.mend()
+    for job in jobs:
+        assert yard.api.wait_end(job, 60)["state"] == "succeeded"
+    invariants.check_all(yard)
+
+
+def test_etcd_was_compacted_meanwhile(yard_kube, target):
+    """The watch's version is gone (410): everything is listed again."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    job = submit(yard, "gone", 2)
+    until("it runs", lambda: yard.log.runs(), 60)
+    target.link.cut()
+    until("it has ended meanwhile", lambda: yard.log.runs()[0].end, 30)
+    until("the operator knows it", lambda: "Complete" in json.dumps(target.admin.get(target.jobs.path())), 30)
+    target.cluster.api.restart()  # its own memory of versions goes too
+    target.cluster.etcd.compact()
+    target.link.mend()
+    assert yard.api.wait_end(job, 60)["state"] == "succeeded"
+    invariants.check_all(yard)
+
+
+def test_too_many_requests(yard_kube, target):
+    """Priority and fairness gives the dispatcher and somebody greedy one place together: 429s are waited out, nothing is lost."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    running = submit(yard, "running", 8)
+    until("it runs", lambda: yard.log.runs(), 60)
+    before = len(target.asked())
+    with target.crowded():
+        refused = lambda: [call for call in target.asked()[before:] if call["code"] == 429]  # noqa: E731
+        until("it is refused", lambda: len(refused()) >= 3, 30)
+        waiting = submit(yard, "waiting")
+        until("it is refused further", lambda: len(refused()) >= 6, 30)
+    for job in (running, waiting):
+        ended = yard.api.wait_end(job, 90)
+        assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    invariants.check_all(yard)
+
+
+def test_an_expired_token_is_asked_for_again(yard_kube, target):
+    """An exec plugin, as on EKS: its token ends, the next one is taken; while it has none, the cluster says so."""
+    yard = yard_kube
+    credential = target.write_exec_kubeconfig()
+
+    def in_s(seconds: float) -> str:
+        at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+        return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    target.write_credential(credential, 15, in_s(15))
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    job = submit(yard, "long", 25)
+    until("it runs", lambda: yard.log.runs(), 60)
+    until_told(yard, "401")
+    target.write_credential(credential, 3600, in_s(3600))
+    until_ready(yard)
+    ended = yard.api.wait_end(job, 90)
+    assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    invariants.check_all(yard)
+
+
+def test_another_dispatcher_takes_over(yard_kube, target):
+    """The one that launched is killed; the other adopts what runs. One RayJob per attempt, none of them twice."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(2)
+    until_ready(yard)
+    jobs = [submit(yard, f"j{i}", 10) for i in range(4)]
+    until("some run", lambda: len(yard.log.runs()) >= 2, 60)
+    first = yard.process_holding("kube")
+    first.kill()
+    until("another dispatches", lambda: yard.process_holding("kube") is not first, 20)
+    for job in jobs:
+        ended = yard.api.wait_end(job, 90)
+        assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    until_all_is_gone(target)
+    invariants.check_all(yard)
+
+
+def test_an_image_that_is_not_there(yard_kube, target):
+    """The attempt fails by its deadline, and says what its pod says."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    cluster = {"profile": "ill", "env": {"YARD_TEST_FAIL": "ImagePullBackOff"}}
+    ended = yard.api.wait_end(submit(yard, "ill", max_retries=0, ray_cluster=cluster), 90)
+    assert ended["state"] == "failed" and "ImagePullBackOff" in json.dumps(ended["attempts"]), ended
+    until_all_is_gone(target)
+    assert yard.log.runs() == []
+
+
+def test_no_node_is_large_enough(yard_kube, target):
+    yard = yard_kube
+    # Declared, so that it is planned at all: observed capacity would hold it back.
+    configure(yard, target, capacity={"cpu": 1000})
+    yard.start(1)
+    until_ready(yard)
+    job = submit(yard, "large", max_retries=0, resources={"cpu": 500}, ray_cluster={"profile": "ill"})
+    ended = yard.api.wait_end(job, 90)
+    assert ended["state"] == "failed" and "Insufficient cpu" in json.dumps(ended["attempts"]), ended
+    until_all_is_gone(target)
+
+
+def test_a_head_that_runs_out_of_memory(yard_kube, target):
+    """The command dies with it; the attempt ends, and what comes next is a new RayJob of ours."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    job = submit(yard, "lost", 20, max_retries=1, ray_cluster={"profile": "own"})
+    until("it runs", lambda: yard.log.runs(), 90)
+    yard.api.wait_state(job, "running", timeout_s=30)
+    [pod] = target.jobs.pods(node_type="head")
+    path = f"/api/v1/namespaces/yard-jobs/pods/{pod['metadata']['name']}"
+    target.admin.patch(path, {"metadata": {"annotations": {"yard.test/fail": "OOMKilled"}}})
+    ended = yard.api.wait_end(job, 180)
+    attempts = json.dumps(ended["attempts"])
+    assert ended["state"] == "succeeded" and len(ended["attempts"]) == 2, attempts
+    # The operator makes a new pod as soon as it sees the old one's end, so who asks later may find nothing about it.
+    assert "OOMKilled" in json.dumps(ended["attempts"][0]) or "its head was lost" in json.dumps(ended["attempts"][0]), attempts
+    until_all_is_gone(target)
+    assert {run.attempt for run in yard.log.runs()} == {1, 2}
+
+
+def test_the_operator_is_away(yard_kube, target):
+    """One RayJob waits for it, no more are made; then all goes on."""
+    yard = yard_kube
+    configure(yard, target, operator_patience_s=5)
+    yard.start(1)
+    until_ready(yard)
+    target.kuberay.operator.stop()
+    try:
+        job = submit(yard, "waits")
+        until("its RayJob is there", lambda: target.jobs.names(), 30)
+        until("it is noticed", lambda: "no further RayJobs are made" in yard.processes[0].log_text(), 30)
+        second = submit(yard, "second")
+        always("no other RayJob is made", lambda: len(target.jobs.names()) == 1, 3)
+    finally:
+        target.kuberay.operator.start()
+    for one in (job, second):
+        ended = yard.api.wait_end(one, 90)
+        assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    until_all_is_gone(target)
+
+
+def test_a_thousand_rayjobs_at_the_paced_rate(yard_kube, target):
+    """Each is created once, not faster than the catalog says, ends in one attempt, and leaves nothing."""
+    yard = yard_kube
+    count, rate, burst = int(os.environ.get("YARD_TEST_RAYJOBS", "1000")), 20, 40
+    # What they ask for is small: the test is about the traffic, not the nodes.
+    configure(yard, target, launch_rate_per_s=rate, launch_burst=burst, jobs_max=400)
+    before = len(target.asked())
+    yard.start(1)
+    until_ready(yard)
+    keys = [Job("ads", f"j{i}", entrypoint="true", resources={"cpu": 0.01}, ray_cluster=FAKE) for i in range(count)]
+    for job in keys:
+        yard.api.submitted(job.document(yard.log.path))
+    ended = "SELECT COUNT(*) FROM jobs WHERE ended_us IS NOT NULL"
+    until("all have ended", lambda: yard.database.value(ended) == count, 900, pause_s=1)
+    assert yard.database.value("SELECT COUNT(*) FROM jobs WHERE state = 'succeeded'") == count
+    assert yard.database.value("SELECT COUNT(*) FROM attempts") == count
+    asked = target.asked()[before:]
+    created = [call for call in asked if (call["verb"], call["resource"], call["code"]) == ("create", "rayjobs", 201)]
+    assert len({call["name"] for call in created}) == len(created) == count
+    times = sorted(call["at_s"] for call in created)
+    for window_s in (1, 5, 20):
+        most = max(sum(1 for t in times[i:] if t < start + window_s) for i, start in enumerate(times))
+        assert most <= burst + rate * window_s, f"{most} in {window_s} s"
+    until_all_is_gone(target)
+    invariants.check_all(yard, [])
