@@ -212,12 +212,11 @@ impl FromStr for Moment {
 /// A time by RFC 3339, to the microsecond: what is finer is cut off.
 fn read_moment(text: &str) -> Option<Timestamp> {
     let text = text.to_ascii_uppercase();
-    let (local, offset_s) = match text.strip_suffix('Z') {
-        Some(local) => (local, 0),
-        None => {
-            let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-            (local, offset_seconds(offset)?)
-        }
+    let (local, offset_s) = if let Some(local) = text.strip_suffix('Z') {
+        (local, 0)
+    } else {
+        let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+        (local, offset_seconds(offset)?)
     };
     let (seconds, fraction) = local.split_once('.').unwrap_or((local, "0"));
     if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {

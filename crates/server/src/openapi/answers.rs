@@ -59,13 +59,13 @@ pub(super) fn complete(operation: &mut Value, method: &Method, path: &str) {
             problem(status, response);
         }
         if let Some(stream) = response.pointer_mut("/content/text~1event-stream/schema") {
-            *stream = message(stream.take());
+            *stream = message(stream);
         }
     }
 }
 
 /// Of a stream, the schema of each message: what it holds is in `data`, as JSON.
-fn message(of_data: Value) -> Value {
+fn message(of_data: &Value) -> Value {
     json!({
         "type": "object",
         "description": "Of each message",
