@@ -185,3 +185,44 @@ def test_nobody_brings_the_id_of_another_job(yard):
     assert second != first
     assert yard.api.wait_end(first)["state"] == yard.api.wait_end(second)["state"] == "succeeded"
     invariants.check_all(yard)
+
+
+def test_many_at_once_and_ray_s_own_survive_the_database(yard, mariadb):
+    """A batch, and a submission through the Ray Jobs API: each waits in the queue under the id that it was given."""
+    yard.configure(queue={"spill": True})
+    [process] = yard.start(1)
+    url, log = process.url, yard.log.path
+    jobs = [Job("ads", f"many-{i}", 0.1) for i in range(30)]
+    documents = [job.document(log) for job in jobs]
+    keyless = Job("ads", "keyless", 0.1).document(log)
+    del keyless["key"]
+    before = yard.api.submitted(documents[0])
+    command = Job("ads", "by-ray", 0.1).document(log)["entrypoint"]
+    ray = {"entrypoint": command, "submission_id": "by-ray", "entrypoint_num_cpus": 1, "metadata": {"yard.team": "ads"}}
+    mariadb.kill()
+    try:
+        wrong = {**documents[1], "key": "wrong", "team": "nobody"}
+        batch = {"jobs": [*documents, keyless, wrong]}
+        answer = yard.api.request("POST", "/v1/jobs/batch", at=url, json=batch, timeout=40)
+        assert answer.status_code == 202, answer.text
+        verdicts = answer.json()["verdicts"]
+        assert [verdict["verdict"] for verdict in verdicts] == ["pending"] * 31 + ["rejected"]
+        assert verdicts[-1]["errors"][0]["field"] == "team"
+        taken = yard.api.request("POST", "/api/jobs/", at=url, json=ray, timeout=40)
+        assert (taken.status_code, taken.json()["submission_id"]) == (200, "by-ray"), taken.text
+        assert yard.api.request("GET", "/api/jobs/by-ray", at=url, timeout=40).status_code == 503
+    finally:
+        mariadb.start()
+    for verdict in verdicts[1:-1]:
+        receipt = yard.api.wait_receipt("ads", verdict["key"], 30)
+        assert (receipt["verdict"], receipt["job"], receipt["source"]) == ("accepted", verdict["job"], "http")
+        assert yard.api.wait_end(verdict["job"], 40)["state"] == "succeeded"
+    receipt = yard.api.wait_receipt("ads", "by-ray", 30)
+    assert (receipt["verdict"], receipt["source"]) == ("accepted", "ray")
+    assert yard.api.wait_end(receipt["job"])["state"] == "succeeded"
+    assert yard.api.get("/api/jobs/by-ray")["status"] == "SUCCEEDED"
+    assert yard.api.receipt("ads", jobs[0].key)["job"] == before
+    until("the queue is empty", lambda: yard.queues.waiting() == 0)
+    tags = sorted([*(job.tag for job in jobs), "ads/by-ray", "ads/keyless"])
+    assert sorted(run.tag for run in yard.log.runs()) == tags, "each ran once"
+    invariants.check_all(yard)

@@ -32,6 +32,11 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl FieldError {
+    /// The code of an error that says that the submission came through a door of other teams.
+    pub const TEAM_NOT_ALLOWED: &'static str = "team_not_allowed";
+}
+
 /// A submission as intake hands it to the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Arrival {

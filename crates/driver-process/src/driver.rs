@@ -17,7 +17,7 @@ use yard_ports::{
 
 use crate::attempt_dir::AttemptDir;
 use crate::config::ProcessConfig;
-use crate::packages::{Fetched, Wanted};
+use crate::packages::{Fetched, Shelf, Wanted};
 use crate::record::RequestRecord;
 use crate::{logs, observe};
 
@@ -32,6 +32,7 @@ pub struct ProcessDriver {
     /// Names of attempts of which this process knows that something has just happened.
     news: broadcast::Sender<RemoteName>,
     packages: Option<Arc<dyn Packages>>,
+    shelf: Shelf,
 }
 
 impl ProcessDriver {
@@ -42,7 +43,8 @@ impl ProcessDriver {
         AttemptDir::sweep(&config.dir)?;
         let pass = |name: &String| std::env::var_os(name).map(|value| (OsString::from(name), value));
         let environment = config.pass_env.iter().filter_map(pass).collect();
-        Ok(Self { config, environment, news: broadcast::Sender::new(NEWS_MAX), packages: None })
+        let (news, shelf) = (broadcast::Sender::new(NEWS_MAX), Shelf::default());
+        Ok(Self { config, environment, news, packages: None, shelf })
     }
 
     /// The same, with where to get the packages that runtime environments name. Without, they are refused.
@@ -51,12 +53,22 @@ impl ProcessDriver {
         Self { packages: Some(packages), ..self }
     }
 
-    /// Fetches what a new attempt wants; of one that is there already, nothing.
-    async fn fetch(&self, name: &RemoteName, wanted: Vec<Wanted>) -> Result<Fetched, DriverError> {
+    /// What a new attempt wants; of one that is there already, nothing.
+    async fn missing(&self, name: &RemoteName, wanted: Vec<Wanted>) -> Result<Vec<Wanted>, DriverError> {
         let dir = self.dir(name);
-        let wanted =
-            if wanted.is_empty() || blocking(move || dir.exists()).await? { Vec::new() } else { wanted };
-        Fetched::new(&self.config, self.packages.as_deref(), wanted).await
+        let nothing = wanted.is_empty() || blocking(move || dir.exists()).await?;
+        Ok(if nothing { Vec::new() } else { wanted })
+    }
+
+    /// What was fetched for this launch.
+    async fn fetched(&self, name: &RemoteName, wanted: Vec<Wanted>) -> Result<Fetched, DriverError> {
+        let wanted = self.missing(name, wanted).await?;
+        if wanted.is_empty() {
+            return Ok(Fetched::nothing(&self.config));
+        }
+        self.shelf.take(name, &wanted).ok_or_else(|| {
+            DriverError::Unreachable("its packages have not been fetched, or waited too long".to_owned())
+        })
     }
 
     fn dir(&self, name: &RemoteName) -> AttemptDir {
@@ -102,9 +114,19 @@ impl Driver for ProcessDriver {
         "process"
     }
 
+    async fn prepare(&self, request: &LaunchRequest) -> Result<(), DriverError> {
+        let (_, wanted) = RequestRecord::new(request, &self.config).map_err(DriverError::Refused)?;
+        let wanted = self.missing(&request.name, wanted).await?;
+        if !wanted.is_empty() && !self.shelf.has(&request.name, &wanted) {
+            let fetched = Fetched::new(&self.config, self.packages.as_deref(), wanted).await?;
+            self.shelf.put(request.name.clone(), fetched);
+        }
+        Ok(())
+    }
+
     async fn launch(&self, request: &LaunchRequest) -> Result<LaunchOutcome, DriverError> {
         let (record, wanted) = RequestRecord::new(request, &self.config).map_err(DriverError::Refused)?;
-        let fetched = self.fetch(&request.name, wanted).await?;
+        let fetched = self.fetched(&request.name, wanted).await?;
         let (root, name, ours) = (self.config.dir.clone(), request.name.clone(), request.instance);
         let found = blocking(move || {
             if AttemptDir::claim(&root, &name, &record, &fetched)? {

@@ -1,14 +1,18 @@
 //! Packages of a runtime environment on this host: fetched, then unpacked into the attempt's folder before anybody else
 //! can see it.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
+use yard_domain::RemoteName;
 use yard_ports::{DriverError, PackageError, Packages};
 use zip::ZipArchive;
 
@@ -37,6 +41,37 @@ impl Wanted {
     }
 }
 
+/// How long what was fetched waits for its launch: whoever fetched it may have lost its lease meanwhile.
+const WAITS_FOR: Duration = Duration::from_mins(10);
+
+/// What was fetched for launches that are to come.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf(Mutex<HashMap<RemoteName, (Instant, Fetched)>>);
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RemoteName, (Instant, Fetched)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is there already, for this launch.
+    pub(crate) fn has(&self, name: &RemoteName, wanted: &[Wanted]) -> bool {
+        self.lock().get(name).is_some_and(|(_, fetched)| fetched.wanted == wanted)
+    }
+
+    /// Keeps it for the launch; what has waited too long for another goes.
+    pub(crate) fn put(&self, name: RemoteName, fetched: Fetched) {
+        let mut shelf = self.lock();
+        shelf.retain(|_, (since, _)| since.elapsed() < WAITS_FOR);
+        shelf.insert(name, (Instant::now(), fetched));
+    }
+
+    /// Hands it to the launch.
+    pub(crate) fn take(&self, name: &RemoteName, wanted: &[Wanted]) -> Option<Fetched> {
+        let (_, fetched) = self.lock().remove(name)?;
+        (fetched.wanted == wanted).then_some(fetched)
+    }
+}
+
 /// Archives that were fetched, in a folder of their own, which goes with this.
 #[derive(Debug)]
 pub(crate) struct Fetched {
@@ -54,6 +89,17 @@ impl Drop for Fetched {
 }
 
 impl Fetched {
+    /// Of a launch that wants nothing.
+    pub(crate) fn nothing(config: &ProcessConfig) -> Self {
+        Self::of(config, Vec::new())
+    }
+
+    fn of(config: &ProcessConfig, wanted: Vec<Wanted>) -> Self {
+        let folder = config.dir.join(format!("{PREPARED}{}", Uuid::new_v4().simple()));
+        let (bytes_max, entries_max) = (config.unpacked_bytes_max, config.unpacked_entries_max);
+        Self { folder, wanted, bytes_max, entries_max }
+    }
+
     /// Fetches what is wanted; nothing has been launched if that fails.
     pub(crate) async fn new(
         config: &ProcessConfig,
@@ -61,12 +107,7 @@ impl Fetched {
         wanted: Vec<Wanted>,
     ) -> Result<Self, DriverError> {
         let failed = |e: io::Error| DriverError::Unreachable(format!("fetching packages: {e}"));
-        let folder = config.dir.join(format!("{PREPARED}{}", Uuid::new_v4().simple()));
-        let (bytes_max, entries_max) = (config.unpacked_bytes_max, config.unpacked_entries_max);
-        let fetched = Self { folder, wanted, bytes_max, entries_max };
-        if fetched.wanted.is_empty() {
-            return Ok(fetched);
-        }
+        let fetched = Self::of(config, wanted);
         let Some(packages) = packages else {
             return Err(DriverError::Refused("runtime_env: there are no packages on this host".to_owned()));
         };

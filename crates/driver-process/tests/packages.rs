@@ -70,6 +70,16 @@ async fn a_command_finds_what_was_unpacked() {
     let driver = driver(dir.path());
     let env = json!({"working_dir": "gcs://good.zip", "py_modules": ["gcs://good.zip"]});
     let request = request("cat inside/word; cat \"${PYTHONPATH##*:}/inside/word\"", &env);
+    let unprepared = driver.launch(&request).await.unwrap_err();
+    assert!(matches!(&unprepared, DriverError::Unreachable(_)), "{unprepared}");
+    // Asked for twice, it is fetched once.
+    for _ in 0..2 {
+        driver.prepare(&request).await.unwrap();
+        assert_eq!(std::fs::read_dir(dir.path().join("cluster")).unwrap().count(), 1);
+    }
+    driver.launch(&request).await.unwrap();
+    // One that is there already wants nothing more.
+    driver.prepare(&request).await.unwrap();
     driver.launch(&request).await.unwrap();
     let log = driver.logs(&request.name, 0, true).await.unwrap();
     let pieces: Vec<Bytes> = log.try_collect().await.unwrap();
@@ -86,7 +96,12 @@ async fn what_cannot_be_unpacked_is_refused_and_leaves_nothing() {
     let driver = driver(dir.path());
     for (uri, part) in [("gcs://bad.zip", "is no zip file"), ("gcs://none.zip", "gcs://none.zip is not here")]
     {
-        let error = driver.launch(&request("true", &json!({"working_dir": uri}))).await.unwrap_err();
+        let request = request("true", &json!({"working_dir": uri}));
+        let launched = match driver.prepare(&request).await {
+            Ok(()) => driver.launch(&request).await.map(drop),
+            failed => failed,
+        };
+        let error = launched.unwrap_err();
         assert!(matches!(&error, DriverError::Refused(said) if said.contains(part)), "{error}");
     }
     assert_eq!(std::fs::read_dir(dir.path().join("cluster")).unwrap().count(), 0);

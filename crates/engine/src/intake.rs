@@ -117,7 +117,9 @@ impl Intake {
         let rules =
             yard_wire::Intake { admission: &admission, limits: &self.limits, defaults: &self.defaults };
         match &message.spilled {
-            Some(spilled) if spilled.door == API_DOOR => self.read_spilled(&rules, message, spilled, fresh),
+            Some(spilled) if API_DOORS.contains(&spilled.door.as_str()) => {
+                self.read_spilled(&rules, message, spilled, fresh)
+            }
             _ => rules.arrival(message.body.as_bytes(), &source, fresh),
         }
     }
@@ -254,8 +256,8 @@ impl Intake {
     }
 }
 
-/// The API's door.
-const API_DOOR: &str = "http";
+/// The API's doors: through which submissions may have come that it put into a queue.
+const API_DOORS: [&str; 2] = ["http", "ray"];
 
 /// The name of a queue's door in receipts, and in [`yard_wire::Admission::doors`].
 pub fn door(queue: &str) -> String {

@@ -47,7 +47,8 @@ impl Board {
         for (c, view) in self.snapshot.clusters.iter().enumerate() {
             let reserved = || {
                 let mut slack = i64::MAX;
-                let keep = self.keeps.blocker(c, dense.asks(shape), ends, &mut slack)?;
+                let own = self.keeps.own(group);
+                let keep = self.keeps.blocker(c, own, dense.asks(shape), ends, &mut slack)?;
                 let keep = &self.keeps.list[keep as usize];
                 let team = self.snapshot.teams[keep.head.team as usize].team.id.clone();
                 Some(Refusal::Reserved { team, start_by: Timestamp::from_micros(keep.slot.start) })

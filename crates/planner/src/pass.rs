@@ -41,10 +41,16 @@ enum HeadState {
     Fits,
     Blocked,
     /// Room by an earlier plan, and is not to be passed over by turns if it is firm.
-    Promised {
-        since: i64,
-        firm: bool,
-    },
+    Promised(Before),
+}
+
+/// What an earlier plan promised a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Before {
+    since: i64,
+    firm: bool,
+    /// Where, if that cluster is still known.
+    cluster: Option<usize>,
 }
 
 pub(crate) struct Pass<'a> {
@@ -126,9 +132,9 @@ impl<'a> Pass<'a> {
                     continue;
                 }
                 HeadState::Blocked => None,
-                HeadState::Promised { since, firm } => Some((since, firm)),
+                HeadState::Promised(before) => Some(before),
             };
-            if promised.is_some_and(|(_, firm)| firm) && self.honour(head) {
+            if promised.is_some_and(|before| before.firm) && self.honour(head) {
                 continue;
             }
             let mut made = false;
@@ -137,7 +143,8 @@ impl<'a> Pass<'a> {
                 let caused = caused.get_or_insert_with(|| Caused::new(self.snapshot));
                 made = self.preempt(head, &older, caused);
             }
-            if !made && kept < self.policy.reservations_max && self.reserve(head, &older) {
+            let there = promised.and_then(|before| before.cluster);
+            if !made && kept < self.policy.reservations_max && self.reserve(head, there, &older) {
                 made = true;
                 kept += 1;
             }
@@ -149,9 +156,9 @@ impl<'a> Pass<'a> {
     }
 
     /// Promises what was kept last: firmly, if it was promised so before, others stop for it, or its room has to gather.
-    fn promise(&mut self, head: Head, before: Option<(i64, bool)>) {
+    fn promise(&mut self, head: Head, before: Option<Before>) {
         let Some(cluster) = self.keeps.list.last().map(|keep| keep.slot.cluster) else { return };
-        let (since, firm) = before.unwrap_or((self.now, false));
+        let (since, firm) = before.map_or((self.now, false), |before| (before.since, before.firm));
         let gathers = self.ahead().gathers(head, cluster);
         if let Some(keep) = self.keeps.list.last_mut() {
             keep.since = since;
@@ -185,7 +192,11 @@ impl<'a> Pass<'a> {
                     self.open_promises.push((*p).clone());
                     HeadState::Fits
                 }
-                Some(p) => HeadState::Promised { since: p.since, firm: firm_in <= 0 },
+                Some(p) => {
+                    let cluster =
+                        self.snapshot.clusters.binary_search_by(|c| c.cluster.id.cmp(&p.cluster)).ok();
+                    HeadState::Promised(Before { since: p.since, firm: firm_in <= 0, cluster })
+                }
                 None if fits => HeadState::Fits,
                 None => HeadState::Blocked,
             };
@@ -229,7 +240,7 @@ impl<'a> Pass<'a> {
         let dense = &self.snapshot.dense;
         let asks = dense.asks(head.shape);
         let ends = self.now.saturating_add(dense.shapes[head.shape as usize].run_timeout);
-        let mut free = |pool| keeps.blocker(pool, asks, ends, slack).is_none();
+        let mut free = |pool| keeps.blocker(pool, None, asks, ends, slack).is_none();
         dense.path(head.team).iter().all(|n| free(dense.node_pool(*n)))
             && dense.open(head.shape).iter().any(|c| self.pools.fits(*c as usize, asks) && free(*c as usize))
     }
@@ -241,7 +252,7 @@ impl<'a> Pass<'a> {
         let ends = self.now.saturating_add(dense.shapes[head.shape as usize].run_timeout);
         let turn = Turn { group: head.group, team: head.team };
         let mut slack = i64::MAX;
-        if self.held_by_quota(turn, asks, ends, &mut slack).is_some() {
+        if self.held_by_quota(turn, None, asks, ends, &mut slack).is_some() {
             return false;
         }
         // What others take in this plan is not charged yet, and what should have ended by now may still be there.
@@ -251,7 +262,7 @@ impl<'a> Pass<'a> {
         if !dense.path(head.team).iter().all(|n| fits(dense.node_pool(*n))) {
             return false;
         }
-        let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none() && fits(c);
+        let admits = |c| keeps.blocker(c, None, asks, ends, &mut slack).is_none() && fits(c);
         let job = mix(u64::from(head.team), head.order.0.cast_unsigned());
         let best = self.scorer.best(&self.pools, head.shape, job, admits);
         self.mind(slack);
@@ -281,16 +292,15 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Whether it would use more than the nominal quota of its team, or of a cohort that could borrow.
+    /// Whether it would use more than the nominal quota of its team, if that is one that could borrow. What is in use in
+    /// the cohorts above does not matter: that a sibling borrows makes no borrower of an owner.
     fn would_borrow(&self, head: &Head) -> bool {
         let dense = &self.snapshot.dense;
-        let (_, below_top) = dense.path(head.team).split_last().unwrap_or((&NONE, &[]));
-        below_top.iter().any(|node| {
-            let nominal = &dense.nominal[*node as usize * dense.width..][..dense.width];
-            let used = self.pools.of_node(*node);
-            let over = |(r, a): &(u32, u64)| used[*r as usize].saturating_add(*a) > nominal[*r as usize];
-            dense.asks(head.shape).iter().any(over)
-        })
+        let [team, _, ..] = dense.path(head.team) else { return false };
+        let nominal = &dense.nominal[*team as usize * dense.width..][..dense.width];
+        let used = self.pools.of_node(*team);
+        let over = |(r, a): &(u32, u64)| used[*r as usize].saturating_add(*a) > nominal[*r as usize];
+        dense.asks(head.shape).iter().any(over)
     }
 
     fn fits_somewhere(&mut self, shape: u32) -> bool {
@@ -304,11 +314,11 @@ impl<'a> Pass<'a> {
         Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now }
     }
 
-    fn reserve(&mut self, head: Head, older: &[Head]) -> bool {
+    fn reserve(&mut self, head: Head, promised: Option<usize>, older: &[Head]) -> bool {
         let ahead =
             Ahead { dense: &self.snapshot.dense, pools: &self.pools, leaving: &self.leaving, now: self.now };
         let mut score = |c| self.scorer.alone(&self.pools, head.shape, c);
-        let slot = ahead.slot(&self.keeps, head, &mut score, &mut self.holds_until);
+        let slot = ahead.slot(&self.keeps, head, promised, &mut score, &mut self.holds_until);
         slot.is_some_and(|slot| self.keep(head, slot, Why::Waits, older))
     }
 
@@ -391,8 +401,9 @@ impl<'a> Pass<'a> {
         let shape = dense.group_shape[turn.group as usize];
         let asks = dense.asks(shape);
         let ends = self.now.saturating_add(dense.shapes[shape as usize].run_timeout);
+        let own = self.keeps.own(turn.group);
         let mut slack = i64::MAX;
-        if let Some(held) = self.held_by_quota(turn, asks, ends, &mut slack) {
+        if let Some(held) = self.held_by_quota(turn, own, asks, ends, &mut slack) {
             self.mind(slack);
             return self.refuse(turn, held);
         }
@@ -401,11 +412,14 @@ impl<'a> Pass<'a> {
         } else {
             let job = mix(u64::from(turn.team), self.turns.order_of(turn)) ^ u64::from(turn.group);
             let keeps = &self.keeps;
-            let admits = |c| keeps.blocker(c, asks, ends, &mut slack).is_none();
+            let admits = |c| keeps.blocker(c, own, asks, ends, &mut slack).is_none();
             self.scorer.best(&self.pools, shape, job, admits)
         };
         self.mind(slack);
         if let Some(cluster) = best {
+            if let Some(own) = own {
+                self.keeps.give_up(own);
+            }
             self.place(turn, cluster, None);
         } else {
             self.nowhere[shape as usize] = true;
@@ -414,7 +428,14 @@ impl<'a> Pass<'a> {
     }
 
     /// What holds the group before any cluster is looked at.
-    fn held_by_quota(&self, turn: Turn, asks: &Asks, ends: i64, slack: &mut i64) -> Option<Held> {
+    fn held_by_quota(
+        &self,
+        turn: Turn,
+        own: Option<u32>,
+        asks: &Asks,
+        ends: i64,
+        slack: &mut i64,
+    ) -> Option<Held> {
         if !self.held.is_empty()
             && let Some(held) = self.held.get(&turn.group)
         {
@@ -429,7 +450,8 @@ impl<'a> Pass<'a> {
         }
         let dense = &self.snapshot.dense;
         let mut path = dense.path(turn.team).iter();
-        let keep = path.find_map(|n| self.keeps.blocker(dense.node_pool(*n), asks, ends, slack))?;
+        let blocker = |n: &u32| self.keeps.blocker(dense.node_pool(*n), own, asks, ends, slack);
+        let keep = path.find_map(blocker)?;
         Some(Held::QuotaReserved { keep })
     }
 
@@ -540,6 +562,7 @@ impl<'a> Pass<'a> {
             team: snapshot.teams[keep.head.team as usize].team.id.clone(),
             shape: snapshot.dense.shapes[keep.head.shape as usize].shape,
             order: keep.head.order,
+            cluster: snapshot.clusters[keep.slot.cluster as usize].cluster.id.clone(),
             since: keep.since,
             firm: keep.firm,
         };

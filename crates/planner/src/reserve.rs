@@ -7,7 +7,7 @@
 //! use, it ends before the head starts, or fits into what is left beside the head then; that *spare* it uses up.
 
 use yard_domain::job::QueueOrder;
-use yard_domain::{Shape, TeamId};
+use yard_domain::{ClusterId, Shape, TeamId};
 
 use crate::dense::{Asks, Attempt, Dense};
 use crate::pools::Pools;
@@ -69,6 +69,7 @@ pub(crate) struct Promise {
     pub(crate) team: TeamId,
     pub(crate) shape: Shape,
     pub(crate) order: QueueOrder,
+    pub(crate) cluster: ClusterId,
     pub(crate) since: i64,
     pub(crate) firm: bool,
 }
@@ -117,19 +118,56 @@ impl Keeps {
         &self.spares[pool]
     }
 
+    /// The room kept for a group's head, if there is any that it has not taken.
+    pub(crate) fn own(&self, group: u32) -> Option<u32> {
+        let own = |(_, keep): &(u32, &Keep)| keep.head.group == group && keep.why != Why::Due;
+        (0..).zip(&self.list).find(own).map(|(k, _)| k)
+    }
+
     /// The room kept that a job in this pool would take, if it ends by `ends` at the latest. `slack` is lowered to the
     /// least time by which what is allowed now is early enough.
+    ///
+    /// `own` is what is kept for that very job: nobody holds up himself, and what starts while the job would run there has
+    /// made allowance for it.
     #[inline]
-    pub(crate) fn blocker(&self, pool: usize, asks: &Asks, ends: i64, slack: &mut i64) -> Option<u32> {
+    pub(crate) fn blocker(
+        &self,
+        pool: usize,
+        own: Option<u32>,
+        asks: &Asks,
+        ends: i64,
+        slack: &mut i64,
+    ) -> Option<u32> {
         for spare in &self.spares[pool] {
             let start = self.list[spare.keep as usize].slot.start;
             if ends <= start {
                 *slack = (*slack).min(start - ends);
-            } else if spare.lacks(asks) {
+            } else if spare.lacks(asks) && !own.is_some_and(|own| self.covers(own, pool, start)) {
                 return Some(spare.keep);
             }
         }
         None
+    }
+
+    /// Whether what is kept there is in use in this pool at that time.
+    fn covers(&self, keep: u32, pool: usize, at: i64) -> bool {
+        let k = &self.list[keep as usize];
+        (k.slot.start..k.end).contains(&at) && self.spares[pool].iter().any(|spare| spare.keep == keep)
+    }
+
+    /// The job that this was kept for starts now, elsewhere or sooner: nothing is kept for it any more.
+    pub(crate) fn give_up(&mut self, keep: u32) {
+        let k = &mut self.list[keep as usize];
+        k.why = Why::Due;
+        let (during, asks) = (k.slot.start..k.end, std::mem::take(&mut k.asks));
+        for spares in &mut self.spares {
+            let Some(own) = spares.iter().position(|spare| spare.keep == keep) else { continue };
+            spares.remove(own);
+            for spare in spares.iter_mut().filter(|s| during.contains(&self.list[s.keep as usize].slot.start))
+            {
+                spare.give(&asks);
+            }
+        }
     }
 
     /// Room kept has been taken by the job that it was kept for.
@@ -259,13 +297,14 @@ impl Ahead<'_> {
         needs
     }
 
-    /// Where and when a head can start, by the latest ends of what is open and beside what is kept; `None` if what
-    /// is known to be open does not explain what is in use. `holds_until` is lowered to the last time at which the
-    /// answer is the same.
+    /// Where and when a head can start, by the latest ends of what is open and beside what is kept; of several clusters,
+    /// on the `promised` one. `None` if what is known to be open does not explain what is in use. `holds_until` is lowered
+    /// to the last time at which the answer is the same.
     pub(crate) fn slot(
         &self,
         keeps: &Keeps,
         head: Head,
+        promised: Option<usize>,
         score: &mut dyn FnMut(usize) -> u64,
         holds_until: &mut i64,
     ) -> Option<Slot> {
@@ -282,12 +321,14 @@ impl Ahead<'_> {
         let start = starts.iter().map(|(start, _)| *start).min()?;
         let by_quota = self.windows(keeps, head, &quota, Clock::Expected);
         let expected_run = self.dense.expected_run[head.group as usize];
+        // What should have ended by now is late: there is nothing in it to stay for.
+        let promised = promised.filter(|_| start > self.now);
         let best = starts.iter().filter(|(at, _)| *at == start).map(|(_, c)| {
             let there = self.windows(keeps, head, &[*c], Clock::Expected);
             let expected = meet(&by_quota, &there, expected_run).unwrap_or(start).min(start);
-            (expected, score(*c), *c)
+            (Some(*c) != promised, expected, score(*c), *c)
         });
-        let (expected, _, cluster) = best.min()?;
+        let (_, expected, _, cluster) = best.min()?;
         Some(Slot { cluster: crate::dense::ix(cluster), start, expected })
     }
 
@@ -312,6 +353,8 @@ impl Ahead<'_> {
             if pools.iter().any(|pool| self.keep_holds(keep, *pool)) {
                 let (start, end) = match clock {
                     Clock::Latest => (keep.slot.start, keep.end),
+                    // Taken by this very plan: at no time is it there for anybody else.
+                    Clock::Expected if keep.why == Why::Due => (i64::MIN, keep.expected_end),
                     Clock::Expected => (keep.slot.expected, keep.expected_end),
                 };
                 events.extend([(start, What::KeptFrom(k)), (end, What::KeptTo(k))]);

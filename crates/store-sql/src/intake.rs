@@ -16,6 +16,7 @@ use crate::doors;
 use crate::events;
 use crate::fault::Fault;
 use crate::moves::HISTORY_COLUMNS;
+use crate::packages;
 use crate::reader::{Reader, id_value};
 use crate::rejections;
 use crate::rows::{JobRecord, Stages};
@@ -214,6 +215,7 @@ impl<'a> Desk<'a> {
         events::announce_with(conn, &history, &without_job, now).await?;
         sql::insert(conn, "INSERT INTO history", &HISTORY_COLUMNS, history).await?;
         rejections::write(conn, &self.rejections).await?;
+        packages::keep_for(conn, self.jobs.iter().map(|(_, new, _)| &new.spec), now).await?;
         keep_conflicts(conn, &self.conflicts, now).await
     }
 }

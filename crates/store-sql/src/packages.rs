@@ -1,12 +1,12 @@
 //! Uploaded packages: which content each name has, and until when it is kept. The content is in the object store, under
 //! a path that is never used twice, so that removing one that nothing names can't meet another that is just being made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use yard_domain::Timestamp;
-use yard_ports::packages::{KeptPackage, PackageRow};
+use yard_domain::{JobSpec, Timestamp};
+use yard_ports::packages::{KeptPackage, PackageRow, package_uris};
 
 use crate::backend::{Row, TxKind, Value};
 use crate::catalog;
@@ -111,6 +111,43 @@ impl Work for Expire {
         }
         unnamed(conn, objects).await
     }
+}
+
+/// How much longer than it must a package is kept for jobs: only the first of many with one package writes its row, for which
+/// the others would wait.
+const SLACK: Duration = Duration::from_hours(1);
+
+/// Keeps what these jobs name until they can't want it any more: each may wait and run. (A launch counts as a use, and so
+/// keeps it for a retry.)
+pub(crate) async fn keep_for<'a>(
+    conn: &mut Conn,
+    jobs: impl Iterator<Item = &'a JobSpec>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
+    for spec in jobs {
+        let until = later(now, spec.timeouts.queue.saturating_add(spec.timeouts.run));
+        for uri in package_uris(&spec.runtime_env) {
+            let latest = wanted.entry(uri).or_insert(until);
+            *latest = until.max(*latest);
+        }
+    }
+    let uris: Vec<Value> = wanted.keys().map(|uri| uri.as_str().into()).collect();
+    for uris in uris.chunks(sql::BATCH) {
+        let mut args = Vec::new();
+        sql::pad(&mut args, uris);
+        let sql =
+            format!("SELECT uri, keep_until_us FROM packages WHERE uri IN ({})", sql::marks(uris.len()));
+        for row in conn.rows(sql, args).await? {
+            let mut r = Reader::new("packages", row);
+            let (uri, kept) = (r.text("uri")?, r.int("keep_until_us")?);
+            let Some(until) = wanted.get(&uri).filter(|until| **until > kept) else { continue };
+            let until = until.saturating_add(i64::try_from(SLACK.as_micros()).unwrap_or(0));
+            let sql = "UPDATE packages SET keep_until_us = ? WHERE uri = ? AND keep_until_us < ?";
+            conn.run(sql, vec![until.into(), uri.into(), until.into()]).await?;
+        }
+    }
+    Ok(())
 }
 
 /// See [`yard_ports::store::Store::named_objects`].

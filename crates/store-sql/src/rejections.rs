@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use uuid::Uuid;
-use yard_domain::{Arrival, JobId, TeamId, Timestamp};
+use yard_domain::{Arrival, FieldError, JobId, TeamId, Timestamp};
 use yard_ports::push::{NoJob, Rejection};
 
 use crate::backend::Value;
@@ -17,8 +17,13 @@ use crate::tx::Conn;
 /// Longest key kept, in characters: longer ones are errors, and stand in the receipt.
 const KEY_CHARS: usize = 300;
 
-/// What there is to push of a verdict; nothing if no team of that name could ever be.
+/// What there is to push of a verdict; nothing if no team of that name could ever be, or it came through a door of other
+/// teams: who may send there could fill what waits for this one.
 pub(crate) fn of(arrival: &Arrival, verdict: NoJob, now: Timestamp) -> Option<Rejection> {
+    let foreign = |errors: &[FieldError]| errors.iter().any(|e| e.code == FieldError::TEAM_NOT_ALLOWED);
+    if matches!(&verdict, NoJob::Rejected(errors) if foreign(errors)) {
+        return None;
+    }
     let team: TeamId = arrival.key.team.parse().ok()?;
     Some(Rejection {
         id: JobId(Uuid::new_v4()),

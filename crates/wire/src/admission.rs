@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use yard_domain::resources::{Shortage, show_quantity};
 use yard_domain::{
-    Catalog, Cluster, ClusterId, ClusterSelector, Priority, PriorityClass, QuotaShortage, QuotaTree, Request,
-    Team, TeamId,
+    Catalog, Cluster, ClusterId, ClusterSelector, FieldError, Priority, PriorityClass, QuotaShortage,
+    QuotaTree, Request, Team, TeamId,
 };
 
 use crate::submission::{Draft, Faults};
@@ -73,6 +73,16 @@ impl Admission {
         class.map(|class| class.priority)
     }
 
+    /// What is wrong if this door may not submit for the team.
+    pub(crate) fn keeps_out(&self, door: &str, team: &TeamId) -> Option<FieldError> {
+        let allowed = self.doors.get(door)?;
+        (!allowed.contains(team)).then(|| FieldError {
+            field: "team".to_owned(),
+            code: FieldError::TEAM_NOT_ALLOWED,
+            message: format!("{door} may not submit for team {:?}", team.as_str()),
+        })
+    }
+
     fn check_team(&self, door: &str, team: &TeamId, request: Option<&Request>, faults: &mut Faults) {
         let Some(node) = self.quota.node_of(team) else {
             let near = crate::submission::nearest(team.as_str(), self.teams.keys().map(TeamId::as_str));
@@ -84,12 +94,8 @@ impl Admission {
                 format!("there is no team {:?}; {hint}", team.as_str()),
             );
         };
-        if self.doors.get(door).is_some_and(|allowed| !allowed.contains(team)) {
-            faults.push(
-                "team",
-                "team_not_allowed",
-                format!("{door} may not submit for team {:?}", team.as_str()),
-            );
+        if let Some(fault) = self.keeps_out(door, team) {
+            faults.push(&fault.field, fault.code, fault.message);
         }
         let Some(request) = request else { return };
         let nothing = vec![Request::default(); self.quota.nodes().len()];

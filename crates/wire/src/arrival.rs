@@ -1,7 +1,9 @@
 //! From raw bytes to what the store commits: the same for SQS and HTTP, valid or not.
 
 use serde_json::Value;
-use yard_domain::{Arrival, JobId, JobSpec, NewJob, RetryPolicy, SubmissionKey, Timeouts, Timestamp};
+use yard_domain::{
+    Arrival, FieldError, JobId, JobSpec, NewJob, RetryPolicy, SubmissionKey, Timeouts, Timestamp,
+};
 
 use crate::admission::Admission;
 use crate::canonical::{Listed, canonical_hash, canonical_text, hash_bytes, parse_strict};
@@ -101,7 +103,7 @@ impl Intake<'_> {
         };
         let content = match draft.and_then(|d| new_job(d, &key.key, given.is_some(), id, body_hash)) {
             Some(job) if faults.count() == 0 => Ok(Box::new(job)),
-            _ => Err(faults.into_list()),
+            _ => Err(self.told(faults.into_list(), source, &key)),
         };
         Arrival {
             key,
@@ -112,6 +114,17 @@ impl Intake<'_> {
             body_hash,
             content,
         }
+    }
+
+    /// The errors, with the one that must not be missing whatever else is wrong: a team hears nothing of what came through a
+    /// door that is not its own.
+    fn told(&self, mut errors: Vec<FieldError>, source: &Source, key: &SubmissionKey) -> Vec<FieldError> {
+        let team = key.team.parse::<yard_domain::TeamId>().ok();
+        let kept_out = team.and_then(|team| self.admission.keeps_out(&source.door, &team));
+        if let Some(error) = kept_out.filter(|error| !errors.iter().any(|e| e.code == error.code)) {
+            errors.insert(0, error);
+        }
+        errors
     }
 
     fn parse(&self, raw: &[u8], faults: &mut Faults) -> Option<Value> {

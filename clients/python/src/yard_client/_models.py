@@ -1160,7 +1160,9 @@ class BulkVerdict(TypedDict):
     """
     `accepted`: a new job. `duplicate`: the same document came before under its key. `conflict`: the key belongs to
     a job with another body. `rejected`: see `errors`; kept as a receipt. `rate_limited`: the team submits faster
-    than it may, and nothing was kept. `forbidden`: you may not submit for the team, and nothing was kept.
+    than it may, and nothing was kept. `forbidden`: you may not submit for the team, and nothing was kept. While the
+    database is away: `pending`: kept in a queue, to be accepted later under this id if it is the first under its key;
+    `unavailable`: nothing was kept, or it is not known: send it again.
     """
 
 

@@ -35,7 +35,10 @@ pub async fn submit(files: &[PathBuf], client: &Client, as_json: bool) -> Done {
         }
         verdicts.extend(answer.verdicts);
     }
-    let bad = verdicts.iter().filter(|v| !matches!(v.verdict.as_str(), "accepted" | "duplicate")).count();
+    let bad = verdicts
+        .iter()
+        .filter(|v| !matches!(v.verdict.as_str(), "accepted" | "duplicate" | "pending"))
+        .count();
     if as_json {
         print_json(&BulkAnswer { verdicts })?;
     } else {
@@ -57,7 +60,7 @@ fn request_len(lines: &[(String, String)]) -> usize {
 fn show(place: &str, verdict: &BulkVerdict) {
     let BulkVerdict { verdict: name, team, key, job, errors, retry_after_s } = verdict;
     match (name.as_str(), job) {
-        ("accepted" | "duplicate", Some(job)) => print(job),
+        ("accepted" | "duplicate" | "pending", Some(job)) => print(job),
         (_, Some(job)) => eprintln!(
             "{}",
             clean(&format!("{place}: {team}/{key} belongs to {job}, which has another document"))

@@ -148,6 +148,75 @@ fn what_was_promised_starts_in_time_whoever_has_the_smaller_share() {
     );
 }
 
+#[test]
+fn a_head_is_not_held_by_what_is_kept_for_itself() {
+    let mut parts = one_cluster(4);
+    parts.clusters[0].cluster.capacity.as_mut().unwrap().0.jobs = 1;
+    parts.teams[1].team.quota.cpu_milli = Some(4_000);
+    open(&mut parts, 0, 0, &request(1, 0), 0, 30);
+    parts.groups = vec![group("wide", request(3, 0), 0, 0..1)];
+    let plan = plan(&Snapshot::new(parts), &policy(), NOW, 1);
+    assert_eq!(plan.reservations[0].team.as_str(), "wide");
+    assert_eq!(plan.refusals[0].hold, Hold::NoCluster, "its quota has room for one, and that is the one");
+    assert_eq!(plan.refusals[0].clusters[0].1.code(), "full");
+}
+
+#[test]
+fn an_owner_is_given_room_before_a_borrower_whatever_their_cohort_borrows() {
+    let teams = vec![
+        world::member("borrower", "part", 0),
+        world::member("owner", "part", 4),
+        world::member("lender", "whole", 4),
+    ];
+    let cohorts = vec![world::cohort("part", Some("whole")), world::cohort("whole", None)];
+    let mut parts = Parts { teams, cohorts, clusters: vec![cluster("east", 8, 0, 100)], ..Parts::default() };
+    open(&mut parts, 0, 0, &request(6, 0), 0, 30);
+    open(&mut parts, 0, 0, &request(2, 0), 0, 60);
+    parts.groups = vec![group("borrower", request(5, 0), 0, 0..1), group("owner", request(4, 0), 0, 9..10)];
+    let plan = plan(&Snapshot::new(parts), &policy(), NOW, 1);
+    let kept: Vec<_> = plan.reservations.iter().map(|r| (r.team.as_str(), r.start_by)).collect();
+    assert_eq!(kept, [("owner", in_minutes(30)), ("borrower", in_minutes(90))]);
+}
+
+#[test]
+fn what_is_promised_stays_where_it_is_if_it_comes_no_sooner_elsewhere() {
+    let mut parts = one_cluster(4);
+    parts.clusters.push(cluster("west", 4, 0, 100));
+    open(&mut parts, 0, 0, &request(4, 0), 0, 60);
+    open(&mut parts, 0, 1, &request(4, 0), 0, 60);
+    parts.groups = vec![group("wide", request(3, 0), 0, 0..1)];
+    parts.running[1].expected_end = in_minutes(40);
+    let mut planner = crate::Planner::default();
+    let mut kept_on = |parts: &Parts| {
+        planner.plan(&Snapshot::new(parts.clone()), &policy(), NOW, 1).reservations[0].cluster.to_string()
+    };
+    assert_eq!(kept_on(&parts), "east", "it is expected to be free there first");
+    parts.running[0].expected_end = in_minutes(50);
+    assert_eq!(
+        plan(&Snapshot::new(parts.clone()), &policy(), NOW, 1).reservations[0].cluster.as_str(),
+        "west"
+    );
+    assert_eq!(kept_on(&parts), "east");
+    parts.running[1].ends_by = in_minutes(59);
+    assert_eq!(kept_on(&parts), "west");
+}
+
+#[test]
+fn nobody_is_expected_to_start_where_a_promised_job_starts_now() {
+    let mut parts = one_cluster(4);
+    open(&mut parts, 0, 0, &request(2, 0), 0, 10);
+    open(&mut parts, 0, 0, &request(2, 0), 0, 10);
+    parts.groups = vec![group("wide", request(4, 0), 0, 0..1), group("busy", request(4, 0), 0, 5..6)];
+    let mut planner = crate::Planner::default();
+    assert_eq!(planner.plan(&Snapshot::new(parts.clone()), &policy(), NOW, 1).reservations.len(), 2);
+    parts.running.clear();
+    parts.teams[0].used = Request::default();
+    parts.clusters[0].used = Request::default();
+    let plan = planner.plan(&Snapshot::new(parts), &policy(), in_minutes(10), 1);
+    assert_eq!(plan.placements[0].team.as_str(), "wide");
+    assert_eq!(plan.reservations[0].expected, in_minutes(70), "when that has run as long as it usually does");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
@@ -199,18 +268,18 @@ proptest! {
         }
     }
 
-    /// At whatever time it is asked, the memo gives what a new plan would.
+    /// At whatever time it is asked, the memo gives what a new plan would that honours the same promises.
     #[test]
     fn the_memo_is_faithful(parts in any_world(), seed: u64, classes: bool, steps in prop::collection::vec(0u64..20, 1..8)) {
         let policy = if classes { preempt::policy_with_classes() } else { policy() };
         let snapshot = Snapshot::new(parts.clone());
-        let mut planner = crate::Planner::default();
+        let (mut planner, mut promises) = (crate::Planner::default(), crate::Promises::default());
         let mut minute = 0;
         for step in steps {
             minute += step;
             let now = in_minutes(minute);
             let same = Snapshot::new(parts.clone());
-            let (memo, made) = (planner.plan(&same, &policy, now, seed), plan(&snapshot, &policy, now, seed));
+            let (memo, made) = (planner.plan(&same, &policy, now, seed), promises.plan(&snapshot, &policy, now, seed));
             prop_assert_eq!(&*memo, &made);
         }
     }

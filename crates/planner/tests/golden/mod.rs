@@ -7,7 +7,7 @@ use yard_planner::plan;
 
 use crate::model::check;
 
-mod read;
+pub mod read;
 mod write;
 
 fn files() -> Vec<PathBuf> {

@@ -12,7 +12,7 @@ use yard_domain::{
 };
 use yard_planner::{ClusterView, Group, Parts, Policy, Running, Snapshot, TeamView};
 
-pub const NOW: Timestamp = Timestamp::from_micros(1_795_386_600_000_000);
+pub use crate::model::generate::NOW;
 
 /// A world with the names that its lines give to jobs.
 pub struct Scenario {
@@ -289,10 +289,20 @@ fn read_queue(scenario: &mut Scenario, name: &str, fields: &mut Fields) -> Said<
     let age = fields.get("age", read_span)?.unwrap_or(Duration::from_mins(10));
     let accepted = NOW.as_micros() - i64::try_from(age.as_micros()).unwrap();
     let jobs: i64 = fields.get("jobs", |v| parse("jobs", v))?.unwrap_or(1);
-    let orders = (0..jobs).map(|i| QueueOrder::new(priority, accepted + i)).collect();
+    let orders: Vec<_> = (0..jobs).map(|i| QueueOrder::new(priority, accepted + i)).collect();
     let shape = shape_of(&request, &clusters, run_timeout);
-    if scenario.queued.insert((team.clone(), shape), name.to_owned()).is_some() {
-        return Err("there is another queue of the same team, request, selector and run timeout".to_owned());
+    match scenario.queued.insert((team.clone(), shape), name.to_owned()) {
+        // More of the same, of another priority or age.
+        Some(same) if same == name => {
+            let group = scenario.parts.groups.iter_mut().find(|g| g.team == team && g.shape == shape);
+            group.ok_or("no such group")?.orders.extend(orders);
+            return Ok(());
+        }
+        Some(_) => {
+            let why = "there is another queue of the same team, request, selector and run timeout";
+            return Err(why.to_owned());
+        }
+        None => {}
     }
     scenario.parts.groups.push(Group { team, shape, request, clusters, run_timeout, expected_run, orders });
     Ok(())

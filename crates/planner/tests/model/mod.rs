@@ -2,8 +2,10 @@
 
 pub mod check;
 pub mod generate;
+pub mod kept;
 pub mod order;
 pub mod preempt;
+pub mod promise;
 pub mod reserve;
 pub mod rounds;
 pub mod world;

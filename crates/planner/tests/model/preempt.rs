@@ -6,7 +6,8 @@ use yard_domain::JobId;
 use yard_planner::{Hold, Plan, Preemption, PreemptionCause, Running};
 
 use super::check::{Violation, violation};
-use super::reserve::{Future, GRACE, Kept, cluster_of, head_of, honoured};
+use super::kept::Decided;
+use super::reserve::{Future, GRACE, cluster_of, head_of, kept_from, place_of};
 use super::world::{Amounts, Load, World, amounts};
 
 /// A job that others are stopped for.
@@ -18,8 +19,8 @@ struct Beneficiary {
     victims: Vec<JobId>,
 }
 
-/// Everything that is wrong with who is stopped for whom. `load` is what is in use with the plan's placements.
-pub fn check(world: &World, plan: &Plan, load: &Load) -> Vec<Violation> {
+/// Everything that is wrong with who is stopped for whom. `load` is what is in use with all that the plan places.
+pub fn check(world: &World, plan: &Plan, decided: &Decided, load: &Load) -> Vec<Violation> {
     let mut found = Vec::new();
     let victims: BTreeSet<JobId> = plan.preemptions.iter().map(|p| p.victim).collect();
     if victims.len() < plan.preemptions.len() {
@@ -44,11 +45,16 @@ pub fn check(world: &World, plan: &Plan, load: &Load) -> Vec<Violation> {
         }
         stop(world, &mut after, r);
     }
-    for h in honoured(world, plan) {
-        before.change(h.team, h.cluster, &amounts(&world.snapshot.groups[h.group].request), 1);
-    }
+    let start = world.load();
+    let place = |group: usize| place_of(world, &start, group);
+    let mut taken = 0;
     for b in &beneficiaries {
-        found.extend(check_one(world, plan, b, &mut before));
+        // What is decided about a head knows of those before it, and of nobody after it.
+        while let Some(d) = decided.due.get(taken).filter(|d| place(d.group) < place(b.group)) {
+            before.change(d.team, d.cluster, &amounts(&world.snapshot.groups[d.group].request), 1);
+            taken += 1;
+        }
+        found.extend(check_one(world, plan, &before_it(decided, taken, b), b, &mut before));
         if !world.fits(&after, b.team, b.cluster, &b.request) {
             let who = (&world.snapshot.teams[b.team].team.id, b.cluster);
             found.push(violation(
@@ -59,6 +65,12 @@ pub fn check(world: &World, plan: &Plan, load: &Load) -> Vec<Violation> {
         after.change(b.team, b.cluster, &b.request, 1);
     }
     found
+}
+
+/// What had been decided when it was decided about a head; so many had taken their room.
+fn before_it(decided: &Decided, taken: usize, b: &Beneficiary) -> Decided {
+    let kept = decided.kept.iter().take_while(|k| k.group != b.group);
+    Decided { due: decided.due[..taken].to_vec(), kept: kept.cloned().collect() }
 }
 
 /// Who waits for others to stop, in the order in which room is kept for them.
@@ -132,7 +144,13 @@ fn may_be_stopped(world: &World, b: &Beneficiary, p: &Preemption) -> Option<Viol
 }
 
 /// One beneficiary with its victims; `load` is left as it will be when it has started, for the next one.
-fn check_one(world: &World, plan: &Plan, b: &Beneficiary, load: &mut Load) -> Vec<Violation> {
+fn check_one(
+    world: &World,
+    plan: &Plan,
+    earlier: &Decided,
+    b: &Beneficiary,
+    load: &mut Load,
+) -> Vec<Violation> {
     let mut found = Vec::new();
     let group = &world.snapshot.groups[b.group];
     let who = format!("{} {:?}", group.team, group.shape);
@@ -149,7 +167,7 @@ fn check_one(world: &World, plan: &Plan, b: &Beneficiary, load: &mut Load) -> Ve
     if victims.len() <= 10 {
         let needed = (0..(1usize << victims.len()) - 1).all(|subset| {
             let chosen = (0..victims.len()).filter(|i| subset >> i & 1 == 1).map(|i| victims[i]);
-            !suffices(world, plan, b, load, &chosen.collect::<Vec<_>>())
+            !suffices(world, plan, earlier, b, load, &chosen.collect::<Vec<_>>())
         });
         if !needed {
             found.push(violation(
@@ -165,8 +183,16 @@ fn check_one(world: &World, plan: &Plan, b: &Beneficiary, load: &mut Load) -> Ve
     found
 }
 
-/// Whether it is enough to stop these: the beneficiary fits, and delays nobody who was promised room before it.
-fn suffices(world: &World, plan: &Plan, b: &Beneficiary, load: &Load, victims: &[&Running]) -> bool {
+/// Whether it is enough to stop these: the beneficiary fits beside those who are given room before it, and
+/// delays none of them.
+fn suffices(
+    world: &World,
+    plan: &Plan,
+    earlier: &Decided,
+    b: &Beneficiary,
+    load: &Load,
+    victims: &[&Running],
+) -> bool {
     let mut load = load.clone();
     for r in victims {
         stop(world, &mut load, r);
@@ -174,19 +200,12 @@ fn suffices(world: &World, plan: &Plan, b: &Beneficiary, load: &Load, victims: &
     if !world.fits(&load, b.team, b.cluster, &b.request) {
         return false;
     }
-    let mut future = Future::new(world, plan);
-    let Some(own) = future.kept.iter().position(|k| k.group == b.group) else { return true };
-    future.kept.truncate(own);
-    for own in &b.victims {
-        future.victims.remove(own);
-    }
+    let mut future = Future::so_far(world, plan, &earlier.due, &earlier.kept);
+    let own = future.kept.len();
     let could: Vec<bool> = (0..own).map(|k| future.can_start(k)).collect();
-    future.victims.extend(victims.iter().map(|r| r.job));
-    let start = world.now.plus(GRACE);
-    let end = start.plus(world.snapshot.groups[b.group].run_timeout);
-    let request = b.request.clone();
-    future.kept.push(Kept { group: b.group, team: b.team, cluster: b.cluster, start, end, request });
-    (0..own).all(|k| !could[k] || future.can_start(k))
+    future.victims.extend(victims.iter().map(|r| (r.job, Some(b.group))));
+    future.kept.extend(kept_from(world, b.group, b.cluster, world.now.plus(GRACE)));
+    future.can_start(own) && (0..own).all(|k| !could[k] || future.can_start(k))
 }
 
 /// Below the cohort that it shares with the victim, the beneficiary stays within what is guaranteed.

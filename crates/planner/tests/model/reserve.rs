@@ -1,10 +1,10 @@
 //! Reservations: what is in use at a time to come, when a job could start at the earliest, and who delays whom.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use yard_domain::{JobId, Timestamp};
-use yard_planner::{Plan, Reservation, Running};
+use yard_domain::{JobId, Shape, TeamId, Timestamp};
+use yard_planner::{Placement, Plan, Reservation, Running};
 
 use super::preempt::would_be_over;
 use super::world::{Amounts, Load, World, amounts};
@@ -30,7 +30,7 @@ pub struct Placed {
 }
 
 /// A job that the plan keeps room for.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Kept {
     pub group: usize,
     pub team: usize,
@@ -46,8 +46,14 @@ pub struct Future<'w, 'a> {
     pub world: &'w World<'a>,
     pub placed: Vec<Placed>,
     pub kept: Vec<Kept>,
-    /// Open attempts that this plan asks to stop.
-    pub victims: BTreeSet<JobId>,
+    /// Open attempts that this plan asks to stop, with the group of the head that they make room for.
+    pub victims: BTreeMap<JobId, Option<usize>>,
+}
+
+/// What is done for a head that waits: what was kept for it (where it stood among others), and who was stopped for it.
+struct Done {
+    kept: Option<(usize, Kept)>,
+    victims: BTreeMap<JobId, Option<usize>>,
 }
 
 impl<'w, 'a> Future<'w, 'a> {
@@ -56,31 +62,59 @@ impl<'w, 'a> Future<'w, 'a> {
             world,
             placed: Vec::new(),
             kept: plan.reservations.iter().filter_map(|r| kept(world, r)).collect(),
-            victims: plan.preemptions.iter().map(|p| p.victim).collect(),
+            victims: plan
+                .preemptions
+                .iter()
+                .map(|p| (p.victim, group_of(world, &p.for_team, p.for_shape)))
+                .collect(),
         }
     }
 
-    /// When an open attempt ends. `stopped`: what this plan asks to stop stops.
-    fn end(&self, r: &Running, clock: Clock, stopped: bool) -> Timestamp {
+    /// As it is to be seen when it is decided about a head: these promised heads take their room, this is kept for others
+    /// before it, and nobody has been stopped but for them.
+    pub fn so_far(world: &'w World<'a>, plan: &Plan, due: &[Placed], kept: &[Kept]) -> Self {
+        let Self { mut victims, .. } = Self::new(world, plan);
+        victims.retain(|_, group| kept.iter().any(|k| Some(k.group) == *group));
+        Self { world, placed: due.to_vec(), kept: kept.to_vec(), victims }
+    }
+
+    /// Takes away what is done for a group's head.
+    fn give_up(&mut self, group: usize) -> Done {
+        let at = self.kept.iter().position(|k| k.group == group);
+        let kept = at.map(|at| (at, self.kept.remove(at)));
+        let victims = self.victims.extract_if(.., |_, of| *of == Some(group)).collect();
+        Done { kept, victims }
+    }
+
+    /// Puts it back.
+    fn take_up(&mut self, done: Done) {
+        if let Some((at, kept)) = done.kept {
+            self.kept.insert(at, kept);
+        }
+        self.victims.extend(done.victims);
+    }
+
+    /// When an open attempt ends.
+    fn end(&self, r: &Running, clock: Clock) -> Timestamp {
         let end = if clock == Clock::Hard { r.ends_by } else { r.expected_end };
-        let leaves = r.leaving || (stopped && self.victims.contains(&r.job));
+        let leaves = r.leaving || self.victims.contains_key(&r.job);
         if leaves { end.min(self.world.now.plus(GRACE)) } else { end }
     }
 
     /// What is in use at a time of what is open and placed.
-    pub fn load_at(&self, at: Timestamp, clock: Clock, stopped: bool) -> Load {
-        let World { snapshot, now, .. } = self.world;
+    pub fn load_at(&self, at: Timestamp, clock: Clock) -> Load {
+        let snapshot = self.world.snapshot;
         let mut load = self.world.load();
         for r in &snapshot.running {
             let place = (self.world.team(&r.team), cluster_of(self.world, &r.cluster));
             if let (Some(team), Some(cluster)) = place
-                && self.end(r, clock, stopped) <= at
+                && self.end(r, clock) <= at
             {
                 load.change(team, cluster, &amounts(&r.request), -1);
             }
         }
         for p in &self.placed {
-            if now.plus(snapshot.groups[p.group].run_timeout) > at {
+            if self.end_of_placed(p, clock) > at {
                 load.change(p.team, p.cluster, &amounts(&snapshot.groups[p.group].request), 1);
             }
         }
@@ -90,7 +124,7 @@ impl<'w, 'a> Future<'w, 'a> {
     /// Whether a reserved job can start when it was promised to, beside the others that run by then.
     pub fn can_start(&self, kept: usize) -> bool {
         let k = &self.kept[kept];
-        let mut load = self.load_at(k.start, Clock::Hard, true);
+        let mut load = self.load_at(k.start, Clock::Hard);
         for (i, other) in self.kept.iter().enumerate() {
             if i != kept && other.start <= k.start && k.start < other.end {
                 load.change(other.team, other.cluster, &other.request, 1);
@@ -99,44 +133,46 @@ impl<'w, 'a> Future<'w, 'a> {
         self.world.fits(&load, k.team, k.cluster, &k.request)
     }
 
-    /// The reserved job that this one more would delay, if any: an index in `kept`.
-    pub fn delayed_by(&mut self, more: Placed) -> Option<usize> {
-        let could: Vec<usize> = (0..self.kept.len()).filter(|k| self.can_start(*k)).collect();
+    /// The reserved jobs that this one more would delay. If it is a head, it needs what is kept for it no more, and nobody
+    /// is stopped for it: room that is there only because others stop for it is no reason to place it now.
+    pub fn delayed_by(&mut self, more: Placed) -> Vec<Kept> {
+        let could: Vec<usize> =
+            (0..self.kept.len()).filter(|k| self.can_start(*k)).map(|k| self.kept[k].group).collect();
+        let own = self.give_up(more.group);
         self.placed.push(more);
-        let delayed = could.into_iter().find(|k| !self.can_start(*k));
+        let delayed =
+            (0..self.kept.len()).filter(|k| could.contains(&self.kept[*k].group) && !self.can_start(*k));
+        let delayed = delayed.map(|k| self.kept[k].clone()).collect();
         self.placed.pop();
+        self.take_up(own);
         delayed
     }
 
+    fn end_of_placed(&self, placed: &Placed, clock: Clock) -> Timestamp {
+        let group = &self.world.snapshot.groups[placed.group];
+        self.world.now.plus(if clock == Clock::Hard { group.run_timeout } else { group.expected_run })
+    }
+
     /// The earliest time at which one job of the group could start on the cluster and run through, beside what is
-    /// open and the reserved jobs before `before`. At `worst`, those hold their room from now on, always, and what
-    /// this plan stops goes on.
-    pub fn earliest(
-        &self,
-        group: usize,
-        cluster: usize,
-        clock: Clock,
-        before: usize,
-        worst: bool,
-    ) -> Option<Timestamp> {
+    /// open, placed and kept.
+    pub fn earliest(&self, group: usize, cluster: usize, clock: Clock) -> Option<Timestamp> {
         let World { snapshot, now, .. } = self.world;
         let g = &snapshot.groups[group];
         let (team, request) = (self.world.team(&g.team)?, amounts(&g.request));
-        let kept = &self.kept[..before];
-        let ends = snapshot.running.iter().map(|r| self.end(r, clock, !worst));
-        let placed = self.placed.iter().map(|p| now.plus(snapshot.groups[p.group].run_timeout));
-        let ends = ends.chain(placed).chain(kept.iter().map(|k| k.end));
+        let ends = snapshot.running.iter().map(|r| self.end(r, clock));
+        let placed = self.placed.iter().map(|p| self.end_of_placed(p, clock));
+        let ends = ends.chain(placed).chain(self.kept.iter().map(|k| k.end));
         let times: BTreeSet<Timestamp> = ends.chain([*now]).filter(|t| t >= now).collect();
         let fits_at = |at: Timestamp| {
-            let mut load = self.load_at(at, clock, !worst);
-            for k in kept.iter().filter(|k| worst || (k.start <= at && at < k.end)) {
+            let mut load = self.load_at(at, clock);
+            for k in self.kept.iter().filter(|k| k.start <= at && at < k.end) {
                 load.change(k.team, k.cluster, &k.request, 1);
             }
             self.world.fits(&load, team, cluster, &request)
         };
         times.into_iter().find(|start| {
             let end = start.plus(g.run_timeout);
-            let mut meanwhile = kept.iter().map(|k| k.start).filter(|s| s > start && *s < end);
+            let mut meanwhile = self.kept.iter().map(|k| k.start).filter(|s| s > start && *s < end);
             fits_at(*start) && meanwhile.all(fits_at)
         })
     }
@@ -146,68 +182,54 @@ pub fn cluster_of(world: &World, id: &yard_domain::ClusterId) -> Option<usize> {
     world.snapshot.clusters.iter().position(|c| c.cluster.id == *id)
 }
 
-pub fn kept(world: &World, r: &Reservation) -> Option<Kept> {
-    let group = world.snapshot.groups.iter().position(|g| g.team == r.team && g.shape == r.shape)?;
-    let g = &world.snapshot.groups[group];
-    Some(Kept {
-        group,
-        team: world.team(&r.team)?,
-        cluster: cluster_of(world, &r.cluster)?,
-        start: r.start_by,
-        end: r.start_by.plus(g.run_timeout),
-        request: amounts(&g.request),
-    })
+pub fn group_of(world: &World, team: &TeamId, shape: Shape) -> Option<usize> {
+    world.snapshot.groups.iter().position(|g| g.team == *team && g.shape == shape)
 }
 
-/// The groups whose first job is the first of its team and passes the hard rules somewhere, but fits nowhere now, or has
-/// been promised room before; owners before borrowers, and of each the longest waiting first. With each, whether it fits nowhere.
-pub fn waiting_heads(world: &World) -> Vec<(usize, bool)> {
+pub fn placed_of(world: &World, p: &Placement) -> Option<Placed> {
+    let group = group_of(world, &p.team, p.shape)?;
+    Some(Placed { group, team: world.team(&p.team)?, cluster: cluster_of(world, &p.cluster)? })
+}
+
+pub fn kept(world: &World, r: &Reservation) -> Option<Kept> {
+    let cluster = cluster_of(world, &r.cluster)?;
+    kept_from(world, group_of(world, &r.team, r.shape)?, cluster, r.start_by)
+}
+
+/// What is kept for a group's head that is to start there and then.
+pub fn kept_from(world: &World, group: usize, cluster: usize, start: Timestamp) -> Option<Kept> {
+    let g = &world.snapshot.groups[group];
+    let (team, end) = (world.team(&g.team)?, start.plus(g.run_timeout));
+    Some(Kept { group, team, cluster, start, end, request: amounts(&g.request) })
+}
+
+/// The heads, of all that pass the hard rules somewhere, in the order in which they are given room. With each, whether
+/// it waits for room: it fits nowhere now, or it was promised room firmly. All others have their turn.
+pub fn heads(world: &World) -> Vec<(usize, bool)> {
     let load = world.load();
     let heads = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t));
-    let mut waiting: Vec<(usize, bool)> = heads
+    let mut heads: Vec<(usize, bool)> = heads
         .filter_map(|head| {
             let g = &world.snapshot.groups[head];
             let clusters = world.admissible(g);
             let team = world.team(&g.team).unwrap();
             let blocked = !clusters.iter().any(|c| world.fits(&load, team, *c, &amounts(&g.request)));
-            (!clusters.is_empty() && (blocked || world.promised.contains(&head))).then_some((head, blocked))
+            let firm = world.is_firm(head);
+            (!clusters.is_empty()).then_some((head, blocked || firm))
         })
         .collect();
-    waiting.sort_by_key(|(head, _)| place_of(world, &load, *head));
-    waiting
+    heads.sort_by_key(|(head, _)| place_of(world, &load, *head));
+    heads
 }
 
-/// Heads are given room in this order: those that need not borrow first, and of each the longest waiting.
+/// Heads are given room in this order: owners, which stay within what their team is guaranteed (or that has nobody to
+/// borrow from), before borrowers, and of each the longest waiting.
 pub fn place_of(world: &World, load: &Load, head: usize) -> (bool, i64) {
     let group = &world.snapshot.groups[head];
-    let path = world.path(world.team(&group.team).unwrap());
-    let below_top = &path[..path.len() - 1];
-    let over = |node: &usize| would_be_over(world, load, *node, &amounts(&group.request));
-    (below_top.iter().any(over), group.orders[0].accepted_at_micros())
-}
-
-/// The heads among those that an earlier plan kept room for.
-pub fn heads_of(world: &World, kept: &[Reservation]) -> BTreeSet<usize> {
-    let heads = (0..world.snapshot.teams.len()).filter_map(|t| head_of(world, t));
-    let is_kept = |head: &usize| {
-        let g = &world.snapshot.groups[*head];
-        kept.iter().any(|r| r.team == g.team && r.shape == g.shape && r.order == g.orders[0])
-    };
-    heads.filter(is_kept).collect()
-}
-
-/// The placements at the beginning of a plan that are of heads which were promised room.
-pub fn honoured(world: &World, plan: &Plan) -> Vec<Placed> {
-    let mut honoured: Vec<Placed> = Vec::new();
-    for p in &plan.placements {
-        let group = world.snapshot.groups.iter().position(|g| g.team == p.team && g.shape == p.shape);
-        let (Some(group), Some(cluster)) = (group, cluster_of(world, &p.cluster)) else { break };
-        if !world.promised.contains(&group) || honoured.iter().any(|h| h.group == group) {
-            break;
-        }
-        honoured.push(Placed { group, team: world.team(&p.team).unwrap(), cluster });
-    }
-    honoured
+    let team = world.team(&group.team).unwrap();
+    let could_borrow = world.nodes[team].parent.is_some();
+    let borrows = could_borrow && would_be_over(world, load, team, &amounts(&group.request));
+    (borrows, group.orders[0].accepted_at_micros())
 }
 
 /// The group of a team's first job.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use yard_domain::job::QueueOrder;
 use yard_domain::{AttemptNumber, JobId, Request, Timestamp};
-use yard_planner::{Group, Parts, Plan, Planner, Policy, Reservation, Running, Snapshot};
+use yard_planner::{Group, Parts, Plan, Planner, Policy, Running, Snapshot};
 
 use super::check_after;
+use super::promise::Promise;
 
 /// The world between two plans.
 pub struct Rounds {
@@ -17,7 +18,8 @@ pub struct Rounds {
     pub seed: u64,
     /// Knows what it has promised.
     planner: Planner,
-    promised: Vec<Reservation>,
+    /// What must have been promised.
+    promised: Vec<Promise>,
     /// Where a job came from, for when it goes back to the queue.
     origin: HashMap<JobId, (Group, QueueOrder)>,
     next_job: u64,
@@ -63,8 +65,7 @@ impl Rounds {
     pub fn plan(&mut self) -> Result<Plan, String> {
         let snapshot = self.snapshot();
         let plan = self.planner.plan(&snapshot, &self.policy, self.now, self.seed);
-        let wrong = check_after(&snapshot, &self.policy, self.now, &plan, &self.promised);
-        self.promised.extend(plan.reservations.iter().cloned());
+        let wrong = check_after(&snapshot, &self.policy, self.now, &plan, &mut self.promised);
         if wrong.is_empty() { Ok((*plan).clone()) } else { Err(format!("{wrong:#?}\n{plan:#?}")) }
     }
 

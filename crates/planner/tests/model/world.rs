@@ -1,9 +1,11 @@
 //! A snapshot as plain tables: who is above whom, what is guaranteed, what is in use, what fits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use yard_domain::{Cluster, ClusterHealth, ClusterSwitch, QuotaOwner, Request, TeamId, Timestamp};
 use yard_planner::{Group, Policy, Snapshot};
+
+use super::promise::Promised;
 
 /// Amounts by the resource's name; signed, so that sums and differences need no care.
 pub type Amounts = BTreeMap<String, i128>;
@@ -51,8 +53,8 @@ pub struct World<'a> {
     pub now: Timestamp,
     /// Teams first, with the same indexes as in the snapshot, then cohorts.
     pub nodes: Vec<Node>,
-    /// Groups whose first job was promised room by the plan before.
-    pub promised: BTreeSet<usize>,
+    /// Groups whose first job was promised room by earlier plans.
+    pub promised: BTreeMap<usize, Promised>,
 }
 
 impl<'a> World<'a> {
@@ -79,7 +81,7 @@ impl<'a> World<'a> {
             own: limits(&c.quota),
             max: limits(&c.max),
         });
-        Self { snapshot, policy, now, nodes: of_teams.chain(of_cohorts).collect(), promised: BTreeSet::new() }
+        Self { snapshot, policy, now, nodes: of_teams.chain(of_cohorts).collect(), promised: BTreeMap::new() }
     }
 
     /// A node and everything above it, from below.
@@ -119,6 +121,11 @@ impl<'a> World<'a> {
             Some(_) => max,
             None => [max, self.nominal(node, resource)].into_iter().flatten().min(),
         }
+    }
+
+    /// Whether a group's first job was promised room that it takes as soon as it is there.
+    pub fn is_firm(&self, head: usize) -> bool {
+        self.promised.get(&head).is_some_and(|promised| promised.firm)
     }
 
     pub fn team(&self, id: &TeamId) -> Option<usize> {

@@ -6,12 +6,15 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
+use serde_json::Value;
 use yard_domain::{Arrival, Verdict};
-use yard_wire::canonical::{Listed, parse_list};
+use yard_ports::StoreError;
+use yard_wire::canonical::{Listed, canonical_text, parse_list};
 use yard_wire::views::{BulkAnswer, BulkRequest, BulkVerdict, Problem, ProblemCode};
 use yard_wire::{Intake, Source};
 
+use super::spill;
 use super::submit::{DOOR, json_body, permit, turned_away};
 use crate::access::Caller;
 use crate::layers::RequestId;
@@ -26,6 +29,7 @@ use crate::state::AppState;
     request_body = BulkRequest,
     responses(
         (status = 200, description = "A verdict for each document, in their order", body = BulkAnswer),
+        (status = 202, description = "The database is away: the same; what is pending is kept in a queue, to be accepted later", body = BulkAnswer),
         (status = 400, description = "The body is not a list of documents, or has too many", body = Problem),
         (status = 413, description = "The body is too large", body = Problem),
         (status = 415, description = "The body is not declared to be JSON", body = Problem),
@@ -38,7 +42,7 @@ pub(crate) async fn submit(
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<BulkAnswer>, ApiError> {
+) -> Result<(StatusCode, Json<BulkAnswer>), ApiError> {
     let body = json_body(&headers, body, state.limits.bulk_body_bytes_max)?;
     if headers.contains_key("idempotency-key") {
         let detail = "many documents can't share the key of one Idempotency-Key: give each its own \"key\"";
@@ -49,18 +53,11 @@ pub(crate) async fn submit(
     caller.about(format!("{} submissions", arrivals.len()));
     let mut verdicts: Vec<Option<BulkVerdict>> =
         arrivals.iter().map(|arrival| refused(&state, &caller, arrival)).collect();
-    let let_in: Vec<Arrival> =
-        arrivals.into_iter().zip(&verdicts).filter(|(_, away)| away.is_none()).map(|(a, _)| a).collect();
+    let each = arrivals.into_iter().zip(&documents).zip(&verdicts).filter(|(_, away)| away.is_none());
+    let (let_in, texts): (Vec<Arrival>, Vec<&Value>) =
+        each.map(|((arrival, (document, _)), _)| (arrival, document)).unzip();
     if !let_in.is_empty() {
-        let given = state.store.accept(&let_in).await?;
-        if given.iter().any(|v| matches!(v, Verdict::Accepted { first: true, .. })) {
-            (state.nudge)();
-        }
-        let mut given = let_in.iter().zip(&given).map(|(arrival, verdict)| {
-            let verdict = BulkVerdict::new(&arrival.key, verdict);
-            count(&verdict);
-            verdict
-        });
+        let mut given = judge(&state, let_in, &texts).await?.into_iter();
         for open in verdicts.iter_mut().filter(|v| v.is_none()) {
             *open = given.next();
         }
@@ -69,7 +66,34 @@ pub(crate) async fn submit(
     let missing = || ApiError::new(ProblemCode::Internal, "the store gave too few verdicts");
     let verdicts = verdicts.ok_or_else(missing)?;
     write_down(&caller, &verdicts);
-    Ok(Json(BulkAnswer { verdicts }))
+    let waits = verdicts.iter().any(|verdict| verdict.verdict == "pending");
+    let status = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(BulkAnswer { verdicts })))
+}
+
+/// Commits the verdicts on these, whose documents stand beside them; or, while the database is away, keeps them for later.
+async fn judge(
+    state: &AppState,
+    arrivals: Vec<Arrival>,
+    documents: &[&Value],
+) -> Result<Vec<BulkVerdict>, ApiError> {
+    let given = match state.store.accept(&arrivals).await {
+        Err(error @ StoreError::Unavailable(_)) if state.spill.is_some() => {
+            let texts = documents.iter().map(|document| canonical_text(document));
+            let waiting: Vec<(Arrival, String)> = arrivals.into_iter().zip(texts).collect();
+            return spill::put_off_many(state, &waiting, error).await;
+        }
+        given => given?,
+    };
+    if given.iter().any(|v| matches!(v, Verdict::Accepted { first: true, .. })) {
+        (state.nudge)();
+    }
+    let verdicts = arrivals.iter().zip(&given).map(|(arrival, verdict)| {
+        let verdict = BulkVerdict::new(&arrival.key, verdict);
+        count(&verdict);
+        verdict
+    });
+    Ok(verdicts.collect())
 }
 
 /// The verdict on a document that is not even looked at: nothing is kept of it. Whoever may not submit for a team does not
@@ -121,7 +145,9 @@ fn read(state: &AppState, caller: &Caller, documents: &[Listed], request: &str) 
             by: Some(by.clone()),
             key: None,
         };
-        intake.arrival_listed(document, &source, (state.new_id)())
+        let mut arrival = intake.arrival_listed(document, &source, (state.new_id)());
+        spill::bind(&mut arrival);
+        arrival
     };
     documents.iter().enumerate().map(arrival).collect()
 }

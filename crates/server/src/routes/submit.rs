@@ -10,7 +10,7 @@ use yard_domain::{Arrival, JobId, Right, TeamId, Verdict};
 use yard_ports::StoreError;
 use yard_wire::canonical::parse_strict;
 use yard_wire::views::{FieldProblem, Problem, ProblemCode, Submitted};
-use yard_wire::{Intake, Source, Submission, bound_id};
+use yard_wire::{Intake, Source, Submission};
 
 use crate::access::Caller;
 use crate::layers::RequestId;
@@ -118,9 +118,7 @@ fn read(
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
     let mut arrival = intake.arrival_of(&document, &source, (state.new_id)());
-    if let Ok(job) = &mut arrival.content {
-        job.id = bound_id(job.id, &arrival.key, &arrival.message_id);
-    }
+    spill::bind(&mut arrival);
     Ok(arrival)
 }
 

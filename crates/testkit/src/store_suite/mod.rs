@@ -209,6 +209,7 @@ macro_rules! store_suite {
                 content_is_kept_once,
                 uploads_at_once_keep_one_content,
                 packages_expire_unless_used,
+                waiting_jobs_keep_their_packages,
                 hidden_jobs_are_not_shown,
             ],
             events: [

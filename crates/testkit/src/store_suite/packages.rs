@@ -64,6 +64,31 @@ pub async fn packages_expire_unless_used(w: &World) {
     assert!(w.store.use_package("gcs://used.zip", DAY).await.unwrap().is_some());
 }
 
+/// A job that waits keeps what it names, whatever door it came through; one that is refused keeps nothing.
+pub async fn waiting_jobs_keep_their_packages(w: &World) {
+    for (i, name) in (1..).zip(["dir.zip", "module.zip", "other.zip"]) {
+        w.store.keep_package(&package(name, &format!("o{i}"), i), Duration::ZERO).await.unwrap();
+    }
+    let env = |text: &str| serde_json::from_str(text).unwrap();
+    w.accept_with("ads", 2, |i, job| {
+        job.spec.runtime_env = match i {
+            0 => env(r#"{"working_dir": "gcs://dir.zip", "py_modules": ["gcs://module.zip", "gcs://nowhere.zip"]}"#),
+            _ => env(r#"{"working_dir": "gcs://dir.zip"}"#),
+        };
+    })
+    .await;
+    let mut gone = Vec::new();
+    eventually("the other has expired", async || {
+        gone.extend(w.store.expire_packages(10).await.unwrap());
+        (!gone.is_empty()).then_some(())
+    })
+    .await;
+    gone.extend(w.store.expire_packages(10).await.unwrap());
+    assert_eq!(gone, ["o3"]);
+    let asked = ["o1", "o2", "o3"].map(str::to_owned);
+    assert_eq!(w.store.named_objects(&asked).await.unwrap().len(), 2);
+}
+
 /// Jobs are found by key over teams until they are hidden; everything else about them stays.
 pub async fn hidden_jobs_are_not_shown(w: &World) {
     let (ads, ml) = (w.accept("ads", 2).await, w.accept("ml", 1).await);

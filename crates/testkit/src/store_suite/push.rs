@@ -69,6 +69,14 @@ pub async fn verdicts_without_a_job_are_events(w: &World) {
     assert_eq!((first.after, first.upto, first.events.len()), (0, 0, 0));
     let mut other = new_job("ads", "good");
     other.body_hash = [8; 32];
+    let mut foreign = rejected("ads", "foreign");
+    let kept_out = FieldError {
+        field: "team".to_owned(),
+        code: FieldError::TEAM_NOT_ALLOWED,
+        message: "not through this door".to_owned(),
+    };
+    foreign.content = Err(vec![kept_out]);
+    assert!(matches!(w.store.accept(&[foreign]).await.unwrap()[0], yard_domain::Verdict::Rejected(_)));
     let batch =
         [rejected("ads", "bad"), arrival(new_job("ads", "good")), rejected("No Team", "x"), arrival(other)];
     let verdicts = w.store.accept(&batch).await.unwrap();

@@ -301,6 +301,17 @@ fn doors_bind_teams_and_unknown_capacity_could_fit() {
         errors(&arrival),
         "receipt ads/k\n\"team\" team_not_allowed: sqs:search-jobs may not submit for team \"ads\"\n"
     );
+    // Also of what can't be read, and however much else is wrong.
+    let many: Vec<String> = (0..200).map(|i| format!("\"x{i}\":1")).collect();
+    for raw in ["{\"team\":\"ads\",\"key\":1}".to_owned(), format!("{{\"team\":\"ads\",{}}}", many.join(","))]
+    {
+        let arrival = judge_from(raw.as_bytes(), &source("sqs:search-jobs"));
+        let told = arrival.content.unwrap_err();
+        let kept_out = told.iter().filter(|e| e.code == "team_not_allowed").count();
+        assert_eq!((arrival.key.team.as_str(), kept_out), ("ads", 1), "{told:?}");
+        let own = judge_from(raw.replace("ads", "search").as_bytes(), &source("sqs:search-jobs"));
+        assert!(own.content.unwrap_err().iter().all(|e| e.code != "team_not_allowed"));
+    }
     let mut admission = installation();
     admission.clusters.push(cluster("new", "x", None));
     let big = json!({"v":1,"team":"search","key":"k","entrypoint":"x","resources":{"cpu":1000}}).to_string();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use yard_domain::{SubmissionKey, Verdict};
+use yard_domain::{FieldError, JobId, SubmissionKey, Verdict};
 
 use super::problem::FieldProblem;
 use crate::Submission;
@@ -27,7 +27,9 @@ pub struct BulkAnswer {
 pub struct BulkVerdict {
     /// `accepted`: a new job. `duplicate`: the same document came before under its key. `conflict`: the key belongs to
     /// a job with another body. `rejected`: see `errors`; kept as a receipt. `rate_limited`: the team submits faster
-    /// than it may, and nothing was kept. `forbidden`: you may not submit for the team, and nothing was kept.
+    /// than it may, and nothing was kept. `forbidden`: you may not submit for the team, and nothing was kept. While the
+    /// database is away: `pending`: kept in a queue, to be accepted later under this id if it is the first under its key;
+    /// `unavailable`: nothing was kept, or it is not known: send it again.
     pub verdict: String,
     /// The team as it stood in the document; `-` if none could be read.
     pub team: String,
@@ -45,15 +47,33 @@ pub struct BulkVerdict {
 }
 
 impl BulkVerdict {
+    /// The verdict on what could neither be committed nor be kept in a queue.
+    pub const UNAVAILABLE: &str = "unavailable";
+
     /// The verdict on what came under this key.
     pub fn new(key: &SubmissionKey, verdict: &Verdict) -> Self {
-        let (name, job, errors) = match verdict {
-            Verdict::Accepted { job, first: true } => ("accepted", Some(job), Vec::new()),
-            Verdict::Accepted { job, first: false } => ("duplicate", Some(job), Vec::new()),
-            Verdict::Conflict { job } => ("conflict", Some(job), Vec::new()),
-            Verdict::Rejected(errors) => ("rejected", None, errors.iter().map(FieldProblem::from).collect()),
+        let (name, job) = match verdict {
+            Verdict::Accepted { job, first: true } => ("accepted", Some(job)),
+            Verdict::Accepted { job, first: false } => ("duplicate", Some(job)),
+            Verdict::Conflict { job } => ("conflict", Some(job)),
+            Verdict::Rejected(errors) => return Self::rejected(key, errors),
         };
-        Self { job: job.map(ToString::to_string), errors, ..Self::named(key, name) }
+        Self { job: job.map(ToString::to_string), ..Self::named(key, name) }
+    }
+
+    /// It can't be a job.
+    pub fn rejected(key: &SubmissionKey, errors: &[FieldError]) -> Self {
+        Self { errors: errors.iter().map(FieldProblem::from).collect(), ..Self::named(key, "rejected") }
+    }
+
+    /// It waits in a queue for the database, and will be this job.
+    pub fn pending(key: &SubmissionKey, job: JobId) -> Self {
+        Self { job: Some(job.to_string()), ..Self::named(key, "pending") }
+    }
+
+    /// It could not be kept now.
+    pub fn unavailable(key: &SubmissionKey) -> Self {
+        Self::named(key, Self::UNAVAILABLE)
     }
 
     /// It was turned away, to be sent again after so many seconds.

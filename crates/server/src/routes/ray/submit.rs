@@ -8,8 +8,10 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+use tracing::warn;
 use uuid::Uuid;
 use yard_domain::{Arrival, TeamId, Verdict};
+use yard_ports::StoreError;
 use yard_ports::packages::package_uris;
 use yard_wire::canonical::parse_strict;
 use yard_wire::ray::{RayContext, RaySubmission, client_field, submission};
@@ -18,6 +20,7 @@ use yard_wire::{Intake, Source};
 use super::RayError;
 use crate::access::Caller;
 use crate::layers::RequestId;
+use crate::routes::spill;
 use crate::routes::submit::{count_verdict, json_body, keep_to_rate, permit};
 use crate::state::AppState;
 
@@ -39,13 +42,15 @@ pub(super) async fn submit(
     caller.about(format!("submission {}", arrival.key));
     permit(&caller, &arrival)?;
     keep_to_rate(&state, &arrival, DOOR)?;
-    if let Ok(job) = &arrival.content {
-        for uri in package_uris(&job.spec.runtime_env) {
-            // One that is not here fails the job when it is launched, as with Ray.
-            state.ray.packages.touch(&uri).await?;
+    let taken = Json(json!({"job_id": given.id, "submission_id": given.id}));
+    let verdicts = match state.store.accept(std::slice::from_ref(&arrival)).await {
+        Err(error @ StoreError::Unavailable(_)) => {
+            caller.came_to("put_off");
+            spill::keep(&state, &arrival, &given.document.to_string(), None, error).await?;
+            return Ok(taken);
         }
-    }
-    let verdicts = state.store.accept(std::slice::from_ref(&arrival)).await?;
+        verdicts => verdicts?,
+    };
     let verdict = verdicts.into_iter().next();
     let verdict = verdict
         .ok_or_else(|| RayError::new(StatusCode::INTERNAL_SERVER_ERROR, "the store gave no verdict"))?;
@@ -54,7 +59,8 @@ pub(super) async fn submit(
         Verdict::Accepted { job, first: true } => {
             caller.about(format!("job {job}, submission {}", arrival.key));
             (state.nudge)();
-            Ok(Json(json!({"job_id": given.id, "submission_id": given.id})))
+            keep_packages(&state, &arrival).await;
+            Ok(taken)
         }
         // Whatever the document: to Ray's client an id is used once. (The native API answers the same again.)
         Verdict::Accepted { first: false, .. } | Verdict::Conflict { .. } => {
@@ -68,6 +74,17 @@ pub(super) async fn submit(
             let lines: Vec<String> =
                 errors.iter().map(|e| format!("{}: {}", client_field(&e.field), e.message)).collect();
             Err(refused(lines.join("\n")))
+        }
+    }
+}
+
+/// Counts as a use of what the job names. (Its acceptance alone keeps that until it can't want it any more.) What is not here
+/// fails the job when it is launched, as with Ray.
+async fn keep_packages(state: &AppState, arrival: &Arrival) {
+    let named = arrival.content.iter().flat_map(|job| package_uris(&job.spec.runtime_env));
+    for uri in named {
+        if let Err(error) = state.ray.packages.touch(&uri).await {
+            warn!(%error, uri, "the use of a package could not be noted");
         }
     }
 }
@@ -102,7 +119,9 @@ fn arrival(state: &AppState, caller: &Caller, given: &RaySubmission, request: St
     let source = Source { door: DOOR.to_owned(), message_id: request, sent_at: None, by, key: None };
     let admission = state.admission.borrow().clone();
     let intake = Intake { admission: &admission, limits: &state.limits, defaults: &state.defaults };
-    intake.arrival_of(&given.document, &source, (state.new_id)())
+    let mut arrival = intake.arrival_of(&given.document, &source, (state.new_id)());
+    spill::bind(&mut arrival);
+    arrival
 }
 
 /// An id of Ray's form: `raysubmit_` and 16 letters or digits, none that could be taken for another.
