@@ -16,6 +16,10 @@ pub(crate) const INSTANCE: &str = "yard.instance";
 /// The annotation that says that somebody has asked for it to be stopped, and when (seconds since the epoch).
 pub(crate) const STOP_ASKED: &str = "yard.stop-asked";
 
+/// The annotation of a RayCluster (it has its RayJob's) by which the operator makes no new head for one that stood and died:
+/// in `HTTPMode` it would submit the job to that once more, and an attempt runs at most once. KubeRay knows it from 1.6 on.
+const KEEP_DEAD_HEADS_DEAD: &str = "ray.io/disable-provisioned-head-restart";
+
 /// Longest name of a RayJob: the operator's bound.
 const NAME_MAX: usize = 47;
 /// Longest deadline that the CRD's 32 bits hold.
@@ -35,7 +39,7 @@ pub(crate) fn render(template: &Template, namespace: &str, launch: &LaunchReques
             "name": launch.name.as_str(),
             "namespace": namespace,
             "labels": labels(launch),
-            "annotations": {"yard.name": launch.job_name},
+            "annotations": {"yard.name": launch.job_name, KEEP_DEAD_HEADS_DEAD: "true"},
         },
         "spec": plan.spec(),
     }))

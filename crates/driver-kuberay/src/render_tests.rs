@@ -98,6 +98,7 @@ fn a_plain_job_is_a_head_that_gets_all_of_the_charge() {
         json!({"app.kubernetes.io/managed-by": "switchyard", "yard.instance": "00000000000000000000000000000009",
             "yard.job": id, "yard.attempt": "2", "yard.team": "ads"})
     );
+    assert_eq!(job["metadata"]["annotations"]["ray.io/disable-provisioned-head-restart"], "true");
     let spec = &job["spec"];
     let expected = json!({"jobId": name, "backoffLimit": 0, "shutdownAfterJobFinishes": true, "ttlSecondsAfterFinished": 60,
         "activeDeadlineSeconds": 1_000, "preRunningDeadlineSeconds": 900, "submissionMode": "HTTPMode",

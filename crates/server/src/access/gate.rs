@@ -13,6 +13,7 @@ use yard_domain::{AuditEntry, Right};
 use yard_wire::views::ProblemCode;
 
 use super::caller::{Asked, Caller};
+use super::lapse::Lapse;
 use super::rules::{self, Who};
 use crate::layers::RequestId;
 use crate::problem::ApiError;
@@ -43,8 +44,10 @@ pub(crate) async fn gate(State(state): State<AppState>, mut request: Request, ne
     let Some(action) = rule.action else {
         return match permit(&caller, right) {
             Ok(()) => {
+                let lapse = Lapse::new(&state.access, bearer(request.headers()).ok().flatten());
                 request.extensions_mut().insert(caller);
-                next.run(request).await
+                request.extensions_mut().insert(lapse.clone());
+                lapse.bound(next.run(request).await)
             }
             Err(error) => error.into_response(),
         };

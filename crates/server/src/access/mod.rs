@@ -4,6 +4,7 @@
 //! - [`rules`]: which right each route takes
 //! - [`Caller`]: who is asking, as handlers see it
 //! - [`token`], [`known`]: API tokens, and those that were looked up lately
+//! - [`lapse`]: the end of what outlasts its request
 //! - [`jwt`]: tokens of issuers that are trusted (OIDC)
 //! - [`redact`]: other teams' names out of what the planner says
 
@@ -11,6 +12,7 @@ mod caller;
 pub(crate) mod gate;
 pub mod jwt;
 mod known;
+pub(crate) mod lapse;
 pub(crate) mod redact;
 pub(crate) mod rules;
 #[cfg(test)]
@@ -56,6 +58,8 @@ pub struct AccessConfig {
     pub requests_burst: NonZeroU32,
     /// How long what was looked up counts.
     pub freshness: Freshness,
+    /// How often the token of a stream that is open is looked at again. Default 30 s.
+    pub stream_recheck: Duration,
     /// Issuers that are trusted.
     pub issuers: Vec<jwt::IssuerConfig>,
 }
@@ -69,6 +73,7 @@ impl Default for AccessConfig {
             requests_per_minute: NonZeroU32::MIN.saturating_add(59_999),
             requests_burst: NonZeroU32::MIN.saturating_add(1_999),
             freshness: Freshness::default(),
+            stream_recheck: Duration::from_secs(30),
             issuers: Vec::new(),
         }
     }

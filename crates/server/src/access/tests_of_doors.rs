@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use yard_domain::{Arrival, Role, SubmissionKey, Timestamp};
 
-use crate::router;
+use crate::access::Freshness;
 use crate::testing::{Answer, OPERATOR, World};
+use crate::{AccessConfig, router};
+
+/// Nothing that was looked up counts.
+const NONE: Freshness = Freshness { refresh: Duration::ZERO, outage: Duration::ZERO };
 
 fn document(team: &str, key: &str) -> Value {
     json!({"v": 1, "team": team, "key": key, "entrypoint": "true"})
@@ -50,6 +54,28 @@ async fn of_many_submissions_those_for_other_teams_alone_are_refused() {
             line("3 submissions: 2 accepted, 1 forbidden", "ok"),
         ]
     );
+}
+
+/// Streams that are open break off when the token that opened them is revoked.
+#[tokio::test]
+async fn streams_end_with_their_token() {
+    let access = AccessConfig { stream_recheck: Duration::from_millis(20), ..AccessConfig::default() };
+    let world = World::guarded(AccessConfig { freshness: NONE, ..access }).await;
+    let (revoked, kept) =
+        (world.token(Role::Viewer, &["ads"]).await, world.token(Role::Viewer, &["ads"]).await);
+    let open = async |token: &str| {
+        let request = Request::get("/v1/events").header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let answer = router(world.state.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_body().into_data_stream()
+    };
+    let (mut ends, mut goes_on) = (open(&revoked.text).await, open(&kept.text).await);
+    world.state.store.revoke_token(&revoked.id).await.unwrap();
+    let end = async { while ends.next().await.expect("the end is an error").is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(30), end).await.unwrap();
+    world.ask("POST", "/v1/jobs", OPERATOR, Some(document("ads", "a"))).await;
+    let chunk = tokio::time::timeout(Duration::from_secs(30), goes_on.next()).await.unwrap();
+    chunk.unwrap().unwrap();
 }
 
 /// The first event of a stream.

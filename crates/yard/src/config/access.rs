@@ -39,6 +39,7 @@ pub(super) fn access(root: &mut Table<'_, '_>, listen: Option<SocketAddr>) -> Ac
             refresh: t.span_or("token_refresh_s", default.freshness.refresh, secs(0, 3_600)),
             outage: t.span_or("token_outage_s", default.freshness.outage, secs(0, 86_400)),
         },
+        stream_recheck: t.span_or("stream_recheck_s", default.stream_recheck, secs(1, 3_600)),
         issuers: t.tables("issuer", "name").into_iter().filter_map(issuer).collect(),
     };
     if let (false, Some(listen)) = (config.required, listen)

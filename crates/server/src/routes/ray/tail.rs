@@ -19,6 +19,7 @@ use yard_wire::views::ProblemCode;
 
 use super::{RayError, find};
 use crate::access::Caller;
+use crate::access::lapse::Lapse;
 use crate::logs::{self, Wish};
 use crate::routes::logs::Streams;
 use crate::state::AppState;
@@ -32,22 +33,24 @@ pub(super) async fn tail(
     State(state): State<AppState>,
     caller: Caller,
     Extension(streams): Extension<Streams>,
+    Extension(lapse): Extension<Lapse>,
     Path(id): Path<String>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, RayError> {
     let job = find(&state, &caller, &headers, &id).await?.lifecycle.id;
     let slot = streams.take()?;
-    Ok(upgrade.on_upgrade(move |socket| serve(state, job, socket, slot)))
+    Ok(upgrade.on_upgrade(move |socket| serve(state, job, socket, lapse, slot)))
 }
 
-async fn serve(state: AppState, job: JobId, socket: WebSocket, _slot: OwnedSemaphorePermit) {
+async fn serve(state: AppState, job: JobId, socket: WebSocket, lapse: Lapse, _slot: OwnedSemaphorePermit) {
     let (mut sink, mut stream) = socket.split();
     let shutdown = state.shutdown.clone();
     let ended = tokio::select! {
         biased;
         // Without a closing handshake, so that the client takes it for what it is: a log that broke off.
         () = shutdown.cancelled() => false,
+        () = lapse.over() => false,
         () = gone(&mut stream) => false,
         sent = Tail { state: &state, job, sink: &mut sink }.run() => sent.is_ok(),
     };
