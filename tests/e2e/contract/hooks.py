@@ -70,6 +70,8 @@ def what_the_schema_allows_is_not_malformed(context, response, case):
     beyond |= {"Idempotency-Key"} if case.body.get("key") else set()
     # Nor that a count excludes a range, and that a type of gpu needs gpus: what is asked of workers hangs together.
     beyond |= {f"ray_cluster.workers.{name}" for name in ("count", "min", "max", "gpu_type")}
+    # Nor that head and workers together fit into what the job asks for.
+    beyond |= {"ray_cluster.head", "ray_cluster.workers"} if case.body.get("resources") else set()
     wrong = [e for e in response.json()["errors"] if e["code"] not in HERE and e["field"] not in beyond]
     assert not wrong, f"the schema allows what is refused: {json.dumps(wrong)}"
 

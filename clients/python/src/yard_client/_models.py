@@ -1113,7 +1113,7 @@ class Workers(TypedDict, closed=True):
     """
     CPUs of each, at most 3 decimals; 0 is allowed.
     """
-    custom: NotRequired[dict[str, Any] | None]
+    custom: NotRequired[dict[str, float]]
     """
     Ray's custom resources of each by name, at most 3 decimals, above 0.
     """
@@ -1584,7 +1584,7 @@ class RayCluster(TypedDict, closed=True):
     or `workers` and no `resources`, the job is charged head and workers together.
     """
 
-    env: NotRequired[dict[str, Any] | None]
+    env: NotRequired[dict[str, str]]
     """
     Environment variables of the cluster's containers, where the profile allows a job to set them.
     """

@@ -34,6 +34,16 @@ const COMMAND: &str = r"^[^\x00]*[^\s\x00][^\x00]*$";
 /// Names that are no custom resource's.
 const TAKEN: &str = "^([cC][pP][uU]|[gG][pP][uU]|[mM][eE][mM][oO][rR][yY]|[jJ][oO][bB][sS]|\
                      [oO][bB][jJ][eE][cC][tT]_[sS][tT][oO][rR][eE]_[mM][eE][mM][oO][rR][yY])$";
+/// The name of a custom resource.
+fn custom_name() -> Value {
+    json!({"pattern": "^[A-Za-z0-9_.:/-]{1,63}$", "not": {"pattern": TAKEN}})
+}
+
+/// How much of a custom resource.
+fn custom_amount() -> Value {
+    json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000, "multipleOf": 0.001})
+}
+
 /// Above zero, at most 1 PiB or nearly so, and with whole bytes: of a KiB, eighths are.
 const AMOUNT: &str = concat!(
     r"^\s*(0*[1-9][0-9]{0,14}(\.0+)?(\s*B)?",
@@ -134,10 +144,8 @@ pub struct Resources {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend(
         "maxProperties" = 32,
-        "propertyNames" = json!({"pattern": "^[A-Za-z0-9_.:/-]{1,63}$", "not": {"pattern": TAKEN}}),
-        "additionalProperties" = json!({
-            "type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000, "multipleOf": 0.001,
-        }),
+        "propertyNames" = custom_name(),
+        "additionalProperties" = custom_amount(),
     ))]
     pub custom: Option<BTreeMap<String, f64>>,
 }

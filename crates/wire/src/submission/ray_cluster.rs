@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 use yard_domain::{RayClusterShape, Request, WorkerShape};
 
 use super::faults::{join, quote};
 use super::reader::{Reader, present};
-use super::{Memory, Resources};
+use super::{Memory, Resources, custom_amount, custom_name};
 use crate::quantity::{exact_memory_text, milli_number, parse_memory, parse_milli};
 
 /// Longest name of an image, in bytes. Part of the format: registries have the same bound.
@@ -29,10 +29,15 @@ pub struct RayCluster {
     pub profile: Option<String>,
     /// The container image, where the profile allows a job to name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(regex(pattern = "^[!-~]{1,255}$"))]
     pub image: Option<String>,
     /// Environment variables of the cluster's containers, where the profile allows a job to set them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend(
+        "maxProperties" = 32,
+        "propertyNames" = json!({"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,62}$"}),
+        "additionalProperties" = json!({"type": "string", "maxLength": 4_096}),
+    ))]
     pub env: Option<BTreeMap<String, String>>,
     /// What the head gets. Default: what the workers leave of `resources`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,32 +53,38 @@ pub struct RayCluster {
 pub struct Workers {
     /// How many. Not together with `min` and `max`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000))]
     pub count: Option<u32>,
     /// At least as many; Ray's autoscaler adds more as they are needed. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000))]
     pub min: Option<u32>,
     /// At most as many. All of them are charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000))]
     pub max: Option<u32>,
     /// CPUs of each, at most 3 decimals; 0 is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 1_000_000), extend("multipleOf" = 0.001))]
     pub cpu: Option<f64>,
     /// GPUs of each, at most 3 decimals; 0 is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 1_000_000), extend("multipleOf" = 0.001))]
     pub gpu: Option<f64>,
     /// Memory of each: bytes as a number, or a text with a unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     /// Ray's custom resources of each by name, at most 3 decimals, above 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend(
+        "maxProperties" = 32,
+        "propertyNames" = custom_name(),
+        "additionalProperties" = custom_amount(),
+    ))]
     pub custom: Option<BTreeMap<String, f64>>,
     /// The kind of GPU, as the cluster's profiles name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(regex(pattern = "^[!-~]{1,63}$"))]
     pub gpu_type: Option<String>,
 }
 
@@ -98,7 +109,7 @@ impl Reader<'_> {
 
     /// Head and workers together; a head that is not spoken of is the default.
     fn computed(&self, shape: &RayClusterShape) -> Request {
-        let head = shape.head.clone().unwrap_or_else(|| self.defaults.request.clone());
+        let head = shape.head.clone().unwrap_or_else(|| self.request.clone());
         let mut charge = Request { jobs: 1, ..head };
         charge.add(&shape.workers.as_ref().map(WorkerShape::total).unwrap_or_default());
         charge

@@ -356,7 +356,7 @@ impl Reader<'_> {
 }
 
 /// A whole number, however it is spelt: 2.0 is 2, as it is for the document's hash.
-fn whole(value: &Value) -> Option<i128> {
+pub(super) fn whole(value: &Value) -> Option<i128> {
     let exact = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
     exact.or_else(|| {
         let float = value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15)?;

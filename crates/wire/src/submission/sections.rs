@@ -8,7 +8,7 @@ use yard_domain::resources::show_quantity;
 use yard_domain::{ClusterId, ClusterSelector, Request};
 
 use super::faults::{describe, join, quote};
-use super::reader::{Reader, present};
+use super::reader::{Reader, present, whole};
 use crate::quantity::{parse_memory, parse_milli};
 
 /// Longest name of a custom resource, or key or value of a cluster label, in bytes. Part of the format
@@ -66,7 +66,7 @@ impl Reader<'_> {
     fn memory(&mut self, path: &str, value: Option<&Value>) -> Option<u64> {
         let value = value?;
         let read = match value {
-            Value::Number(number) => match number.as_u64() {
+            Value::Number(number) => match whole(value).and_then(|bytes| u64::try_from(bytes).ok()) {
                 Some(bytes) => Ok(bytes),
                 None => Err(format!(
                     "is {number}: a number must be whole, in bytes; or write a text like \"8GiB\""
