@@ -99,12 +99,6 @@ impl JobId {
     pub fn unix_ms(self) -> u64 {
         (self.0.as_u128() >> 80) as u64
     }
-
-    /// The first id that there could be of the same millisecond. It names no job, and tells nothing of one but when.
-    #[must_use]
-    pub fn first_of_its_time(self) -> Self {
-        Self::new(self.unix_ms(), [0; 10])
-    }
 }
 
 impl fmt::Display for JobId {

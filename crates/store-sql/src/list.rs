@@ -51,9 +51,7 @@ impl Work for ListJobs<'_> {
         let (mut left, mut length) = (filter.scan_max.max(1), STRETCH);
         loop {
             length = length.min(left);
-            // Down to the beginning of that millisecond: the job there may be another team's, and its id, as the cursor of the
-            // next page, must not be told.
-            let end = stretch_end(conn, filter, search.before, length).await?.map(JobId::first_of_its_time);
+            let end = stretch_end(conn, filter, search.before, length).await?;
             search.stretch(conn, filter, end).await?;
             left -= length;
             if search.jobs.len() > limit || end.is_none() || left == 0 {

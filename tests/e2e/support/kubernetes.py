@@ -130,7 +130,7 @@ class Target:
             while not over.is_set():
                 greedy.raw("GET", "/openapi/v2")  # some megabytes: it keeps the place for a while
 
-        threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(12)]
         self.admin.create(f"{flow}/prioritylevelconfigurations", {"metadata": {"name": "crowd"}, "spec": level})
         self.admin.create(f"{flow}/flowschemas", {"metadata": {"name": "crowd"}, "spec": schema})
         try:

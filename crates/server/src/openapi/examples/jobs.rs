@@ -35,6 +35,7 @@ pub(super) fn answers(operation: &str, status: &str) -> Vec<Example> {
         ("submit_job", "200") => vec![json_of("It came before", &submitted(false, false))],
         ("submit_job", "202") => vec![json_of("Kept until the database is back", &submitted(true, true))],
         ("submit_jobs", "200") => vec![json_of("One accepted, one rejected", &bulk())],
+        ("submit_jobs", "202") => vec![json_of("Kept until the database is back", &kept_bulk())],
         ("list_jobs", "200") => vec![json_of("A page that is not the last", &list())],
         ("get_job", "200") => {
             vec![json_of("It waits", &waiting_job()), json_of("It runs", &running_job())]
@@ -104,6 +105,11 @@ fn bulk() -> BulkAnswer {
         ..accepted.clone()
     };
     BulkAnswer { verdicts: vec![accepted, rejected] }
+}
+
+fn kept_bulk() -> BulkAnswer {
+    let kept = |verdict: BulkVerdict| BulkVerdict { verdict: "pending".to_owned(), ..verdict };
+    BulkAnswer { verdicts: bulk().verdicts.into_iter().take(1).map(kept).collect() }
 }
 
 pub(super) fn amounts() -> Amounts {
