@@ -1,7 +1,6 @@
 //! What outlasts its request ends with the token that opened it: streams of events, logs that are followed.
 
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -49,7 +48,7 @@ impl Lapse {
                 if over.as_mut().poll_unpin(context).is_ready() {
                     return Poll::Ready(Some(Err(axum::Error::new(io::Error::other("the token has ended")))));
                 }
-                pin!(&mut body).poll_next_unpin(context)
+                body.poll_next_unpin(context)
             }))
         })
     }
