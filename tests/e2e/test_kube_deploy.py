@@ -103,7 +103,8 @@ def allowed(client, namespace: str, verb: str, group: str, resource: str, part: 
 
 
 def test_the_configuration_is_valid(binary, folder):
-    environment = {**os.environ, "YARD__DATABASE__URL": "mysql://yard:secret@db.example:3306/yard"}
+    secrets = {"YARD__DATABASE__URL": "mysql://yard:secret@db.example:3306/yard", "YARD_LINK_KEY": "k" * 32}
+    environment = {**os.environ, **secrets}
     command = [str(binary), "check-config", "--config", str(INFRA / "control-plane" / "yard.toml")]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

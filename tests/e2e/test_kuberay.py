@@ -3,8 +3,10 @@
 import datetime
 import json
 import os
+import re
 
 import pytest
+import requests
 
 from support import invariants
 from support.jobs import Job
@@ -14,11 +16,12 @@ FAKE = {"profile": "fake"}
 PYTHON = "python -c 'import ray; ray.init(); print(ray.get(ray.remote(lambda: 6 * 7).remote()))'"
 
 
-def configure(yard, target, dispatcher: dict | None = None, **keys) -> None:
+def configure(yard, target, dispatcher: dict | None = None, ray_api: dict | None = None, **keys) -> None:
     """The cluster with these keys. What has ended does not stay there; a machine under load is not called unreachable."""
     quiet = {"keep_remote_s": 1, "unreachable_after_s": 8, "cluster_lost_grace_s": 300}
     retry = {"max_infra_retries": 1, "backoff_initial_ms": 50}
-    yard.configure(clusters=[target.section(**keys)], dispatcher={**quiet, **(dispatcher or {})}, retry=retry)
+    sections = {"dispatcher": {**quiet, **(dispatcher or {})}, "retry": retry, "ray_api": ray_api or {}}
+    yard.configure(clusters=[target.section(**keys)], **sections)
 
 
 def health(yard) -> dict:
@@ -77,6 +80,45 @@ def test_real_python_succeeds_fails_and_is_stopped(yard_kube, target):
     assert yard.log.started("ads/long")[0].how == "stopped"
     assert "42" in yard.api.request("GET", f"/v1/jobs/{good}/logs").text
     until_all_is_gone(target)
+
+
+def test_an_uploaded_package_is_fetched_by_its_ray_cluster(yard_kube, target):
+    """Ray's own client uploads; the Ray cluster that is made for the job gets the same files by a link that ends."""
+    from ray.job_submission import JobSubmissionClient
+
+    yard = yard_kube
+    yard.environment["YARD_TEST_LINK_KEY"] = "a key that is long enough for links"
+    configure(yard, target)
+    [process] = yard.start(1)
+    process.kill()
+    configure(yard, target, ray_api={"link_url": process.url, "link_key_env": "YARD_TEST_LINK_KEY"})
+    process.start()
+    yard.wait_ready()
+    until_ready(yard)
+    # Alone in its top folder, which Ray would strip of an archive that it fetched by URL.
+    sources, module = yard.folder / "sources", yard.folder / "extra_module"
+    (sources / "top").mkdir(parents=True)
+    (sources / "top" / "main.py").write_text("import extra_module; print(extra_module.ANSWER)")
+    module.mkdir()
+    (module / "__init__.py").write_text("ANSWER = 6 * 7")
+    client = JobSubmissionClient(
+        process.url, headers={"Authorization": f"Bearer {yard.api.token}", "X-Yard-Team": "ads"}
+    )
+    environment = {"working_dir": str(sources), "py_modules": [str(module)]}
+    client.submit_job(entrypoint="python top/main.py", submission_id="packed", runtime_env=environment)
+    job = until("it was taken in", lambda: yard.api.get("/v1/jobs?team=ads")["jobs"])[0]["id"]
+    [made] = until("its RayJob is there", lambda: target.admin.get(target.jobs.path())["items"], 30)
+    urls = re.findall(r"http://[^\"]*/api/packages/link/[^\"]*", made["spec"]["runtimeEnvYAML"])
+    assert len(urls) == 2 and "gcs://" not in made["spec"]["runtimeEnvYAML"], made["spec"]["runtimeEnvYAML"]
+    end = yard.api.wait_end(job, 90)
+    assert end["state"] == "succeeded", end
+    assert yard.api.request("GET", f"/v1/jobs/{job}/logs").text.splitlines()[-1] == "42"
+    # The link opens that package and nothing else, and nobody is told it.
+    assert requests.get(urls[0], timeout=10).status_code == 200
+    grants = [url.split("/")[-2] for url in urls]
+    assert requests.get(urls[0].replace(grants[0], grants[1]), timeout=10).status_code == 403
+    told = json.dumps([yard.api.job(job), yard.api.history(job)]) + process.log_text()
+    assert not any(grant in told for grant in grants)
 
 
 def test_exactly_the_rights_that_are_shipped(yard_kube, target):

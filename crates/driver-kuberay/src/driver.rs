@@ -1,31 +1,68 @@
 //! The driver itself: the port's calls.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use yard_domain::{Capacity, RemoteName};
-use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream};
+use yard_ports::packages::{package_uris, put_links};
+use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, Packages};
 
 use crate::cluster::Cluster;
 use crate::config::KubeRayConfig;
 use crate::{capacity, logs, observe, render};
 
+/// How much longer than its attempt a link to a package is good: until workers of its last minutes have fetched it.
+const LINK_MARGIN: Duration = Duration::from_hours(1);
+
 /// Runs each attempt as a RayJob with a Ray cluster of its own.
 #[derive(Clone)]
 pub struct KubeRayDriver {
     cluster: Arc<Cluster>,
+    packages: Option<Arc<dyn Packages>>,
 }
 
 impl KubeRayDriver {
     /// A driver for the cluster of `config`. Nothing is called yet.
     pub fn new(config: KubeRayConfig) -> Self {
-        Self { cluster: Arc::new(Cluster::new(config)) }
+        Self { cluster: Arc::new(Cluster::new(config)), packages: None }
+    }
+
+    /// A driver that gives its Ray clusters links to uploaded packages: they don't stand yet when a RayJob is made, so
+    /// nothing can be brought to them.
+    #[must_use]
+    pub fn with_packages(self, packages: Arc<dyn Packages>) -> Self {
+        Self { packages: Some(packages), ..self }
+    }
+
+    /// The request as it is to be launched: with links in the place of packages.
+    async fn linked<'r>(&self, request: &'r LaunchRequest) -> Result<Cow<'r, LaunchRequest>, DriverError> {
+        let uris = package_uris(&request.runtime_env);
+        if uris.is_empty() {
+            return Ok(Cow::Borrowed(request));
+        }
+        let Some(packages) = &self.packages else {
+            return Err(DriverError::Refused("runtime_env: there are no packages here".to_owned()));
+        };
+        let template = &self.cluster.config.template;
+        let life = render::longest_life(template, request).map_err(DriverError::Refused)?;
+        let mut links = BTreeMap::new();
+        for uri in uris {
+            let link = packages.link(&uri, life.saturating_add(LINK_MARGIN)).await?;
+            links.insert(uri, link);
+        }
+        let mut request = request.clone();
+        put_links(&mut request.runtime_env, &links);
+        Ok(Cow::Owned(request))
     }
 }
 
-/// The RayJob that a launch would make, as YAML. `Err` says what of it the cluster can't honour.
+/// The RayJob that a launch would make, as YAML; uploaded packages stand in it by their URIs, not yet by links. `Err` says
+/// what of it the cluster can't honour.
 pub fn render_yaml(config: &KubeRayConfig, request: &LaunchRequest) -> Result<String, String> {
     let job = render::render(&config.template, &config.namespace, request)?;
     serde_saphyr::to_string(&job).map_err(|error| error.to_string())
@@ -38,7 +75,7 @@ impl Driver for KubeRayDriver {
     }
 
     async fn launch(&self, request: &LaunchRequest) -> Result<LaunchOutcome, DriverError> {
-        self.cluster.launch(request).await
+        self.cluster.launch(self.linked(request).await?.as_ref()).await
     }
 
     fn observe(&self) -> ObservationStream {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use yard_domain::{AttemptNumber, InstanceId, JobId, RayClusterShape, RemoteName, Request, WorkerShape};
 use yard_ports::LaunchRequest;
-use yard_ports::packages::package_uris;
 
 use crate::quantity::cpu_text;
 use crate::template::{JobField, Parts, Profile, SubmissionMode, Template};
@@ -43,6 +42,18 @@ pub(crate) fn render(template: &Template, namespace: &str, launch: &LaunchReques
         },
         "spec": plan.spec(),
     }))
+}
+
+/// The longest that an attempt can be there. Counted from the RayJob's start, so the time until it runs is added to the
+/// job's own.
+fn longest(profile: &Profile, launch: &LaunchRequest) -> Duration {
+    launch.run_timeout.max(Duration::from_secs(1)).saturating_add(profile.pre_running_deadline)
+}
+
+/// The longest that the attempt of this launch can be there.
+pub(crate) fn longest_life(template: &Template, launch: &LaunchRequest) -> Result<Duration, String> {
+    let named = launch.ray_cluster.as_ref().and_then(|shape| shape.profile.as_deref());
+    Ok(longest(template.profile(named)?, launch))
 }
 
 /// A RayJob of each profile, for the API server to look at.
@@ -86,13 +97,6 @@ fn check(profile: &Profile, shape: &RayClusterShape, launch: &LaunchRequest) -> 
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(format!(
             "ray_cluster.workers.gpu_type: the profile has no kind of GPU {wanted:?}; there are: {known}"
-        ));
-    }
-    // Its Ray cluster is made by the operator, which submits as soon as it stands: nothing can be brought before.
-    if let Some(uri) = package_uris(&launch.runtime_env).first() {
-        return Err(format!(
-            "runtime_env: {uri} was uploaded to Switchyard, which can't bring it to a Ray cluster that is made for the \
-             job: name the files by a URL (https://, s3://) or put them into the image"
         ));
     }
     Ok(())
@@ -172,12 +176,7 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn spec(&self) -> Value {
-        let run = self
-            .launch
-            .run_timeout
-            .as_secs()
-            .max(1)
-            .saturating_add(self.profile.pre_running_deadline.as_secs());
+        let longest = longest(self.profile, self.launch);
         let mut spec = json!({
             "entrypoint": self.launch.entrypoint,
             "jobId": self.launch.name.as_str(),
@@ -187,8 +186,7 @@ impl Plan<'_> {
             "backoffLimit": 0,
             "shutdownAfterJobFinishes": true,
             "ttlSecondsAfterFinished": self.profile.ttl.as_secs(),
-            // Counted from the RayJob's start, so the time until it runs is added to the job's own.
-            "activeDeadlineSeconds": run.min(SECONDS_MAX),
+            "activeDeadlineSeconds": longest.as_secs().min(SECONDS_MAX),
             "preRunningDeadlineSeconds": self.profile.pre_running_deadline.as_secs(),
             "rayClusterSpec": self.ray_cluster(),
         });

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 use yard_domain::RemoteName;
-use yard_ports::{DriverError, PackageError, Packages};
+use yard_ports::{DriverError, Packages};
 use zip::ZipArchive;
 
 use crate::attempt_dir::PREPARED;
@@ -113,10 +113,7 @@ impl Fetched {
         };
         tokio::fs::create_dir(&fetched.folder).await.map_err(failed)?;
         for (i, wanted) in fetched.wanted.iter().enumerate() {
-            let mut content = packages.open(&wanted.uri).await.map_err(|error| match error {
-                PackageError::Missing(_) => DriverError::Refused(format!("runtime_env: {error}")),
-                PackageError::Unavailable { .. } => DriverError::Unreachable(error.to_string()),
-            })?;
+            let mut content = packages.open(&wanted.uri).await?;
             let mut file = tokio::fs::File::create(fetched.archive(i)).await.map_err(failed)?;
             while let Some(chunk) = content.stream.next().await {
                 file.write_all(&chunk.map_err(failed)?).await.map_err(failed)?;

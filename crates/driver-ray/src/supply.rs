@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reqwest::Method;
 use tokio::sync::Mutex;
 use yard_ports::packages::{package_name, package_uris};
-use yard_ports::{DriverError, LaunchRequest, PackageError, Packages};
+use yard_ports::{DriverError, LaunchRequest, Packages};
 
 use crate::client::{Call, CallError};
 use crate::driver::Cluster;
@@ -40,10 +40,7 @@ impl Supply {
     }
 
     async fn send(&self, cluster: &Cluster, uri: &str, path: &str) -> Result<(), DriverError> {
-        let content = self.packages.open(uri).await.map_err(|error| match error {
-            PackageError::Missing(_) => DriverError::Refused(format!("runtime_env: {error}")),
-            PackageError::Unavailable { .. } => DriverError::Unreachable(error.to_string()),
-        })?;
+        let content = self.packages.open(uri).await?;
         let bytes = content.bytes;
         match cluster.api.upload(path, content, cluster.config.package_timeout).await {
             Ok(()) => {

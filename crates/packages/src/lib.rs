@@ -3,27 +3,34 @@
 //! - [`Shelf::put`] streams an upload into an object of its own and hashes it on the way; the store then says whether
 //!   the same content was there already, and the new object goes.
 //! - [`Shelf`] is the drivers' [`Packages`]: it opens what a runtime environment names, and counts that as a use.
+//! - [`Links`] are how a cluster fetches a package that can't be brought to it; [`Shelf::download`] is what they open.
 //! - [`Shelf::run`] removes what no job can want any more, and objects that an upload left behind when it died.
 
 mod collect;
+mod link;
 mod name;
+mod shield;
 
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tracing::warn;
 use uuid::Uuid;
-use yard_ports::packages::{PackageContent, PackageError, PackageRow};
+use yard_ports::packages::{PACKAGE_SCHEME, PackageContent, PackageError, PackageRow, package_name};
 use yard_ports::{Packages, Store, StoreError};
 
+pub use link::{BadLink, BadLinkKey, LINK_PATH, LinkKey, Links};
 pub use name::{BadName, PackageUri};
+use shield::Archive;
 
 /// The folder of all packages in the object store.
 const FOLDER: &str = "packages";
@@ -68,6 +75,20 @@ pub enum PutError {
     Store(#[from] StoreError),
 }
 
+/// Why a link gives no package.
+#[derive(Debug, Error)]
+pub enum DownloadError {
+    /// The link is not good.
+    #[error(transparent)]
+    Link(#[from] BadLink),
+    /// This process has no key for links.
+    #[error("this server serves no packages by link")]
+    NoLinks,
+    /// The package can't be had.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+}
+
 /// All packages of the installation.
 #[derive(Clone)]
 pub struct Shelf {
@@ -76,6 +97,7 @@ pub struct Shelf {
     limits: PackageLimits,
     /// How long a job may go on wanting a package after it was submitted or launched.
     life: Duration,
+    links: Option<Links>,
 }
 
 impl Shelf {
@@ -87,7 +109,62 @@ impl Shelf {
         limits: PackageLimits,
         life: Duration,
     ) -> Self {
-        Self { store, objects, limits, life }
+        Self { store, objects, limits, life, links: None }
+    }
+
+    /// Makes links, and serves them.
+    #[must_use]
+    pub fn with_links(self, links: Option<Links>) -> Self {
+        Self { links, ..self }
+    }
+
+    /// The package that a link opens, as Ray has to get it.
+    pub async fn download(&self, grant: &str, name: &str) -> Result<PackageContent, DownloadError> {
+        let links = self.links.as_ref().ok_or(DownloadError::NoLinks)?;
+        let uri = format!("{PACKAGE_SCHEME}{name}");
+        let now = self.store.now().await.map_err(|e| unavailable(&uri, &e))?;
+        links.check(grant, name, now)?;
+        let row = self.row(&uri).await?;
+        Ok(if is_zip(name) { self.shielded(row).await? } else { self.content(row).await? })
+    }
+
+    /// The package of this URI. Counts as a use of it.
+    async fn row(&self, uri: &str) -> Result<PackageRow, PackageError> {
+        let found = self.store.use_package(uri, self.keep()).await.map_err(|e| unavailable(uri, &e))?;
+        found.ok_or_else(|| PackageError::Missing(uri.to_owned()))
+    }
+
+    async fn content(&self, row: PackageRow) -> Result<PackageContent, PackageError> {
+        let content = self.objects.get(&Path::from(row.object.as_str())).await;
+        let stream = content.map_err(|e| unreadable(&row.uri, e))?.into_stream();
+        Ok(PackageContent { bytes: row.bytes, stream: stream.map(|c| c.map_err(io::Error::other)).boxed() })
+    }
+
+    /// The archive with an empty file at its top: see [`shield`].
+    async fn shielded(&self, row: PackageRow) -> Result<PackageContent, PackageError> {
+        let object = Path::from(row.object.as_str());
+        let end = row.bytes.saturating_sub(shield::END_MAX)..row.bytes;
+        let tail = self.range(&row.uri, &object, end).await?;
+        let Some(archive) = Archive::read(row.bytes, &tail) else { return Err(no_archive(&row.uri)) };
+        let directory = self.range(&row.uri, &object, archive.directory()).await?;
+        let end = Bytes::from(archive.end(&directory));
+        let start = archive.directory().start;
+        let bytes = start + end.len() as u64;
+        let last = stream::iter([Ok(end)]);
+        if start == 0 {
+            return Ok(PackageContent { bytes, stream: last.boxed() });
+        }
+        let files = GetOptions::new().with_range(Some(GetRange::Bounded(0..start)));
+        let files = self.objects.get_opts(&object, files).await.map_err(|e| unreadable(&row.uri, e))?;
+        let files = files.into_stream().map(|chunk| chunk.map_err(io::Error::other));
+        Ok(PackageContent { bytes, stream: files.chain(last).boxed() })
+    }
+
+    async fn range(&self, uri: &str, object: &Path, range: Range<u64>) -> Result<Bytes, PackageError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        self.objects.get_range(object, range).await.map_err(|e| unreadable(uri, e))
     }
 
     fn keep(&self) -> Duration {
@@ -178,17 +255,55 @@ async fn send<E: std::fmt::Display>(
 #[async_trait]
 impl Packages for Shelf {
     async fn open(&self, uri: &str) -> Result<PackageContent, PackageError> {
-        let failed = |reason: String| PackageError::Unavailable { uri: uri.to_owned(), reason };
-        let found = self.store.use_package(uri, self.keep()).await.map_err(|e| failed(e.to_string()))?;
-        let Some(found) = found else { return Err(PackageError::Missing(uri.to_owned())) };
-        match self.objects.get(&Path::from(found.object.as_str())).await {
-            Ok(content) => {
-                let stream = content.into_stream().map(|chunk| chunk.map_err(std::io::Error::other)).boxed();
-                Ok(PackageContent { bytes: found.bytes, stream })
-            }
-            Err(object_store::Error::NotFound { .. }) => Err(PackageError::Missing(uri.to_owned())),
-            Err(error) => Err(failed(error.to_string())),
+        let row = self.row(uri).await?;
+        self.content(row).await
+    }
+
+    async fn link(&self, uri: &str, life: Duration) -> Result<String, PackageError> {
+        let no_link = |reason: &str| PackageError::NoLink { uri: uri.to_owned(), reason: reason.to_owned() };
+        let Some(links) = &self.links else {
+            return Err(no_link(
+                "set ray_api.link_url and ray_api.link_key_env, so that clusters can fetch packages; or name the files by \
+                 a URL of your own (https://, s3://), or put them into the image",
+            ));
+        };
+        let Some(name) = package_name(uri) else { return Err(PackageError::Missing(uri.to_owned())) };
+        let row = self.row(uri).await?;
+        if is_zip(name) {
+            // What the link would not give must not be launched.
+            let end = row.bytes.saturating_sub(shield::END_MAX)..row.bytes;
+            let tail = self.range(uri, &Path::from(row.object.as_str()), end).await?;
+            Archive::read(row.bytes, &tail).ok_or_else(|| no_archive(uri))?;
+        } else if !has_extension(name, "whl") {
+            return Err(no_link("only .zip and .whl can be fetched by a link"));
         }
+        let now = self.store.now().await.map_err(|e| unavailable(uri, &e))?;
+        Ok(links.sign(name, now, life))
+    }
+}
+
+fn is_zip(name: &str) -> bool {
+    has_extension(name, "zip")
+}
+
+/// Ray compares with lower case only.
+fn has_extension(name: &str, extension: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|found| found == extension)
+}
+
+fn no_archive(uri: &str) -> PackageError {
+    let reason = "it is no zip archive of at most 65,533 files and 4 GiB".to_owned();
+    PackageError::NoLink { uri: uri.to_owned(), reason }
+}
+
+fn unavailable(uri: &str, reason: &dyn std::fmt::Display) -> PackageError {
+    PackageError::Unavailable { uri: uri.to_owned(), reason: reason.to_string() }
+}
+
+fn unreadable(uri: &str, error: object_store::Error) -> PackageError {
+    match error {
+        object_store::Error::NotFound { .. } => PackageError::Missing(uri.to_owned()),
+        error => unavailable(uri, &error),
     }
 }
 

@@ -98,3 +98,76 @@ fn names_stay_below_their_folder() {
     assert!(PackageUri::new("gcs", "my_pkg-1.0+cpu-py3-none-any.whl").is_ok());
     assert!(PackageUri::new("gcs", &"x".repeat(256)).is_err());
 }
+
+fn links() -> Links {
+    Links::new("http://yard:8920", LinkKey::parse("a key of enough characters").unwrap(), None)
+}
+
+fn zip(files: &[&str]) -> &'static [u8] {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for file in files {
+        zip.start_file(*file, zip::write::SimpleFileOptions::default()).unwrap();
+    }
+    zip.finish().unwrap().into_inner().leak()
+}
+
+async fn fetch(shelf: &Shelf, link: &str) -> Result<Vec<u8>, DownloadError> {
+    let (grant, name) = link.strip_prefix("http://yard:8920").unwrap().strip_prefix(LINK_PATH).unwrap()[1..]
+        .split_once('/')
+        .unwrap();
+    let content = shelf.download(grant, name).await?;
+    let read: Vec<Bytes> = content.stream.try_collect().await.unwrap();
+    assert_eq!(read.iter().map(Bytes::len).sum::<usize>() as u64, content.bytes);
+    Ok(read.concat())
+}
+
+#[tokio::test]
+async fn a_link_gives_the_package_as_ray_has_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = shelf(folder.path(), PackageLimits::default()).await;
+    let shelf = plain.clone().with_links(Some(links()));
+    put(&shelf, "a.zip", &[zip(&["top/a.py", "top/b.py"])]).await.unwrap();
+    put(&shelf, "empty.zip", &[zip(&[])]).await.unwrap();
+    put(&shelf, "m-1-py3-none-any.whl", &[b"a wheel"]).await.unwrap();
+    let fetched = fetch(&shelf, &shelf.link("gcs://a.zip", MINUTE).await.unwrap()).await.unwrap();
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(fetched)).unwrap();
+    let names: Vec<String> =
+        (0..archive.len()).map(|i| archive.by_index(i).unwrap().name().unwrap().into_owned()).collect();
+    assert_eq!(names, [shield::NAME, "top/a.py", "top/b.py"]);
+    let empty = fetch(&shelf, &shelf.link("gcs://empty.zip", MINUTE).await.unwrap()).await.unwrap();
+    assert_eq!(zip::ZipArchive::new(std::io::Cursor::new(empty)).unwrap().len(), 1);
+    let wheel =
+        fetch(&shelf, &shelf.link("gcs://m-1-py3-none-any.whl", MINUTE).await.unwrap()).await.unwrap();
+    assert_eq!(wheel, b"a wheel");
+    assert_eq!(read(&shelf, "a.zip").await.unwrap(), zip(&["top/a.py", "top/b.py"]), "what is stored stays");
+}
+
+#[tokio::test]
+async fn no_link_is_made_to_what_it_would_not_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = shelf(folder.path(), PackageLimits::default()).await;
+    let shelf = plain.clone().with_links(Some(links()));
+    put(&shelf, "broken.zip", &[b"no archive"]).await.unwrap();
+    put(&shelf, "a.tar.gz", &[b"tar"]).await.unwrap();
+    for name in ["broken.zip", "a.tar.gz"] {
+        let refused = shelf.link(uri(name).as_str(), MINUTE).await;
+        assert!(matches!(refused, Err(PackageError::NoLink { .. })), "{name}: {refused:?}");
+    }
+    assert!(matches!(shelf.link("gcs://never.zip", MINUTE).await, Err(PackageError::Missing(_))));
+    assert!(matches!(plain.link("gcs://a.tar.gz", MINUTE).await, Err(PackageError::NoLink { .. })));
+}
+
+#[tokio::test]
+async fn a_link_that_has_ended_or_is_another_s_gives_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = shelf(folder.path(), PackageLimits::default()).await;
+    let shelf = plain.clone().with_links(Some(links()));
+    put(&shelf, "a.zip", &[zip(&["a"])]).await.unwrap();
+    let long_ago = Timestamp::from_micros(1_700_000_000_000_000);
+    let ended = links().sign("a.zip", long_ago, MINUTE);
+    assert!(matches!(fetch(&shelf, &ended).await, Err(DownloadError::Link(BadLink::Ended))));
+    let link = shelf.link("gcs://a.zip", MINUTE).await.unwrap();
+    let other = link.replace("a.zip", "b.zip");
+    assert!(matches!(fetch(&shelf, &other).await, Err(DownloadError::Link(BadLink::Signature))));
+    assert!(matches!(fetch(&plain, &link).await, Err(DownloadError::NoLinks)));
+}

@@ -1,11 +1,15 @@
 //! Packages: archives that clients of the Ray Jobs API upload, and that runtime environments name by URI.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use thiserror::Error;
+
+use crate::DriverError;
 
 /// What every URI of an uploaded package begins with.
 pub const PACKAGE_SCHEME: &str = "gcs://";
@@ -70,6 +74,26 @@ pub enum PackageError {
         /// What went wrong.
         reason: String,
     },
+    /// It is here, but a cluster can't fetch it.
+    #[error("package {uri} can't be fetched by a cluster: {reason}")]
+    NoLink {
+        /// Which.
+        uri: String,
+        /// Why, and what would help.
+        reason: String,
+    },
+}
+
+/// Whatever goes wrong with a package, nothing was launched.
+impl From<PackageError> for DriverError {
+    fn from(error: PackageError) -> Self {
+        match error {
+            PackageError::Unavailable { .. } => Self::Unreachable(error.to_string()),
+            PackageError::Missing(_) | PackageError::NoLink { .. } => {
+                Self::Refused(format!("runtime_env: {error}"))
+            }
+        }
+    }
 }
 
 /// Where drivers get the packages that a job's runtime environment names.
@@ -77,6 +101,9 @@ pub enum PackageError {
 pub trait Packages: Send + Sync {
     /// The package of this URI. Counts as a use of it: it is kept on.
     async fn open(&self, uri: &str) -> Result<PackageContent, PackageError>;
+    /// A URL by which a cluster fetches the package itself, without a token, for as long as `life` from now. Ray finds the
+    /// same files by it as by the URI. Counts as a use of the package.
+    async fn link(&self, uri: &str, life: Duration) -> Result<String, PackageError>;
 }
 
 /// The packages that a runtime environment names, each once: `working_dir` and `py_modules` with [`PACKAGE_SCHEME`].
@@ -90,6 +117,24 @@ pub fn package_uris(runtime_env: &serde_json::Map<String, serde_json::Value>) ->
         }
     }
     uris
+}
+
+/// Puts links in the place of packages' URIs, in `working_dir` and `py_modules`.
+pub fn put_links(
+    runtime_env: &mut serde_json::Map<String, serde_json::Value>,
+    links: &BTreeMap<String, String>,
+) {
+    let put = |value: &mut serde_json::Value| {
+        if let Some(link) = value.as_str().and_then(|uri| links.get(uri)) {
+            *value = link.as_str().into();
+        }
+    };
+    if let Some(working_dir) = runtime_env.get_mut("working_dir") {
+        put(working_dir);
+    }
+    if let Some(modules) = runtime_env.get_mut("py_modules").and_then(serde_json::Value::as_array_mut) {
+        modules.iter_mut().for_each(put);
+    }
 }
 
 #[cfg(test)]
@@ -107,5 +152,24 @@ mod tests {
         });
         assert_eq!(package_uris(env.as_object().unwrap()), ["gcs://_ray_pkg_a.zip", "gcs://_ray_pkg_b.zip"]);
         assert!(package_uris(json!({"working_dir": "/srv"}).as_object().unwrap()).is_empty());
+    }
+
+    #[test]
+    fn links_take_the_place_of_packages_alone() {
+        let env = json!({
+            "working_dir": "gcs://a.zip",
+            "py_modules": ["gcs://b.zip", "s3://x/y.zip"],
+            "env_vars": {"x": "gcs://a.zip"},
+        });
+        let links =
+            ["a", "b"].map(|name| (format!("gcs://{name}.zip"), format!("https://y/{name}.zip"))).into();
+        let mut env = env.as_object().unwrap().clone();
+        put_links(&mut env, &links);
+        let wanted = json!({
+            "working_dir": "https://y/a.zip",
+            "py_modules": ["https://y/b.zip", "s3://x/y.zip"],
+            "env_vars": {"x": "gcs://a.zip"},
+        });
+        assert_eq!(serde_json::Value::Object(env), wanted);
     }
 }

@@ -88,7 +88,8 @@ pub async fn installation(
     let store = open_store(config, Schema::of(config)).await?;
     let objects = yard_storage::open(&config.storage).await?;
     let logs: Arc<dyn LogArchive> = Arc::new(LogObjects::new(objects.clone(), &config.storage));
-    let packages = Shelf::new(store.clone(), objects, config.packages, package_life(&config.limits));
+    let packages = Shelf::new(store.clone(), objects, config.packages, package_life(&config.limits))
+        .with_links(config.package_links.clone());
     let mut queues = Vec::new();
     if roles.contains(&Role::Intake) {
         for queue in &config.queues {

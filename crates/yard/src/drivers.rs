@@ -122,7 +122,7 @@ impl Drivers {
             }
             DriverConfig::KubeRay(kuberay) => {
                 let config = kuberay.driver_config(template.as_deref().unwrap_or_default())?;
-                Arc::new(KubeRayDriver::new(config))
+                Arc::new(KubeRayDriver::new(config).with_packages(self.packages.clone()))
             }
             DriverConfig::Process(process) => {
                 let program = std::env::current_exe().map_err(|e| format!("can't find this program: {e}"))?;
@@ -192,6 +192,10 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Packages for NoPackages {
+        async fn link(&self, uri: &str, _: std::time::Duration) -> Result<String, yard_ports::PackageError> {
+            Err(yard_ports::PackageError::NoLink { uri: uri.to_owned(), reason: "none here".to_owned() })
+        }
+
         async fn open(&self, uri: &str) -> Result<yard_ports::PackageContent, yard_ports::PackageError> {
             Err(yard_ports::PackageError::Missing(uri.to_owned()))
         }

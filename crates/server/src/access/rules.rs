@@ -79,6 +79,8 @@ const RULES: &[Rule] = &[
     get("/api/jobs/{id}/logs/tail", Right::SeeTeam),
     get("/api/packages/{protocol}/{name}", Right::Submit),
     change("PUT", "/api/packages/{protocol}/{name}", Right::Submit, "package.upload"),
+    // What is signed into the link says who may: whoever was given it, until it ends.
+    open("/api/packages/link/{grant}/{name}"),
     Rule { method: "GET", path: "/metrics", who: Who::Metrics(Right::SeeWhole), action: None },
     open("/healthz"),
     open("/readyz"),

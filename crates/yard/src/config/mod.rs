@@ -98,6 +98,8 @@ pub struct Config {
     pub ray_api: yard_server::RayApiConfig,
     /// Uploaded packages.
     pub packages: yard_packages::PackageLimits,
+    /// How clusters fetch packages that can't be brought to them.
+    pub package_links: Option<yard_packages::Links>,
     /// How pushes go out.
     pub push: PushLimits,
     /// Where submissions come from.
@@ -204,7 +206,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
     let log = service::log(&mut root);
     let storage = storage::storage(&mut root);
     let logs = logs::logs(&mut root);
-    let (ray_api, packages) = ray_api::ray_api(&mut root);
+    let (ray_api, packages, package_links) = ray_api::ray_api(&mut root);
     let push = push::push(&mut root);
     let (intake, catalog_refresh) = intake::intake(&mut root);
     let (mut scheduler, store_limits) = loops::scheduler(&mut root);
@@ -225,6 +227,7 @@ fn read(mut root: Table<'_, '_>) -> Option<Config> {
         logs,
         ray_api,
         packages,
+        package_links,
         push,
         server: server?,
         access,

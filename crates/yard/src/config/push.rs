@@ -10,7 +10,7 @@ use yard_webhook::{AddressPolicy, Secret as WebhookSecret};
 use super::intake::http_url;
 use super::loops::lease;
 use super::reader::Table;
-use super::secret::SecretSource;
+use super::secret::{SecretSource, declared};
 use super::service::{millis, secs, to_u32, to_usize};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -190,7 +190,7 @@ fn retry(p: &mut Table<'_, '_>) -> PushRetry {
 
 fn target(p: &mut Table<'_, '_>) -> Option<PushTarget> {
     let (url, sqs) = (p.parsed("url", webhook_url), p.parsed("sqs", http_url));
-    let secret = secret(p, ["secret", "secret_file", "secret_env"]);
+    let secret = declared(p, ["secret", "secret_file", "secret_env"], webhook_secret);
     let second_secret = secret_of_rotation(p);
     let region = p.text("region").map(str::to_owned);
     let endpoint = p.parsed("endpoint", http_url);
@@ -242,33 +242,11 @@ fn region_of(url: &str) -> Option<String> {
 }
 
 fn secret_of_rotation(p: &mut Table<'_, '_>) -> Option<SecretSource> {
-    secret(p, ["second_secret", "second_secret_file", "second_secret_env"])
+    declared(p, ["second_secret", "second_secret_file", "second_secret_env"], webhook_secret)
 }
 
-/// Where a secret is: in a file or in the variable that is named, never in the document itself.
-fn secret(p: &mut Table<'_, '_>, [itself, file, variable]: [&'static str; 3]) -> Option<SecretSource> {
-    if p.is_set(itself) {
-        p.know_only(itself);
-        let fix = format!("put it into a file and name that with {file}, or a variable with {variable}");
-        p.complain(itself, format!("must not stand here: {fix}"));
-    }
-    let (path, name) = (p.text(file), p.text(variable));
-    if path.is_some() && name.is_some() {
-        p.complain(variable, format!("stands beside {file}: keep one of the two"));
-    }
-    let (key, source) = match (path, name) {
-        (Some(path), _) => (file, SecretSource::File(p.sources().path(path))),
-        (None, Some(name)) => (variable, SecretSource::Variable(name.to_owned())),
-        (None, None) => return None,
-    };
-    if p.sources().must_be_there() {
-        let read = source.read(p.sources().environment());
-        let parsed = read.and_then(|s| WebhookSecret::parse(s.expose()).map_err(|e| e.to_string()));
-        if let Err(message) = parsed {
-            p.complain(key, message);
-        }
-    }
-    Some(source)
+fn webhook_secret(text: &str) -> Result<(), String> {
+    WebhookSecret::parse(text).map(drop).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::reader::Table;
 use super::sources::Environment;
 
 /// A value that neither `Debug` nor any message shows.
@@ -47,6 +48,36 @@ impl SecretSource {
             }
         }
     }
+}
+
+/// Where a secret is: in a file or in the variable that is named, never in the document itself. If it must be there
+/// already, `check` says whether it can be one.
+pub(super) fn declared(
+    t: &mut Table<'_, '_>,
+    [itself, file, variable]: [&'static str; 3],
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Option<SecretSource> {
+    if t.is_set(itself) {
+        t.know_only(itself);
+        let fix = format!("put it into a file and name that with {file}, or a variable with {variable}");
+        t.complain(itself, format!("must not stand here: {fix}"));
+    }
+    let (path, name) = (t.text(file), t.text(variable));
+    if path.is_some() && name.is_some() {
+        t.complain(variable, format!("stands beside {file}: keep one of the two"));
+    }
+    let (key, source) = match (path, name) {
+        (Some(path), _) => (file, SecretSource::File(t.sources().path(path))),
+        (None, Some(name)) => (variable, SecretSource::Variable(name.to_owned())),
+        (None, None) => return None,
+    };
+    if t.sources().must_be_there() {
+        let read = source.read(t.sources().environment());
+        if let Err(message) = read.and_then(|s| check(s.expose())) {
+            t.complain(key, message);
+        }
+    }
+    Some(source)
 }
 
 /// The content of a file that holds one secret, without the line's end.

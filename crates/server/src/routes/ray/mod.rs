@@ -52,6 +52,7 @@ pub(crate) fn routes(state: &AppState, streams: &Streams) -> Router {
     };
     let packages = Router::new()
         .route("/api/packages/{protocol}/{name}", get(packages::exists).put(packages::put))
+        .route("/api/packages/link/{grant}/{name}", get(packages::download))
         .with_state(state.clone());
     layers::guard(jobs, config).merge(layers::guard(packages, &uploads))
 }
