@@ -188,6 +188,11 @@ fn read_catalog(text: &str) -> Result<CatalogDraft, Vec<FieldProblem>> {
     if errors.is_empty() { Ok(draft) } else { Err(errors) }
 }
 
+/// How the world's packages are fetched by clusters.
+pub(crate) fn package_links() -> yard_packages::Links {
+    yard_packages::Links::new("", yard_packages::LinkKey::parse(&"k".repeat(24)).unwrap(), None)
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with(ServerConfig::default()).await
@@ -224,7 +229,8 @@ impl World {
             .unwrap();
         let objects = Arc::new(object_store::memory::InMemory::new());
         let limits = yard_packages::PackageLimits { bytes_max: 8, ..Default::default() };
-        let packages = yard_packages::Shelf::new(store.clone(), objects, limits, LONG);
+        let packages =
+            yard_packages::Shelf::new(store.clone(), objects, limits, LONG).with_links(Some(package_links()));
         let (driver, nudges) = (Arc::new(LogDriver::default()), Arc::new(AtomicUsize::new(0)));
         let (counted, ids) = (nudges.clone(), AtomicU64::new(1));
         let drivers: HashMap<yard_domain::ClusterId, _> =

@@ -32,7 +32,7 @@ pub(crate) async fn gate(State(state): State<AppState>, mut request: Request, ne
         return ApiError::new(ProblemCode::Forbidden, detail).into_response();
     };
     let right = match rule.who {
-        Who::Anybody => return next.run(request).await,
+        Who::Anybody | Who::Link => return next.run(request).await,
         Who::Metrics(_) if state.access.open_metrics() => return next.run(request).await,
         Who::Has(right) | Who::Metrics(right) => right,
     };

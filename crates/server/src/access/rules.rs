@@ -11,6 +11,8 @@ use yard_domain::Right;
 pub(crate) enum Who {
     /// Anybody, without a token.
     Anybody,
+    /// Whoever was given the link, until it ends: what is signed into the path takes the place of a token.
+    Link,
     /// Whoever has this right for some team.
     Has(Right),
     /// Whoever has this right, or anybody if metrics are open.
@@ -79,8 +81,7 @@ const RULES: &[Rule] = &[
     get("/api/jobs/{id}/logs/tail", Right::SeeTeam),
     get("/api/packages/{protocol}/{name}", Right::Submit),
     change("PUT", "/api/packages/{protocol}/{name}", Right::Submit, "package.upload"),
-    // What is signed into the link says who may: whoever was given it, until it ends.
-    open("/api/packages/link/{grant}/{name}"),
+    Rule { method: "GET", path: "/api/packages/link/{grant}/{name}", who: Who::Link, action: None },
     Rule { method: "GET", path: "/metrics", who: Who::Metrics(Right::SeeWhole), action: None },
     open("/healthz"),
     open("/readyz"),

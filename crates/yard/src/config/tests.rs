@@ -344,6 +344,33 @@ fn access_is_given_by_what_is_sound_and_no_secret_is_shown() {
 }
 
 /// Every key that the parser knows, from a file in which every kind of table stands.
+#[test]
+fn links_to_packages_need_an_address_and_a_key() {
+    let with = |keys: &str| format!("[ray_api]\n{keys}{MINIMAL}");
+    let key = ("K", "0123456789abcdef01234567");
+    let good = parse_with(&with("link_url = \"http://yard.yard/\"\nlink_key_env = \"K\"\n"), &[key]).unwrap();
+    let shown = format!("{:?}", good.package_links);
+    assert!(shown.contains("http://yard.yard") && !shown.contains(key.1), "{shown}");
+    assert_eq!(parse(MINIMAL).unwrap().package_links, None);
+    for (keys, problem) in [
+        ("link_url = \"http://y\"\n", "ray_api.link_key_env: missing"),
+        ("link_key_env = \"K\"\n", "ray_api.link_key_env: has no use without link_url"),
+        (
+            "link_url = \"http://y\"\nlink_key_env = \"L\"\n",
+            "ray_api.link_key_env: the environment variable L",
+        ),
+        (
+            "link_url = \"http://y\"\nlink_key_env = \"S\"\n",
+            "ray_api.link_key_env: a key for links must have 24",
+        ),
+        ("link_url = \"y\"\nlink_key_env = \"K\"\n", "ray_api.link_url: is not a URL"),
+        ("link_url = \"http://y\"\nlink_key = \"x\"\n", "ray_api.link_key: must not stand here"),
+    ] {
+        let said = complaints(&with(keys), &[key, ("S", "short")]);
+        assert!(said.iter().any(|line| line.contains(problem)), "{problem}: {said:?}");
+    }
+}
+
 fn known_keys() -> BTreeSet<KnownKey> {
     let text = format!(
         "{MINIMAL}[[cluster]]\nid = \"here\"\ndriver = \"process\"\ndir = \"x\"\ncapacity = {{ cpu = 1 }}\n[[cluster]]\nid = \"kube\"\ndriver = \"kuberay\"\nin_cluster = true\nnamespace = \"ray\"\ntemplate = \"profiles: {{a: {{image: x}}}}\"\n[[queue]]\nname = \"q\"\n[[access.issuer]]\nname = \"i\"\nissuer = \"https://i.example\"\naudience = \"a\"\n[[cohort]]\nid = \"c\"\n[[priority_class]]\nid = \"p\"\npriority = 1\n[[team]]\nid = \"t\"\n[[team.push]]\nname = \"s\"\nsqs = \"https://q.example\"\n"

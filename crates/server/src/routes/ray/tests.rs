@@ -1,9 +1,13 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use serde_json::{Value, json};
-use yard_domain::RemoteName;
+use yard_domain::{RemoteName, Timestamp};
 
-use crate::testing::{Answer, Log, World};
+use crate::testing::{Answer, Log, World, package_links};
+
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn text(answer: &Answer) -> String {
     assert!(answer.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/plain"));
@@ -146,6 +150,31 @@ async fn packages_are_uploaded_once() {
     assert_eq!(world.get(path).await.status, StatusCode::OK);
     assert_eq!(put("larger than this world allows").await, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(world.get("/api/packages/s3/x.zip").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_link_opens_one_package_and_says_why_it_opens_none() {
+    let world = World::new().await;
+    let links = package_links();
+    let now = world.state.store.now().await.unwrap();
+    let wheel = Request::put("/api/packages/gcs/m.whl").body(Body::from("wheel")).unwrap();
+    assert_eq!(world.send(wheel).await.status, StatusCode::OK);
+    let answer = world.get(&links.sign("m.whl", now, MINUTE)).await;
+    assert_eq!((answer.status, &answer.bytes[..]), (StatusCode::OK, &b"wheel"[..]));
+    assert_eq!(answer.headers["content-length"], "5");
+    let gone = world.get(&links.sign("never.whl", now, MINUTE)).await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    assert!(text(&gone).contains("not here"), "{}", text(&gone));
+    let long_ago = Timestamp::from_micros(0);
+    for (link, why) in [
+        (links.sign("m.whl", long_ago, MINUTE), "has ended"),
+        (links.sign("n.whl", now, MINUTE).replace("n.whl", "m.whl"), "not one of"),
+        ("/api/packages/link/x/m.whl".to_owned(), "not one of"),
+    ] {
+        let refused = world.get(&link).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        assert!(text(&refused).contains(why), "{}", text(&refused));
+    }
 }
 
 #[tokio::test]
