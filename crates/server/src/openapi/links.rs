@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn every_link_leads_from_and_to_what_there_is() {
-        let document = document(&ServerConfig::default());
+        let document = document(&ServerConfig::default(), &yard_wire::Limits::default());
         let find = |id: &str| every_operation(&document).find(|(_, _, o)| o["operationId"] == id).unwrap().2;
         for (from, status, to, parameters) in LINKS {
             let answer = &find(from)["responses"][status];

@@ -13,6 +13,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::Value;
 use utoipa::OpenApi as _;
+use yard_wire::Limits;
 
 use crate::config::ServerConfig;
 use crate::routes;
@@ -62,10 +63,10 @@ pub use examples::CATALOG as CATALOG_EXAMPLE;
 struct Description;
 
 /// The OpenAPI document of a server with these limits.
-pub fn document(config: &ServerConfig) -> Value {
+pub fn document(config: &ServerConfig, limits: &Limits) -> Value {
     // What was derived is plain data: it always becomes JSON.
     let mut document = serde_json::to_value(Description::openapi()).unwrap_or_default();
-    schemas::complete(&mut document["components"]["schemas"]);
+    schemas::complete(&mut document["components"]["schemas"], limits);
     document["components"]["securitySchemes"] = answers::security_schemes();
     let Some(paths) = document["paths"].as_object_mut() else { return document };
     for (path, item) in paths {
@@ -85,7 +86,7 @@ pub fn document(config: &ServerConfig) -> Value {
 }
 
 pub(crate) async fn serve(State(state): State<AppState>) -> Json<Value> {
-    Json(document(&state.config))
+    Json(document(&state.config, &state.limits))
 }
 
 /// Path, method and description of every operation in a document.
@@ -101,7 +102,7 @@ pub(crate) fn every_operation(document: &Value) -> impl Iterator<Item = (&str, S
 /// Path and method of every operation in the document.
 #[cfg(test)]
 pub(crate) fn operations() -> Vec<(String, String)> {
-    let document = document(&ServerConfig::default());
+    let document = document(&ServerConfig::default(), &Limits::default());
     every_operation(&document).map(|(path, method, _)| (path.to_owned(), method)).collect()
 }
 
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn errors_are_problems_and_none_that_any_request_may_meet_is_left_out() {
-        let document = document(&ServerConfig::default());
+        let document = document(&ServerConfig::default(), &Limits::default());
         assert_eq!(document["openapi"], "3.1.0");
         let mut seen = 0;
         for (path, method, operation) in every_operation(&document) {

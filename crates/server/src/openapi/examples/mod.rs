@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_examples_that_its_schemas_accept() {
-        let document = document(&ServerConfig::default());
+        let document = document(&ServerConfig::default(), &yard_wire::Limits::default());
         let mut ids = Vec::new();
         for (path, method, operation) in every_operation(&document) {
             let name = format!("{method} {path}");
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_wrong_example_would_be_found() {
-        let document = document(&ServerConfig::default());
+        let document = document(&ServerConfig::default(), &yard_wire::Limits::default());
         let schema = &json!({"$ref": "#/components/schemas/Submission"});
         assert_eq!(faults(&document, schema, &json!({"v": 1, "team": "ads", "entrypoint": "x"})), [""; 0]);
         for wrong in [
