@@ -50,7 +50,7 @@ async fn reads(plan: &Plan, world: &World, whole: &Whole) -> Result<Vec<Finding>
     for round in 0..=plan.rounds {
         let base = format!("http://{}/v1/jobs", whole.api);
         let ours = many(READERS, reads, |n| {
-            let request = client.get(format!("{base}/{}", ids[n % ids.len()]));
+            let request = client.get(format!("{base}/{}", ids[n % ids.len()])).bearer_auth(&whole.token);
             async move {
                 let answer = request.send().await?.error_for_status()?;
                 answer.bytes().await?;
@@ -89,7 +89,11 @@ async fn bulk(plan: &Plan, world: &World, whole: &Whole) -> Result<Vec<Finding>>
         world.db.settle(Duration::from_secs(10)).await?;
         let url = format!("http://{}/v1/jobs/batch", whole.api);
         let ours = many(WRITERS, requests, |n| {
-            let request = client.post(&url).header("content-type", "application/json").body(texts[n].clone());
+            let request = client
+                .post(&url)
+                .bearer_auth(&whole.token)
+                .header("content-type", "application/json")
+                .body(texts[n].clone());
             async move {
                 let answer = request.send().await?.error_for_status()?.text().await?;
                 let accepted = answer.matches("\"accepted\"").count();

@@ -30,9 +30,11 @@ async fn measure(plan: &Plan, whole: &Whole) -> Result<Vec<Finding>> {
     let (streams, turns) = (plan.pick(2_000, 20), plan.pick(20, 2));
     let (seen, mut sightings) = mpsc::unbounded_channel();
     let mut readers = tokio::task::JoinSet::new();
+    let asked =
+        format!("GET /v1/events HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {}\r\n\r\n", whole.token);
     for _ in 0..streams {
         let mut stream = TcpStream::connect(whole.api).await?;
-        stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: bench\r\n\r\n").await?;
+        stream.write_all(asked.as_bytes()).await?;
         let begun = read_until(&mut stream, "retry: ").await?;
         if !begun.starts_with("HTTP/1.1 200") {
             return Err(format!("the stream was refused: {begun}").into());
@@ -43,7 +45,7 @@ async fn measure(plan: &Plan, whole: &Whole) -> Result<Vec<Finding>> {
     let (mut last, mut middle) = (Vec::new(), Vec::new());
     for turn in 0..turns {
         let text = body(&team_name(turn % 15), &format!("event-{turn}"), turn);
-        let request = client.post(format!("http://{}/v1/jobs", whole.api));
+        let request = client.post(format!("http://{}/v1/jobs", whole.api)).bearer_auth(&whole.token);
         let answer = request.header("content-type", "application/json").body(text).send().await?;
         let committed = Instant::now();
         let job: Value = serde_json::from_str(&answer.error_for_status()?.text().await?)?;

@@ -115,7 +115,11 @@ impl Probe<'_> {
         let mut sample = Sample::default();
         for turn in 0..self.turns + 10 {
             let (key, body) = self.next("http", turn).await;
-            let request = client.post(&url).header("content-type", "application/json").body(body);
+            let request = client
+                .post(&url)
+                .bearer_auth(&whole.token)
+                .header("content-type", "application/json")
+                .body(body);
             let (sent, sent_us) = (Instant::now(), unix_us());
             let response = request.send().await?;
             let answered = millis(sent.elapsed());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,16 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 use yard::serve::{Installation, Queue, Role, Running};
-use yard_domain::ClusterId;
 use yard_domain::catalog::CatalogVersion;
+use yard_domain::{ClusterId, Grant};
 use yard_engine::Ending;
 use yard_engine::catalog::Fixed;
 use yard_engine::push::{PushBuilder, Subscription};
 use yard_engine::settings::{DispatcherSettings, IntakeSettings, PushSettings, SchedulerSettings};
 use yard_inbox_sqs::{QueueAddress, SqsConfig, SqsCredentials, SqsEndpoint, SqsInbox, SqsProducer};
+use yard_ports::access::NewToken;
 use yard_ports::{Inbox, Store};
+use yard_server::access::token::FreshToken;
 use yard_testkit::memory_archive::MemoryArchive;
 use yard_testkit::null_driver::NullDriver;
 use yard_wire::{Defaults, Limits};
@@ -28,6 +31,8 @@ use crate::loops::{logs, runtime};
 pub struct Whole {
     /// Where its API listens.
     pub api: SocketAddr,
+    /// The bearer that every request needs, as in production: one from the store.
+    pub token: String,
     running: Running,
 }
 
@@ -68,6 +73,7 @@ impl Whole {
         let queue = |inbox| Queue { inbox, settings: IntakeSettings::default() };
         let objects = Arc::new(object_store::memory::InMemory::new());
         let limits = yard_packages::PackageLimits::default();
+        let token = token(store.as_ref()).await?;
         let packages = yard_packages::Shelf::new(store.clone(), objects, limits, Duration::from_hours(1));
         let plan = Installation {
             ray: yard_server::RayApi { packages, config: yard_server::RayApiConfig::default() },
@@ -87,8 +93,12 @@ impl Whole {
             scheduler: SchedulerSettings::default(),
             explain: yard_engine::settings::ExplainSettings::default(),
             dispatcher: DispatcherSettings::default(),
-            // What is measured is the way of a job; looking a token up again is a read in five seconds.
-            access: yard_server::AccessConfig { required: false, ..yard_server::AccessConfig::default() },
+            // One caller makes all requests here.
+            access: yard_server::AccessConfig {
+                requests_per_minute: NonZeroU32::MAX,
+                requests_burst: NonZeroU32::MAX,
+                ..yard_server::AccessConfig::default()
+            },
             server: yard_server::ServerConfig::default(),
             logs: Arc::new(MemoryArchive::default()),
             keeping: Some(logs()),
@@ -98,7 +108,7 @@ impl Whole {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let api = listener.local_addr()?;
         let running = yard::serve::start(plan, roles, Some(listener), "bench", 1).await?;
-        Ok(Self { api, running })
+        Ok(Self { api, token, running })
     }
 
     /// Stops it in order.
@@ -109,6 +119,21 @@ impl Whole {
             other => Err(format!("the process did not stop in order: {other:?}").into()),
         }
     }
+}
+
+/// A fresh token that may do everything.
+async fn token(store: &dyn Store) -> Result<String> {
+    let fresh = FreshToken::make()?;
+    let new = NewToken {
+        id: fresh.id,
+        name: "bench".to_owned(),
+        grant: Grant::operator(),
+        secret: fresh.secret,
+        created_by: "bench".to_owned(),
+        lifetime: None,
+    };
+    store.create_token(&new).await?;
+    Ok(fresh.text)
 }
 
 /// A queue on an SQS-compatible server that takes any credentials.
