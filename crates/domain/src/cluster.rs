@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::ClusterId;
-use crate::ray_profiles::{GpuBlocks, PodDemand, PodFault, RayProfiles, gpus_of_one_pod};
-use crate::resources::{Capacity, Milli, Request};
+use crate::ray_profiles::{Block, GpuBlocks, PodDemand, PodFault, RayProfiles, gpus_of_one_pod};
+use crate::resources::{Capacity, Request};
 use crate::time::Timestamp;
 
 /// Which clusters a job may run on. An empty selector is every cluster.
@@ -44,14 +44,14 @@ impl ClusterSelector {
         profiles.cut(self.pods.as_deref(), charge).err().unwrap_or_default()
     }
 
-    /// The GPUs that one pod of a job of this charge must have, if that is more than any node of `cluster` has for it.
-    pub fn too_many_gpus(&self, cluster: &Cluster, charge: &Request) -> Option<Milli> {
-        // An autoscaler may bring nodes that are not there yet.
+    /// The most GPUs that one pod of a job of this charge must have on `cluster`, with how its GPUs lie on nodes (all kinds
+    /// together); `None` if that is not known, or does not bind: an autoscaler may bring nodes that are not there yet.
+    pub fn block(&self, cluster: &Cluster, charge: &Request) -> Option<Block> {
         if charge.gpu_milli == 0 || cluster.gpu_blocks.is_empty() || cluster.elastic.is_some() {
             return None;
         }
         let asked = gpus_of_one_pod(self.pods.as_deref(), charge);
-        (asked > GpuBlocks::together(&cluster.gpu_blocks).largest).then_some(asked)
+        Some(Block { asked, there: GpuBlocks::together(&cluster.gpu_blocks) })
     }
 }
 

@@ -45,7 +45,7 @@ pub use policy::{Policy, PriorityClass};
 pub use push::{DeliveryState, PushKinds, PushRetry, SubscriptionId};
 pub use quota::{QuotaOwner, QuotaShortage, QuotaTree};
 pub use ray_cluster::{RayClusterShape, WorkerShape};
-pub use ray_profiles::{GpuBlocks, JobField, PodDemand, PodFault, PodShares, RayProfile, RayProfiles};
+pub use ray_profiles::{Block, GpuBlocks, JobField, PodDemand, PodFault, PodShares, RayProfile, RayProfiles};
 pub use receipt::{Arrival, FieldError, Receipt, SubmissionKey, Verdict};
 pub use resources::{Capacity, Limits, Request};
 pub use retry::{RetryPolicy, RetryRules, RetryVerdict};

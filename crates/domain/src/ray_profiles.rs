@@ -79,8 +79,17 @@ pub struct PodFault {
     pub message: String,
 }
 
+/// What one pod must have on one node, beside what nodes have. Shown, it says that no pod can have it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Block {
+    /// The most GPUs that one pod of the job must have.
+    pub asked: Milli,
+    /// How the cluster's GPUs lie.
+    pub there: GpuBlocks,
+}
+
 /// How the GPUs of one kind lie on a cluster's nodes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct GpuBlocks {
     /// The kind, as nodes are labelled; empty if they tell none.
     pub kind: String,
@@ -269,6 +278,29 @@ impl fmt::Display for GpuBlocks {
     }
 }
 
+impl Block {
+    /// Whether no node has as many for it, in use or not.
+    pub fn is_never(&self) -> bool {
+        self.asked > self.there.largest
+    }
+
+    /// Whether no node has as many free now.
+    pub fn is_not_now(&self) -> bool {
+        self.asked > self.there.largest_free
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: no pod can have {}", self.there, show_quantity("gpu", self.asked))?;
+        if self.is_never() {
+            let most = show_quantity("gpu", self.there.largest);
+            write!(f, ", even when the cluster is empty (at most {most})")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for PodFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.message)
@@ -395,5 +427,16 @@ mod tests {
             |free, largest_free| GpuBlocks { free, largest_free, largest: 8_000, ..GpuBlocks::default() };
         let all = GpuBlocks::together(&[of(8_000, 4_000), of(4_000, 2_000)]);
         assert_eq!((all.to_string().as_str(), all.largest), ("free 12 gpu, largest block 4", 8_000));
+        let told = |asked| Block { asked, there: all.clone() };
+        assert_eq!(
+            [4_000, 8_000, 9_000].map(|asked| (told(asked).is_not_now(), told(asked).is_never())),
+            [(false, false), (true, false), (true, true)]
+        );
+        assert_eq!(told(8_000).to_string(), "free 12 gpu, largest block 4: no pod can have 8");
+        assert!(
+            told(9_000)
+                .to_string()
+                .ends_with("no pod can have 9, even when the cluster is empty (at most 8)")
+        );
     }
 }
