@@ -44,6 +44,14 @@ impl ClusterSelector {
         profiles.cut(self.pods.as_deref(), charge).err().unwrap_or_default()
     }
 
+    /// What of that stands against it whatever the job is charged.
+    pub fn misnamed(&self, cluster: &Cluster) -> Vec<PodFault> {
+        cluster
+            .ray_profiles
+            .as_ref()
+            .map_or_else(Vec::new, |profiles| profiles.misnamed(self.pods.as_deref()))
+    }
+
     /// The most GPUs that one pod of a job of this charge must have on `cluster`, with how its GPUs lie on nodes (all kinds
     /// together); `None` if that is not known, or does not bind: an autoscaler may bring nodes that are not there yet.
     pub fn block(&self, cluster: &Cluster, charge: &Request) -> Option<Block> {

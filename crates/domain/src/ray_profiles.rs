@@ -159,6 +159,18 @@ impl RayProfiles {
 
     /// How the charge of a job is cut into pods, or everything for which it can't be.
     pub fn cut(&self, demand: Option<&PodDemand>, charge: &Request) -> Result<PodShares, Vec<PodFault>> {
+        let mut faults = self.misnamed(demand);
+        let shares = self.profile(demand).map(|(_, profile)| {
+            profile.shares(demand.and_then(|demand| demand.workers.as_ref()), charge, &mut faults)
+        });
+        match shares {
+            Ok(shares) if faults.is_empty() => Ok(shares),
+            _ => Err(faults),
+        }
+    }
+
+    /// What of a demand there is not, whatever the job is charged.
+    pub fn misnamed(&self, demand: Option<&PodDemand>) -> Vec<PodFault> {
         let mut faults = Vec::new();
         if demand.is_some_and(|demand| demand.uploads) {
             // The Ray cluster is made by an operator that submits as soon as it stands: nothing can be brought before.
@@ -166,19 +178,12 @@ impl RayProfiles {
                  made for the job: name the files by a URL (https://, s3://) or put them into the image";
             faults.push(fault("runtime_env", message));
         }
-        let shares = match self.profile(demand) {
-            Ok((name, profile)) => {
-                if let Some(demand) = demand {
-                    profile.check(name, demand, &mut faults);
-                }
-                profile.shares(demand.and_then(|demand| demand.workers.as_ref()), charge, &mut faults)
-            }
-            Err(unknown) => {
-                faults.push(unknown);
-                PodShares::default()
-            }
-        };
-        if faults.is_empty() { Ok(shares) } else { Err(faults) }
+        match (self.profile(demand), demand) {
+            (Ok((name, profile)), Some(demand)) => profile.check(name, demand, &mut faults),
+            (Ok(_), None) => {}
+            (Err(unknown), _) => faults.push(unknown),
+        }
+        faults
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use yard_domain::{Capacity, RemoteName};
+use yard_domain::{Capacity, GpuBlocks, RayProfiles, RemoteName};
 use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream};
 
 use crate::cluster::Cluster;
@@ -74,6 +74,14 @@ impl Driver for KubeRayDriver {
     /// What the nodes have, less what pods that are not Switchyard's ask for.
     async fn capacity(&self) -> Result<Option<Capacity>, DriverError> {
         capacity::read(&self.cluster).await
+    }
+
+    fn gpu_blocks(&self) -> Vec<GpuBlocks> {
+        capacity::gpu_blocks(&self.cluster)
+    }
+
+    fn ray_profiles(&self) -> Option<Arc<RayProfiles>> {
+        Some(self.cluster.config.template.rules())
     }
 }
 

@@ -316,6 +316,8 @@ impl World {
         let id: yard_domain::ClusterId = cluster.parse().unwrap();
         let dispatcher = self.lease(LeaseScope::Dispatch(id.clone())).await;
         let report = ClusterReport {
+            ray_profiles: None,
+            gpu_blocks: None,
             breaker_open: false,
             recent_failures: 0,
             cluster: id.clone(),
