@@ -51,6 +51,8 @@ pub struct RayProfile {
     pub whole: BTreeSet<String>,
     /// The least that a head is started with.
     pub head_min: Request,
+    /// The least that a worker is started with: what its pod asks for anyway.
+    pub worker_min: Request,
     /// What submits the job gets, of what the job is charged.
     pub submitter: Request,
     /// What the autoscaler beside the head gets, of what a job with elastic workers is charged.
@@ -243,6 +245,14 @@ impl RayProfile {
             faults.push(fault(field_of("resources", &short.resource), message));
         }
         let worker = workers.map(|workers| workers.each.clone()).unwrap_or_default();
+        if workers.is_some()
+            && let Err(short) = worker.clone().checked_sub(&charged(&self.worker_min))
+        {
+            let message = format!(
+                "each worker would get less than the profile's worker_min ({short}): ask for more for each"
+            );
+            faults.push(fault(field_of("ray_cluster.workers", &short.resource), message));
+        }
         self.whole_units("the head", "resources", &head, faults);
         self.whole_units("each worker", "ray_cluster.workers", &worker, faults);
         PodShares { head, submitter, autoscaler, worker }
@@ -341,6 +351,7 @@ mod tests {
             gpu_types: ["a100".to_owned()].into(),
             whole: ["fpga".to_owned()].into(),
             head_min: amounts(1_000, 0, 2),
+            worker_min: amounts(200, 0, 1),
             submitter: amounts(500, 0, 1),
             autoscaler: amounts(250, 0, 1),
         };
@@ -410,6 +421,8 @@ mod tests {
         // The submitter takes 0.5 of 1.5, and the rest is the least that a head may have.
         assert_eq!(fields(&demand("gpu", None), &amounts(1_500, 0, 3)), Vec::<String>::new());
         assert_eq!(fields(&demand("gpu", None), &amounts(1_499, 0, 3)), ["resources.cpu"]);
+        let small = demand("gpu", Some(workers(1, 2, amounts(199, 0, 1))));
+        assert_eq!(fields(&small, &amounts(2_000, 0, 9)), ["ray_cluster.workers.cpu"]);
         // What is not charged at all is asked for by nobody.
         assert_eq!(fields(&demand("gpu", None), &amounts(1_500, 0, 0)), Vec::<String>::new());
     }

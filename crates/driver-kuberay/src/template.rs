@@ -114,6 +114,10 @@ impl fmt::Display for TemplateError {
 /// What KubeRay gives the submitter beside the head, whatever one says.
 pub(crate) const SIDECAR: (u64, u64) = (500, 200 << 20);
 
+/// What the container asks for by which KubeRay lets a worker wait for its head: a pod asks for the most of it and its Ray
+/// container, so one that gets less would ask for more than is charged.
+const WORKER_WAIT: (u64, u64) = (200, 256 << 20);
+
 impl Template {
     /// Reads a template and checks it against the CRD; every mistake at once.
     pub fn parse(yaml: &str) -> Result<Self, TemplateError> {
@@ -183,10 +187,11 @@ fn profile(mut s: Section<'_>, schemas: &Schemas) -> Option<(Profile, RayProfile
     }
     let modes = SubmissionMode::ALL.map(|mode| (mode.name(), mode));
     let submission_mode = s.choice("submission_mode", &modes).unwrap_or(SubmissionMode::Http);
+    let version = ray_version(&mut s, submission_mode);
     let fields = JobField::ALL.map(|field| (field.name(), field));
     let profile = Profile {
         image: image.clone().unwrap_or_default(),
-        ray_version: s.text("ray_version").map(str::to_owned),
+        ray_version: version,
         submission_mode,
         all: parts(&mut s, schemas),
         head: s.section("head").map(|h| lone_parts(h, schemas)).unwrap_or_default(),
@@ -204,11 +209,35 @@ fn profile(mut s: Section<'_>, schemas: &Schemas) -> Option<(Profile, RayProfile
         gpu_types: profile.gpu_types.keys().cloned().collect(),
         whole: profile.custom_resources.keys().cloned().collect(),
         head_min: amounts(&mut s, "head_min", Request::default()),
+        worker_min: amounts(&mut s, "worker_min", share(WORKER_WAIT.0, WORKER_WAIT.1)),
         submitter: submitter(&mut s, submission_mode),
         autoscaler: amounts(&mut s, "autoscaler", share(500, 512 << 20)),
     };
     s.finish();
     image.map(|_| (profile, rules))
+}
+
+/// Told to the operator. Where a container submits the job, it must be there: the operator makes the command of
+/// `ray job submit` by it, and without it leaves the RayJob where it is.
+fn ray_version(s: &mut Section<'_>, mode: SubmissionMode) -> Option<String> {
+    let version = s.text("ray_version").map(str::to_owned);
+    if mode != SubmissionMode::Http {
+        let hint =
+            "must be there for this submission_mode: the version of the image's Ray, such as \"2.60.0\"";
+        match &version {
+            Some(text) if !is_version(text) => s.complain("ray_version", "is no version, such as \"2.60.0\""),
+            Some(_) => {}
+            None => s.complain_if_absent("ray_version", hint),
+        }
+    }
+    version
+}
+
+/// Whether it is one to three numbers, with or without what comes before or behind in versions.
+fn is_version(text: &str) -> bool {
+    let core = text.strip_prefix('v').unwrap_or(text).split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<&str> = core.split('.').collect();
+    numbers.len() <= 3 && numbers.iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn lone_parts(mut s: Section<'_>, schemas: &Schemas) -> Parts {
@@ -308,6 +337,9 @@ profiles:
     head: {container: {image: x}}
     gpu_types: {a100: {pod: {nodeSelector: 5}}}
   b: {image: x, submitter: {cpu: 1}, imagee: y}
+  c: {image: x, submission_mode: SidecarMode}
+  d: {image: x, submission_mode: K8sJobMode, ray_version: nightly}
+  e: {image: x, submission_mode: K8sJobMode, ray_version: v2.60.0-rc1}
 ";
         let error = Template::parse(yaml).unwrap_err();
         let mut paths: Vec<_> = error.problems.iter().map(|p| p.path.as_str()).collect();
@@ -329,6 +361,8 @@ profiles:
                 "profiles.a.ttl_s",
                 "profiles.b.imagee",
                 "profiles.b.submitter",
+                "profiles.c.ray_version",
+                "profiles.d.ray_version",
             ],
             "{error}"
         );

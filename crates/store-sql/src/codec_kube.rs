@@ -15,6 +15,7 @@ pub(crate) fn write_profiles(profiles: &RayProfiles) -> String {
             "gpu_types": profile.gpu_types,
             "whole": profile.whole,
             "head_min": request_json(&profile.head_min),
+            "worker_min": request_json(&profile.worker_min),
             "submitter": request_json(&profile.submitter),
             "autoscaler": request_json(&profile.autoscaler),
         });
@@ -37,6 +38,7 @@ pub(crate) fn read_profiles(text: &str) -> Option<RayProfiles> {
             gpu_types: names(profile.get("gpu_types")?)?,
             whole: names(profile.get("whole")?)?,
             head_min: request("head_min")?,
+            worker_min: request("worker_min")?,
             submitter: request("submitter")?,
             autoscaler: request("autoscaler")?,
         };
@@ -123,6 +125,7 @@ mod tests {
             gpu_types: ["a\"100".to_owned()].into(),
             whole: ["fpga".to_owned()].into(),
             head_min: some.clone(),
+            worker_min: Request { cpu_milli: 7, ..Request::default() },
             submitter: Request::default(),
             autoscaler: some.clone(),
         };
