@@ -3,7 +3,7 @@
     python3 tests/kube/kubelet.py CONFIG.json
 
 Watches pods, asks `kubelet_rules.next_step` about each that changed, and does what it says. Only a submitter's program is
-run (`ray job submit`, in K8sJobMode); a head's port 8265 is the Ray head that CONFIG names, reached by network.py. It also answers for the nodes' kubelets when
+run (`ray job submit`, in K8sJobMode and SidecarMode); a head's port 8265 is the Ray head that CONFIG names, reached by network.py. It also answers for the nodes' kubelets when
 the API server wants a container's log. CONFIG: see `Config`.
 """
 

@@ -158,6 +158,8 @@ fn cluster(id: &str, cpu: u64, gpu: u64) -> Cluster {
         last_seen: None,
         configured: true,
         message: None,
+        ray_profiles: None,
+        gpu_blocks: Vec::new(),
     }
 }
 
