@@ -192,7 +192,7 @@ fn what_the_cluster_can_not_honour_is_refused_with_the_numbers() {
     assert!(refused(amounts(1_000, 0, 0), nowhere).contains("there are: cpu, gpu"));
     let mut packaged = launch(charged(amounts(1_000, 0, 0)), None);
     packaged.runtime_env = json!({"working_dir": "gcs://_ray_pkg_0123.zip"}).as_object().unwrap().clone();
-    assert!(rendered(&packaged).unwrap_err().contains("can't bring it"));
+    assert!(rendered(&packaged).unwrap_err().contains("can't bring them"));
 }
 
 #[test]
