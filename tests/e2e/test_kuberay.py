@@ -8,6 +8,7 @@ import re
 import pytest
 import requests
 
+from kube import kubelet_rules
 from support import invariants
 from support.jobs import Job
 from support.wait import always, until
@@ -351,6 +352,184 @@ def test_the_operator_is_away(yard_kube, target):
         ended = yard.api.wait_end(one, 90)
         assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
     until_all_is_gone(target)
+
+
+def asked_by(pods: list[dict]) -> dict[str, float]:
+    """What these pods ask of their nodes together, as a scheduler counts it."""
+    total: dict[str, float] = {}
+    for pod in pods:
+        for name, amount in kubelet_rules.requests(pod).items():
+            total[name] = round(total.get(name, 0) + amount, 6)
+    total.pop("pods")
+    return total
+
+
+@pytest.mark.parametrize(
+    ("profile", "number"),
+    [
+        ("real", {"count": 2}),
+        ("submitter", {"count": 2}),
+        ("sidecar", {"count": 2}),
+        ("real", {"min": 1, "max": 3}),
+        ("submitter", {"min": 0, "max": 2}),
+        ("sidecar", {"min": 0, "max": 2}),
+    ],
+)
+def test_the_pods_ask_for_exactly_what_is_charged(yard_kube, target, profile, number):
+    """Head, workers, submitter and autoscaler as the operator makes them, when there are most of them; and the job runs."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    workers = {**number, "cpu": 1, "gpu": 1, "memory": "1GiB"}
+    charge = {"cpu": 6.25, "gpu": 4, "memory": "7GiB"}
+    job = submit(yard, "shape", 12, resources=charge, ray_cluster={"profile": profile, "workers": workers})
+    until("it runs", lambda: yard.log.runs(), 90)
+    [cluster] = target.jobs.names("rayclusters")
+    if "max" in number:
+        assert len(target.jobs.pods(node_type="worker")) == number["min"]
+        target.jobs.scale_up(cluster)
+    count = number.get("count") or number["max"]
+    until("all workers are there", lambda: len(target.jobs.pods(node_type="worker")) == count, 10)
+    pods = target.jobs.pods_of(job)
+    assert len(pods) == 1 + count + (profile == "submitter"), [pod["metadata"]["name"] for pod in pods]
+    [head] = target.jobs.pods(node_type="head")
+    beside = {"ray-job-submitter"} if profile == "sidecar" else set()
+    beside |= {"autoscaler"} if "max" in number else set()
+    assert {container["name"] for container in head["spec"]["containers"]} == {"ray-head"} | beside
+    assert asked_by(pods) == {"cpu": 6.25, "memory": 7 * 2**30, "nvidia.com/gpu": 4}
+    [used] = [c["used"] for c in yard.api.get("/v1/clusters")["clusters"]]
+    assert (used["cpu"], used["gpu"], used["memory_bytes"]) == (6.25, 4, 7 * 2**30)
+    ended = yard.api.wait_end(job, 90)
+    assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    until_all_is_gone(target)
+    invariants.check_all(yard)
+
+
+@pytest.mark.parametrize("outcome", ["fail", "stop"])
+def test_a_submitter_beside_the_head(yard_kube, target, outcome):
+    """`SidecarMode`: what the command ends with is told, and a stop reaches it."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    keys = {"max_retries": 0, "resources": {"cpu": 2, "memory": "2GiB"}, "ray_cluster": {"profile": "sidecar"}}
+    job = submit(yard, "beside", 0.2 if outcome == "fail" else 600, "fail" if outcome == "fail" else "ok", **keys)
+    if outcome == "stop":
+        until("it runs", lambda: yard.log.runs(), 90)
+        yard.api.wait_state(job, "running", timeout_s=30)
+        yard.api.stop(job)
+    ended = yard.api.wait_end(job, 90)
+    assert ended["state"] == ("failed" if outcome == "fail" else "stopped"), ended
+    if outcome == "fail":
+        assert "exit code 3" in json.dumps(yard.api.history(job))
+    until_all_is_gone(target)
+
+
+def until_profiles_are_told(yard, absent: str = "") -> None:
+    """What is refused at the door follows from what the dispatcher has told."""
+
+    def told() -> bool:
+        profiles = health(yard).get("profiles", [])
+        return bool(profiles) and absent not in profiles
+
+    until("the dispatcher has told its profiles", told, 30)
+
+
+def test_what_could_never_be_made_is_refused_at_every_door(yard_kube, target):
+    """All errors at once with field and fix; no job, no RayJob."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    until_profiles_are_told(yard)
+    assert health(yard)["profiles"][0] == "real"
+    shape = {"profile": "sidecar", "image": "mine", "workers": {"count": 1, "cpu": 0.1, "gpu": 0.5, "gpu_type": "h100"}}
+    impossible = Job("ads", "http", resources={"cpu": 1.5, "gpu": 0.5}, ray_cluster=shape).document(yard.log.path)
+    wrong = {
+        "ray_cluster.image", "ray_cluster.workers.cpu", "ray_cluster.workers.gpu", "ray_cluster.workers.gpu_type", "resources.cpu",
+    }  # fmt: skip
+
+    def refused() -> dict | None:
+        answer = yard.api.submit(impossible)
+        return answer.json() if answer.status_code == 422 else None
+
+    # The door looks at what it read of the clusters a moment ago.
+    errors = until("the door refuses it", refused, 20)["errors"]
+    assert {error["field"] for error in errors} == wrong, errors
+    assert all(error["code"] == "never_fits" and "kube: " in error["message"] for error in errors), errors
+    unknown = {**impossible, "key": "batch", "ray_cluster": {"profile": "tpu"}, "resources": {"cpu": 1}}
+    [verdict] = yard.api.request("POST", "/v1/jobs/batch", json={"jobs": [unknown]}).json()["verdicts"]
+    assert verdict["verdict"] == "rejected" and 'kube: has no profile "tpu"; there are: ' in verdict["errors"][0]["message"], verdict
+    yard.queues.send({**impossible, "key": "queue"})
+    receipt = yard.api.wait_receipt("ads", "queue")
+    assert receipt["verdict"] == "rejected" and {error["field"] for error in receipt["errors"]} == wrong, receipt
+    half = {"entrypoint": "true", "entrypoint_num_gpus": 0.5, "metadata": {"yard.team": "ads"}}
+    answer = yard.api.request("POST", "/api/jobs/", json=half)
+    assert answer.status_code in (400, 422) and "whole ones only" in answer.text, answer.text[:500]
+    assert target.jobs.names() == [] and yard.database.value("SELECT COUNT(*) FROM jobs") == 0
+
+
+def test_a_profile_that_is_taken_out_while_a_job_waits(yard_kube, target):
+    """It waits with the reason, is not launched to be refused, and goes on when the profile is back."""
+    yard = yard_kube
+    configure(yard, target)
+    [process] = yard.start(1)
+    yard.environment["YARD_SERVER"] = process.url
+    until_ready(yard)
+    yard.run("drain", "kube")
+    job = submit(yard, "waits", ray_cluster={"profile": "own"}, entrypoint="true")
+    target.drop_profile("own")
+    process.terminate()
+    process.start()
+    yard.wait_ready()
+    until_profiles_are_told(yard, absent="own")
+    yard.run("resume", "kube")
+    yard.wait_ready()
+
+    def told() -> dict | None:
+        found = yard.api.get(f"/v1/jobs/{job}/explain").get("clusters", [])
+        return next((answer for answer in found if answer["code"] == "no_ray_cluster"), None)
+
+    answer = until("it is told why it waits", told, 30)
+    assert answer["cluster"] == "kube" and answer["message"].startswith('has no profile "own"; there are: '), answer
+    assert 'has no profile "own"' in yard.run("explain", job).stdout
+    assert yard.api.job(job)["attempts"] == [] and target.jobs.names() == []
+    target.prepare()
+    process.terminate()
+    process.start()
+    assert yard.api.wait_end(job, 120)["state"] == "succeeded"
+
+
+def test_gpus_that_lie_scattered(yard_kube, target):
+    """How they lie is told, and a job whose pod no node could ever hold waits with the reason instead of failing there."""
+    yard = yard_kube
+    target.kuberay.add_node(9, "gpu-2", 16, "64Gi", gpu=4, labels={"nvidia.com/gpu.product": "A10"})
+    try:
+        configure(yard, target)
+        [process] = yard.start(1)
+        yard.environment["YARD_SERVER"] = process.url
+        until_ready(yard)
+        kinds = lambda: {gpus["kind"]: gpus for gpus in health(yard).get("gpus", [])}  # noqa: E731
+        until("it is told how they lie", lambda: set(kinds()) == {"A100", "A10"}, 30)
+        assert kinds()["A10"] == {"kind": "A10", "capacity": 4, "free": 4, "largest_free": 4, "largest": 4}
+        assert "free 8 gpu A100, largest block 8" in yard.run("clusters").stdout
+        job = submit(yard, "wide", resources={"cpu": 1, "gpu": 12}, entrypoint="true")
+
+        def told() -> dict | None:
+            found = yard.api.get(f"/v1/jobs/{job}/explain").get("clusters", [])
+            return next((answer for answer in found if answer["code"] == "no_block"), None)
+
+        message = until("it is told why it waits", told, 30)["message"]
+        assert message.startswith("free 12 gpu, largest block 8: no pod can have 12"), message
+        narrow = {"profile": "real", "workers": {"count": 3, "cpu": 1, "gpu": 4, "memory": "1GiB"}}
+        cut = submit(yard, "cut", 8, resources={"cpu": 4, "gpu": 12, "memory": "4GiB"}, ray_cluster=narrow)
+        until("it runs", lambda: yard.log.runs(), 90)
+        until("all are in use", lambda: all(gpus["free"] == 0 for gpus in kinds().values()), 20)
+        assert yard.api.wait_end(cut, 60)["state"] == "succeeded"
+        assert yard.api.job(job)["attempts"] == []
+    finally:
+        target.admin.delete("/api/v1/nodes/gpu-2")
 
 
 def test_a_thousand_rayjobs_at_the_paced_rate(yard_kube, target):

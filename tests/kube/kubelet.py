@@ -3,7 +3,7 @@
     python3 tests/kube/kubelet.py CONFIG.json
 
 Watches pods, asks `kubelet_rules.next_step` about each that changed, and does what it says. Only a submitter's program is
-run (`ray job submit`, in K8sJobMode); a head's port 8265 is the Ray head that CONFIG names, reached by network.py. It also answers for the nodes' kubelets when
+run (`ray job submit`, in K8sJobMode and SidecarMode); a head's port 8265 is the Ray head that CONFIG names, reached by network.py. It also answers for the nodes' kubelets when
 the API server wants a container's log. CONFIG: see `Config`.
 """
 
@@ -39,7 +39,7 @@ KUBELET_PORT = 10250
 DASHBOARD_PORT = 8265
 LOG = "yard.test/log"  # an annotation: what the container's log is to say
 OWN_HEAD_CPUS = 2
-SERVICE = r"[a-z0-9.-]+\.svc\.[a-z.]+:8265"  # what a submitter is told for the head
+SERVICE = r"([a-z0-9.-]+\.svc\.[a-z.]+|127\.0\.0\.1|localhost):8265"  # what a submitter is told for the head
 RETRY_S = 0.5
 WORKERS = 8
 
@@ -232,7 +232,7 @@ class Kubelet:
 
     def _start(self, uid: str, pod: dict) -> None:
         """Start a submitter's program, with the real head in place of the service's name."""
-        container = pod["spec"]["containers"][0]
+        container = rules.submitter(pod)
         head = f"127.0.0.1:{self.config.dashboard}"
         command = [re.sub(SERVICE, head, word) for word in [*container.get("command", []), *container.get("args", [])]]
         given = {entry["name"]: re.sub(SERVICE, head, entry.get("value") or "") for entry in container.get("env", [])}

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 FAIL, EXIT_CODE, START_AFTER = "yard.test/fail", "yard.test/exit-code", "yard.test/start-after"
 DASHBOARD = "yard.test/dashboard"
 SUBMISSION_ID = "RAY_JOB_SUBMISSION_ID"  # in the environment of a submitter
+SIDECAR = "ray-job-submitter"  # the container of a submitter beside the head
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -143,6 +144,8 @@ def next_step(pod: dict, known: Known, world: World):
         step = _unless_there(pod, _ended(pod, fail, code, now))
         return step and SetStatus(step.status, ends=True)
     if is_submitter(pod):
+        if known.exit_code is not None and is_head(pod):
+            return _unless_there(pod, _sidecar_ended(pod, known.exit_code, now))
         if known.exit_code is not None:
             return SetStatus(_ended(pod, "Error" if known.exit_code else "Completed", known.exit_code, now))
         return None if known.runs else Run()
@@ -161,10 +164,20 @@ def is_head(pod: dict) -> bool:
     return (pod["metadata"].get("labels") or {}).get("ray.io/node-type") == "head"
 
 
+def submitter(pod: dict) -> dict | None:
+    """The container whose program is a submitter's, the only one that is run: of a pod of its own (`K8sJobMode`), or beside the
+    head (`SidecarMode`)."""
+    containers = pod["spec"]["containers"]
+    if is_head(pod):
+        return next((c for c in containers if c["name"] == SIDECAR), None)
+    of_job = "job-name" in (pod["metadata"].get("labels") or {})
+    told = any(entry["name"] == SUBMISSION_ID for entry in containers[0].get("env", []))
+    return containers[0] if of_job and told else None
+
+
 def is_submitter(pod: dict) -> bool:
-    """Whether a pod's program is a submitter's (`K8sJobMode`): the only one that is run."""
-    environment = pod["spec"]["containers"][0].get("env", [])
-    return "job-name" in (pod["metadata"].get("labels") or {}) and any(e["name"] == SUBMISSION_ID for e in environment)
+    """Whether a program of this pod is run."""
+    return submitter(pod) is not None
 
 
 def _place(pod: dict, world: World):
@@ -274,6 +287,19 @@ def _ended(pod: dict, reason: str, code: int, now: float) -> dict:
     if again:
         return {"phase": "Running", "conditions": _conditions(True), "containerStatuses": statuses}
     return {"phase": "Failed", "conditions": _conditions(False), "containerStatuses": statuses}
+
+
+def _sidecar_ended(pod: dict, code: int, now: float) -> dict:
+    """The submitter beside the head has ended; the head goes on."""
+    at, statuses = time_text(now), []
+    for status in pod["status"].get("containerStatuses", []):
+        if status["name"] == SIDECAR:
+            began = status["state"].get("running", {}).get("startedAt", at)
+            reason = "Error" if code else "Completed"
+            ended = {"terminated": {"exitCode": code, "reason": reason, "startedAt": began, "finishedAt": at}}
+            status = {**status, "ready": False, "started": False, "state": ended}
+        statuses.append(status)
+    return {"phase": "Running", "containerStatuses": statuses}
 
 
 def _container(container: dict, ready: bool, state: dict) -> dict:

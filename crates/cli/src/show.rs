@@ -11,7 +11,8 @@ use yard_domain::Timestamp;
 use yard_domain::resources::show_quantity;
 use yard_wire::views::{
     Amounts, AuditLog, AuditView, CatalogAnswer, CatalogVersionList, ClusterList, ClusterView, DeliveryList,
-    JobList, JobView, LineView, Quota, ReceiptView, StopAnswerView, TeamList, TokenList, parse_time,
+    GpuBlocksView, JobList, JobView, LineView, Quota, ReceiptView, StopAnswerView, TeamList, TokenList,
+    parse_time,
 };
 
 pub use explain::{explanation, team_explanation};
@@ -232,7 +233,7 @@ pub fn clusters(list: &ClusterList) -> String {
             c.health.clone(),
             c.switch.clone(),
             amounts(&c.used),
-            capacity(c),
+            capacity(c) + &scattered(c),
             c.cost_per_hour.map_or_else(|| "-".to_owned(), |cost| cost.to_string()),
             failed,
             labels.join(","),
@@ -249,6 +250,15 @@ fn capacity(c: &ClusterView) -> String {
         Some(elastic) => format!("{}; grows to {}", known(&elastic.present), known(&c.capacity)),
         None => known(&c.capacity),
     }
+}
+
+/// How its GPUs lie on nodes, by kind.
+fn scattered(c: &ClusterView) -> String {
+    let one = |gpus: &GpuBlocksView| {
+        let kind = if gpus.kind.is_empty() { String::new() } else { format!(" {}", clean(&gpus.kind)) };
+        format!("; free {} gpu{kind}, largest block {}", gpus.free, gpus.largest_free)
+    };
+    c.gpus.iter().map(one).collect()
 }
 
 /// What a catalog changes, or has changed.
@@ -428,7 +438,8 @@ mod tests {
         let used = json!({"cpu": 1.5, "gpu": 0.0, "memory_bytes": 0, "jobs": 1, "custom": {"A100": 1.0}});
         let cluster = json!({"id": "east", "driver": "ray", "labels": {"region": "us"}, "switch": "drained",
             "health": "ready", "takes_jobs": false, "configured": true, "used": used.clone(), "capacity": used.clone(),
-            "elastic": {"delay_s": 60}, "cost_per_hour": 1.25, "breaker_open": true, "recent_failures": 2});
+            "elastic": {"delay_s": 60}, "cost_per_hour": 1.25, "breaker_open": true, "recent_failures": 2,
+            "gpus": [{"kind": "A10", "capacity": 16, "free": 12, "largest_free": 4, "largest": 8}]});
         let team = json!({"id": "ads", "weight": 1, "quota": {"cpu": 1.0}, "used": used.clone(), "open": {"queued": 2},
             "cohort": "all", "max": {"cpu": 2.0}, "borrowed": {"cpu": 0.5, "gpu": 0.0, "memory_bytes": 0, "jobs": 0}});
         let answer = json!({"answer": "dry_run", "version": 3, "changes": [

@@ -162,6 +162,8 @@ impl World {
         let lease = async |scope| store.acquire_lease(&scope, "test", LONG).await.unwrap().unwrap();
         let dispatcher = lease(LeaseScope::Dispatch(east.clone())).await;
         let report = ClusterReport {
+            ray_profiles: None,
+            gpu_blocks: None,
             breaker_open: false,
             recent_failures: 0,
             cluster: east.clone(),

@@ -1,10 +1,12 @@
 //! Clusters: where jobs run, what they have, and whether they take new ones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::ClusterId;
-use crate::resources::Capacity;
+use crate::ray_profiles::{Block, GpuBlocks, PodDemand, PodFault, RayProfiles, gpus_of_one_pod};
+use crate::resources::{Capacity, Request};
 use crate::time::Timestamp;
 
 /// Which clusters a job may run on. An empty selector is every cluster.
@@ -18,17 +20,46 @@ pub struct ClusterSelector {
     pub labels: BTreeMap<String, String>,
     /// Only clusters that are driven by a driver of this kind: the others could not do what the job says.
     pub driver: Option<String>,
+    /// What it asks of the Ray cluster that is made for it, where one is: only clusters that can make it. `None` is a head
+    /// alone.
+    pub pods: Option<Box<PodDemand>>,
     /// Rather clusters that have these labels with this value: a score, not a rule.
     pub prefer: BTreeMap<String, String>,
 }
 
 impl ClusterSelector {
-    /// Whether `cluster` is among those selected.
+    /// Whether `cluster` is among those selected. Whether it could make a job's Ray cluster depends on the charge too:
+    /// [`ClusterSelector::unmade`].
     pub fn admits(&self, cluster: &Cluster) -> bool {
         !self.avoid.contains(&cluster.id)
             && (self.only.is_empty() || self.only.contains(&cluster.id))
             && self.driver.as_ref().is_none_or(|driver| *driver == cluster.driver)
             && self.labels.iter().all(|(k, v)| cluster.labels.get(k) == Some(v))
+    }
+
+    /// Everything for which `cluster` could never make the Ray cluster of a job of this charge; nothing where none is
+    /// made, or where it is not known yet what can be.
+    pub fn unmade(&self, cluster: &Cluster, charge: &Request) -> Vec<PodFault> {
+        let Some(profiles) = &cluster.ray_profiles else { return Vec::new() };
+        profiles.cut(self.pods.as_deref(), charge).err().unwrap_or_default()
+    }
+
+    /// What of that stands against it whatever the job is charged.
+    pub fn misnamed(&self, cluster: &Cluster) -> Vec<PodFault> {
+        cluster
+            .ray_profiles
+            .as_ref()
+            .map_or_else(Vec::new, |profiles| profiles.misnamed(self.pods.as_deref()))
+    }
+
+    /// The most GPUs that one pod of a job of this charge must have on `cluster`, with how its GPUs lie on nodes (all kinds
+    /// together); `None` if that is not known, or does not bind: an autoscaler may bring nodes that are not there yet.
+    pub fn block(&self, cluster: &Cluster, charge: &Request) -> Option<Block> {
+        if charge.gpu_milli == 0 || cluster.gpu_blocks.is_empty() || cluster.elastic.is_some() {
+            return None;
+        }
+        let asked = gpus_of_one_pod(self.pods.as_deref(), charge);
+        Some(Block { asked, there: GpuBlocks::together(&cluster.gpu_blocks) })
     }
 }
 
@@ -113,6 +144,11 @@ pub struct Cluster {
     pub configured: bool,
     /// What went wrong last, for people.
     pub message: Option<String>,
+    /// What Ray clusters it can make for jobs, as its dispatcher's driver has it; `None` where none are made, or until its
+    /// dispatcher has told.
+    pub ray_profiles: Option<Arc<RayProfiles>>,
+    /// How its GPUs lie on nodes, by kind, as last observed; empty where that is not watched.
+    pub gpu_blocks: Vec<GpuBlocks>,
 }
 
 /// What an autoscaler makes of a cluster.
@@ -141,6 +177,8 @@ impl Cluster {
             recent_failures: 0,
             configured: true,
             message: None,
+            ray_profiles: None,
+            gpu_blocks: Vec::new(),
         }
     }
 
@@ -165,4 +203,8 @@ pub struct ClusterReport {
     pub recent_failures: u32,
     /// What went wrong, for people.
     pub message: Option<String>,
+    /// What Ray clusters its driver can make for jobs; `None` if it makes none.
+    pub ray_profiles: Option<Arc<RayProfiles>>,
+    /// How its GPUs lie on nodes, by kind; `None` if that has not been read yet.
+    pub gpu_blocks: Option<Vec<GpuBlocks>>,
 }

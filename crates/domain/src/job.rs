@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::cluster::ClusterSelector;
 use crate::ids::{JobId, Shape, TeamId};
 use crate::ray_cluster::RayClusterShape;
+use crate::ray_profiles::PodDemand;
 use crate::resources::Request;
 use crate::retry::RetryPolicy;
 
@@ -126,6 +127,9 @@ pub fn shape_of(request: &Request, clusters: &ClusterSelector, run_timeout: Dura
     if let Some(driver) = &clusters.driver {
         field("driver", driver);
     }
+    if let Some(pods) = &clusters.pods {
+        pods_in(pods, &mut field);
+    }
     for (label, value) in &clusters.prefer {
         field("prefer", label);
         field("value", value);
@@ -135,6 +139,29 @@ pub fn shape_of(request: &Request, clusters: &ClusterSelector, run_timeout: Dura
     let mut head = [0u8; 8];
     head.copy_from_slice(&digest[..8]);
     Shape(i64::from_be_bytes(head))
+}
+
+/// What is asked of a Ray cluster of the job's own.
+fn pods_in(pods: &PodDemand, field: &mut impl FnMut(&str, &str)) {
+    let PodDemand { profile, sets, uploads, workers } = pods;
+    if let Some(profile) = profile {
+        field("profile", profile);
+    }
+    for set in sets {
+        field("sets", set.name());
+    }
+    if *uploads {
+        field("uploads", "");
+    }
+    let Some(workers) = workers else { return };
+    field("workers", &format!("{}-{}", workers.min, workers.max));
+    for (name, amount) in workers.each.amounts() {
+        field("each", name);
+        field("amount", &amount.to_string());
+    }
+    if let Some(kind) = &workers.gpu_type {
+        field("gpu_type", kind);
+    }
 }
 
 /// A valid submission on its way into the store.
@@ -180,6 +207,12 @@ mod tests {
         let east = ClusterSelector { only: ["east".parse().unwrap()].into(), ..ClusterSelector::default() };
         assert_ne!(base, shape_of(&request, &east, Duration::ZERO));
         assert_ne!(base, shape_of(&request, &ClusterSelector::default(), Duration::from_secs(1)));
+        let pods = |profile: &str| PodDemand { profile: Some(profile.to_owned()), ..PodDemand::default() };
+        let own =
+            |pods: PodDemand| ClusterSelector { pods: Some(Box::new(pods)), ..ClusterSelector::default() };
+        let of_pods = [own(pods("a")), own(pods("b")), own(PodDemand { uploads: true, ..pods("a") })]
+            .map(|selector| shape_of(&request, &selector, Duration::ZERO));
+        assert!(of_pods[0] != of_pods[1] && of_pods[0] != of_pods[2] && !of_pods.contains(&base));
         assert_eq!(base, shape_of(&request.clone(), &ClusterSelector::default(), Duration::ZERO));
     }
 }

@@ -21,7 +21,7 @@ pub struct RayClusterShape {
 }
 
 /// The workers of a [`RayClusterShape`]: all alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerShape {
     /// At least as many; equal to `max` unless Ray's autoscaler adds and removes some.
     pub min: u32,
@@ -34,6 +34,11 @@ pub struct WorkerShape {
 }
 
 impl WorkerShape {
+    /// Whether Ray's autoscaler adds and removes some.
+    pub fn is_elastic(&self) -> bool {
+        self.min < self.max
+    }
+
     /// What all of them ask for together, when there are most.
     pub fn total(&self) -> Request {
         let times = |amount: u64| amount.saturating_mul(u64::from(self.max));

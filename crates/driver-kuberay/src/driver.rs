@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use yard_domain::{Capacity, RemoteName};
+use yard_domain::{Capacity, GpuBlocks, RayProfiles, RemoteName};
 use yard_ports::packages::{package_uris, put_links};
 use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, Packages};
 
@@ -24,19 +24,22 @@ const LINK_MARGIN: Duration = Duration::from_hours(1);
 pub struct KubeRayDriver {
     cluster: Arc<Cluster>,
     packages: Option<Arc<dyn Packages>>,
+    profiles: Arc<RayProfiles>,
 }
 
 impl KubeRayDriver {
     /// A driver for the cluster of `config`. Nothing is called yet.
     pub fn new(config: KubeRayConfig) -> Self {
-        Self { cluster: Arc::new(Cluster::new(config)), packages: None }
+        let profiles = config.template.rules();
+        Self { cluster: Arc::new(Cluster::new(config)), packages: None, profiles }
     }
 
     /// A driver that gives its Ray clusters links to uploaded packages: they don't stand yet when a RayJob is made, so
     /// nothing can be brought to them.
     #[must_use]
     pub fn with_packages(self, packages: Arc<dyn Packages>) -> Self {
-        Self { packages: Some(packages), ..self }
+        let profiles = RayProfiles { links: packages.makes_links(), ..(*self.profiles).clone() };
+        Self { packages: Some(packages), profiles: Arc::new(profiles), ..self }
     }
 
     /// The request as it is to be launched: with links in the place of packages.
@@ -111,6 +114,14 @@ impl Driver for KubeRayDriver {
     /// What the nodes have, less what pods that are not Switchyard's ask for.
     async fn capacity(&self) -> Result<Option<Capacity>, DriverError> {
         capacity::read(&self.cluster).await
+    }
+
+    fn gpu_blocks(&self) -> Vec<GpuBlocks> {
+        capacity::gpu_blocks(&self.cluster)
+    }
+
+    fn ray_profiles(&self) -> Option<Arc<RayProfiles>> {
+        Some(self.profiles.clone())
     }
 }
 

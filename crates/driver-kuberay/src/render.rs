@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use yard_domain::{AttemptNumber, InstanceId, JobId, RayClusterShape, RemoteName, Request, WorkerShape};
+use yard_domain::{
+    AttemptNumber, InstanceId, JobId, PodDemand, PodFault, PodShares, RayClusterShape, RemoteName, Request,
+};
 use yard_ports::LaunchRequest;
 
 use crate::quantity::cpu_text;
-use crate::template::{JobField, Parts, Profile, SubmissionMode, Template};
+use crate::template::{Parts, Profile, SubmissionMode, Template};
 
 /// The label that says whose a RayJob is; every one with it is of Switchyard's making.
 pub(crate) const INSTANCE: &str = "yard.instance";
@@ -19,6 +21,8 @@ pub(crate) const STOP_ASKED: &str = "yard.stop-asked";
 /// in `HTTPMode` it would submit the job to that once more, and an attempt runs at most once. KubeRay knows it from 1.6 on.
 const KEEP_DEAD_HEADS_DEAD: &str = "ray.io/disable-provisioned-head-restart";
 
+/// The error about a profile that isn't there, though the rules have let it pass.
+const NO_PROFILE: &str = "the template lacks a profile that it names";
 /// Longest name of a RayJob: the operator's bound.
 const NAME_MAX: usize = 47;
 /// Longest deadline that the CRD's 32 bits hold.
@@ -28,9 +32,14 @@ const SECONDS_MAX: u64 = i32::MAX as u64;
 pub(crate) fn render(template: &Template, namespace: &str, launch: &LaunchRequest) -> Result<Value, String> {
     let none = RayClusterShape::default();
     let shape = launch.ray_cluster.as_ref().unwrap_or(&none);
-    let profile = template.profile(shape.profile.as_deref())?;
-    check(profile, shape, launch)?;
-    let plan = Plan { profile, shape, launch, shares: Shares::of(profile, shape, &launch.request)? };
+    if launch.name.as_str().len() > NAME_MAX {
+        return Err(format!("the name {} has more than the operator's {NAME_MAX} characters", launch.name));
+    }
+    // Packages have been replaced by links before, where there are links.
+    let demand = PodDemand::of(launch.ray_cluster.as_ref(), false);
+    let shares = template.rules.cut(demand.as_ref(), &launch.request).map_err(|faults| all(&faults))?;
+    let profile = template.profile(shape.profile.as_deref()).ok_or(NO_PROFILE)?;
+    let plan = Plan { profile, shape, launch, shares };
     Ok(json!({
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -53,7 +62,11 @@ fn longest(profile: &Profile, launch: &LaunchRequest) -> Duration {
 /// The longest that the attempt of this launch can be there.
 pub(crate) fn longest_life(template: &Template, launch: &LaunchRequest) -> Result<Duration, String> {
     let named = launch.ray_cluster.as_ref().and_then(|shape| shape.profile.as_deref());
-    Ok(longest(template.profile(named)?, launch))
+    Ok(longest(template.profile(named).ok_or(NO_PROFILE)?, launch))
+}
+
+fn all(faults: &[PodFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A RayJob of each profile, for the API server to look at.
@@ -79,99 +92,12 @@ pub(crate) fn samples(template: &Template, namespace: &str) -> Vec<Value> {
     template.profiles.keys().filter_map(sample).collect()
 }
 
-fn check(profile: &Profile, shape: &RayClusterShape, launch: &LaunchRequest) -> Result<(), String> {
-    if launch.name.as_str().len() > NAME_MAX {
-        return Err(format!("the name {} has more than the operator's {NAME_MAX} characters", launch.name));
-    }
-    for (given, field) in [(shape.image.is_some(), JobField::Image), (!shape.env.is_empty(), JobField::Env)] {
-        if given && !profile.job_may_set.contains(&field) {
-            let name = field.name();
-            return Err(format!(
-                "ray_cluster.{name}: this profile lets no job set it (job_may_set in the template)"
-            ));
-        }
-    }
-    let wanted = shape.workers.as_ref().and_then(|workers| workers.gpu_type.as_ref());
-    if let Some(wanted) = wanted.filter(|wanted| !profile.gpu_types.contains_key(*wanted)) {
-        let known: Vec<_> = profile.gpu_types.keys().map(String::as_str).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(format!(
-            "ray_cluster.workers.gpu_type: the profile has no kind of GPU {wanted:?}; there are: {known}"
-        ));
-    }
-    Ok(())
-}
-
-/// Who gets what of the charge. The sum of all is the charge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Shares {
-    pub(crate) head: Request,
-    pub(crate) submitter: Request,
-    pub(crate) autoscaler: Request,
-    pub(crate) worker: Request,
-}
-
-impl Shares {
-    pub(crate) fn of(profile: &Profile, shape: &RayClusterShape, charge: &Request) -> Result<Self, String> {
-        // What a job was not charged at all, no pod of it asks for.
-        let charged = |share: &Request| Request {
-            cpu_milli: if charge.cpu_milli == 0 { 0 } else { share.cpu_milli },
-            memory_bytes: if charge.memory_bytes == 0 { 0 } else { share.memory_bytes },
-            ..Request::default()
-        };
-        let elastic = shape.workers.as_ref().is_some_and(is_elastic);
-        let submitter = charged(&profile.submitter);
-        let autoscaler = if elastic { charged(&profile.autoscaler) } else { Request::default() };
-        let workers = shape.workers.as_ref().map(WorkerShape::total).unwrap_or_default();
-        let mut head = Request { jobs: 0, ..charge.clone() };
-        for (share, what) in
-            [(&workers, "the workers"), (&submitter, "what submits the job"), (&autoscaler, "the autoscaler")]
-        {
-            head.checked_sub(share).map_err(|short| {
-                format!("ray_cluster: {what} would need more than the charge leaves ({short}): ask for more in resources")
-            })?;
-        }
-        let least = charged(&profile.head_min);
-        if let Err(short) = head.clone().checked_sub(&least) {
-            return Err(format!(
-                "ray_cluster: the head would get less than the profile's head_min ({short}): ask for more in resources or \
-                 for fewer workers"
-            ));
-        }
-        let worker = shape.workers.as_ref().map(|workers| workers.each.clone()).unwrap_or_default();
-        for (what, request) in [("the head", &head), ("each worker", &worker)] {
-            whole_units(profile, what, request)?;
-        }
-        Ok(Self { head, submitter, autoscaler, worker })
-    }
-}
-
-/// Kubernetes gives GPUs and other extended resources in whole units only.
-fn whole_units(profile: &Profile, what: &str, request: &Request) -> Result<(), String> {
-    let extended =
-        request.custom_milli.iter().filter(|(name, _)| profile.custom_resources.contains_key(*name));
-    let gpu = ("gpu", request.gpu_milli);
-    for (name, milli) in std::iter::once(gpu).chain(extended.map(|(name, milli)| (name.as_str(), *milli))) {
-        if !milli.is_multiple_of(1_000) {
-            let shown = yard_domain::resources::show_quantity(name, milli);
-            return Err(format!(
-                "{what} would get {shown} {name}: on this cluster it must be a whole number"
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn is_elastic(workers: &WorkerShape) -> bool {
-    workers.min < workers.max
-}
-
 /// All that a RayJob is made from.
 struct Plan<'a> {
     profile: &'a Profile,
     shape: &'a RayClusterShape,
     launch: &'a LaunchRequest,
-    shares: Shares,
+    shares: PodShares,
 }
 
 impl Plan<'_> {
@@ -225,7 +151,7 @@ impl Plan<'_> {
             }),
         );
         let Some(workers) = &self.shape.workers else { return Value::Object(cluster) };
-        if is_elastic(workers) {
+        if workers.is_elastic() {
             let idle_s = self.profile.idle_timeout.as_secs();
             cluster.insert("enableInTreeAutoscaling".to_owned(), json!(true));
             let resources = self.resources(&self.shares.autoscaler, None);

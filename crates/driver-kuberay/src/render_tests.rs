@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use yard_domain::WorkerShape;
+
 use super::*;
 use crate::quantity;
 use crate::schema::Schemas;

@@ -1,12 +1,13 @@
 //! What RayJobs on a cluster are made from: named profiles, in YAML.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
-use yard_domain::Request;
+use yard_domain::{JobField, RayProfile, RayProfiles, Request};
 
 use crate::quantity;
 use crate::reader::Section;
@@ -16,10 +17,10 @@ use crate::schema::{Problem, Schemas};
 /// All profiles of a cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
-    /// The profile of jobs that name none.
-    pub(crate) default_profile: String,
     /// Never empty.
     pub(crate) profiles: BTreeMap<String, Profile>,
+    /// The same profiles, as far as they decide whether a job can be launched, and how its charge is cut.
+    pub(crate) rules: Arc<RayProfiles>,
 }
 
 /// How a job's Ray cluster is made.
@@ -45,14 +46,6 @@ pub(crate) struct Profile {
     pub(crate) gpu_types: BTreeMap<String, GpuType>,
     /// Custom resources that are extended resources of nodes; others are Ray's logical ones only.
     pub(crate) custom_resources: BTreeMap<String, String>,
-    /// The least that a head is started with.
-    pub(crate) head_min: Request,
-    /// What the submitter's pod asks for, of what the job is charged.
-    pub(crate) submitter: Request,
-    /// What the autoscaler beside the head asks for, of what the job is charged.
-    pub(crate) autoscaler: Request,
-    /// What a job may say itself.
-    pub(crate) job_may_set: BTreeSet<JobField>,
     /// How long the Ray cluster stays after the job's end, for its log to be read.
     pub(crate) ttl: Duration,
     /// Longest until the job runs.
@@ -87,15 +80,6 @@ pub(crate) enum SubmissionMode {
     Sidecar,
 }
 
-/// Something that a job may say itself, if its profile allows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum JobField {
-    /// `ray_cluster.image`.
-    Image,
-    /// `ray_cluster.env`.
-    Env,
-}
-
 impl SubmissionMode {
     const ALL: [Self; 3] = [Self::Http, Self::K8sJob, Self::Sidecar];
 
@@ -105,18 +89,6 @@ impl SubmissionMode {
             Self::Http => "HTTPMode",
             Self::K8sJob => "K8sJobMode",
             Self::Sidecar => "SidecarMode",
-        }
-    }
-}
-
-impl JobField {
-    const ALL: [Self; 2] = [Self::Image, Self::Env];
-
-    /// As templates and submissions have it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Image => "image",
-            Self::Env => "env",
         }
     }
 }
@@ -142,6 +114,10 @@ impl fmt::Display for TemplateError {
 /// What KubeRay gives the submitter beside the head, whatever one says.
 pub(crate) const SIDECAR: (u64, u64) = (500, 200 << 20);
 
+/// What the container asks for by which KubeRay lets a worker wait for its head: a pod asks for the most of it and its Ray
+/// container, so one that gets less would ask for more than is charged.
+const WORKER_WAIT: (u64, u64) = (200, 256 << 20);
+
 impl Template {
     /// Reads a template and checks it against the CRD; every mistake at once.
     pub fn parse(yaml: &str) -> Result<Self, TemplateError> {
@@ -165,16 +141,14 @@ impl Template {
         }
     }
 
+    /// What Ray clusters can be made by it.
+    pub fn rules(&self) -> Arc<RayProfiles> {
+        self.rules.clone()
+    }
+
     /// The profile of this name, or the default one.
-    pub(crate) fn profile(&self, name: Option<&str>) -> Result<&Profile, String> {
-        let name = name.unwrap_or(&self.default_profile);
-        self.profiles.get(name).ok_or_else(|| {
-            let known: Vec<_> = self.profiles.keys().map(String::as_str).collect();
-            format!(
-                "ray_cluster.profile: there is no profile {name:?} on this cluster; there are: {}",
-                known.join(", ")
-            )
-        })
+    pub(crate) fn profile(&self, name: Option<&str>) -> Option<&Profile> {
+        self.profiles.get(name.unwrap_or(&self.rules.default))
     }
 }
 
@@ -183,10 +157,12 @@ fn read(document: &Value, schemas: &Schemas, problems: &mut Vec<Problem>) -> Opt
     let default_profile = top.text("default_profile").map(str::to_owned);
     let none = Map::new();
     let named = top.map("profiles").unwrap_or(&none);
-    let mut profiles = BTreeMap::new();
+    let (mut profiles, mut rules) = (BTreeMap::new(), BTreeMap::new());
     for (name, value) in named {
-        if let Some(profile) = top.element("profiles", name, value).and_then(|s| profile(s, schemas)) {
+        if let Some((profile, rule)) = top.element("profiles", name, value).and_then(|s| profile(s, schemas))
+        {
             profiles.insert(name.clone(), profile);
+            rules.insert(name.clone(), rule);
         }
     }
     let names: Vec<&String> = named.keys().collect();
@@ -201,20 +177,24 @@ fn read(document: &Value, schemas: &Schemas, problems: &mut Vec<Problem>) -> Opt
         top.complain("default_profile", "must be the name of one of the profiles");
     }
     top.finish();
-    Some(Template { default_profile: default?, profiles })
+    Some(Template {
+        profiles,
+        rules: Arc::new(RayProfiles { default: default?, links: false, profiles: rules }),
+    })
 }
 
-fn profile(mut s: Section<'_>, schemas: &Schemas) -> Option<Profile> {
+fn profile(mut s: Section<'_>, schemas: &Schemas) -> Option<(Profile, RayProfile)> {
     let image = s.text("image").map(str::to_owned);
     if image.is_none() {
         s.complain_if_absent("image", "must be there: the container image, such as rayproject/ray:2.60.0");
     }
     let modes = SubmissionMode::ALL.map(|mode| (mode.name(), mode));
     let submission_mode = s.choice("submission_mode", &modes).unwrap_or(SubmissionMode::Http);
+    let version = ray_version(&mut s, submission_mode);
     let fields = JobField::ALL.map(|field| (field.name(), field));
     let profile = Profile {
         image: image.clone().unwrap_or_default(),
-        ray_version: s.text("ray_version").map(str::to_owned),
+        ray_version: version,
         submission_mode,
         all: parts(&mut s, schemas),
         head: s.section("head").map(|h| lone_parts(h, schemas)).unwrap_or_default(),
@@ -223,16 +203,44 @@ fn profile(mut s: Section<'_>, schemas: &Schemas) -> Option<Profile> {
         gpu_resource: s.text("gpu_resource").unwrap_or("nvidia.com/gpu").to_owned(),
         gpu_types: gpu_types(&mut s, schemas),
         custom_resources: s.texts("custom_resources"),
-        head_min: amounts(&mut s, "head_min", Request::default()),
-        submitter: submitter(&mut s, submission_mode),
-        autoscaler: amounts(&mut s, "autoscaler", share(500, 512 << 20)),
-        job_may_set: s.choices("job_may_set", &fields),
         ttl: s.seconds("ttl_s", 60, 0..=86_400),
         pre_running_deadline: s.seconds("pre_running_deadline_s", 900, 1..=86_400),
         idle_timeout: s.seconds("idle_timeout_s", 60, 1..=86_400),
     };
+    let rules = RayProfile {
+        job_may_set: s.choices("job_may_set", &fields),
+        gpu_types: profile.gpu_types.keys().cloned().collect(),
+        whole: profile.custom_resources.keys().cloned().collect(),
+        head_min: amounts(&mut s, "head_min", Request::default()),
+        worker_min: amounts(&mut s, "worker_min", share(WORKER_WAIT.0, WORKER_WAIT.1)),
+        submitter: submitter(&mut s, submission_mode),
+        autoscaler: amounts(&mut s, "autoscaler", share(500, 512 << 20)),
+    };
     s.finish();
-    image.map(|_| profile)
+    image.map(|_| (profile, rules))
+}
+
+/// Told to the operator. Where a container submits the job, it must be there: the operator makes the command of
+/// `ray job submit` by it, and without it leaves the RayJob where it is.
+fn ray_version(s: &mut Section<'_>, mode: SubmissionMode) -> Option<String> {
+    let version = s.text("ray_version").map(str::to_owned);
+    if mode != SubmissionMode::Http {
+        let hint =
+            "must be there for this submission_mode: the version of the image's Ray, such as \"2.60.0\"";
+        match &version {
+            Some(text) if !is_version(text) => s.complain("ray_version", "is no version, such as \"2.60.0\""),
+            Some(_) => {}
+            None => s.complain_if_absent("ray_version", hint),
+        }
+    }
+    version
+}
+
+/// Whether it is one to three numbers, with or without what comes before or behind in versions.
+fn is_version(text: &str) -> bool {
+    let core = text.strip_prefix('v').unwrap_or(text).split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<&str> = core.split('.').collect();
+    numbers.len() <= 3 && numbers.iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn lone_parts(mut s: Section<'_>, schemas: &Schemas) -> Parts {
@@ -312,9 +320,9 @@ mod tests {
             (profile.image.as_str(), profile.submission_mode),
             ("rayproject/ray:2.60.0", SubmissionMode::Http)
         );
-        assert_eq!((profile.ttl, profile.submitter.cpu_milli), (Duration::from_mins(1), 0));
-        let error = template.profile(Some("gpu")).unwrap_err();
-        assert!(error.contains("\"gpu\"") && error.ends_with("there are: cpu"), "{error}");
+        let rules = &template.rules.profiles["cpu"];
+        assert_eq!((profile.ttl, rules.submitter.cpu_milli), (Duration::from_mins(1), 0));
+        assert!(template.profile(Some("gpu")).is_none());
     }
 
     #[test]
@@ -332,6 +340,9 @@ profiles:
     head: {container: {image: x}}
     gpu_types: {a100: {pod: {nodeSelector: 5}}}
   b: {image: x, submitter: {cpu: 1}, imagee: y}
+  c: {image: x, submission_mode: SidecarMode}
+  d: {image: x, submission_mode: K8sJobMode, ray_version: nightly}
+  e: {image: x, submission_mode: K8sJobMode, ray_version: v2.60.0-rc1}
 ";
         let error = Template::parse(yaml).unwrap_err();
         let mut paths: Vec<_> = error.problems.iter().map(|p| p.path.as_str()).collect();
@@ -353,6 +364,8 @@ profiles:
                 "profiles.a.ttl_s",
                 "profiles.b.imagee",
                 "profiles.b.submitter",
+                "profiles.c.ray_version",
+                "profiles.d.ray_version",
             ],
             "{error}"
         );

@@ -25,6 +25,10 @@ struct Few;
 
 #[async_trait]
 impl Packages for Few {
+    fn makes_links(&self) -> bool {
+        false
+    }
+
     async fn link(&self, uri: &str, _: std::time::Duration) -> Result<String, PackageError> {
         Err(PackageError::NoLink { uri: uri.to_owned(), reason: "none here".to_owned() })
     }

@@ -23,6 +23,10 @@ struct One;
 
 #[async_trait]
 impl Packages for One {
+    fn makes_links(&self) -> bool {
+        false
+    }
+
     async fn link(&self, uri: &str, _: std::time::Duration) -> Result<String, PackageError> {
         Err(PackageError::NoLink { uri: uri.to_owned(), reason: "none here".to_owned() })
     }

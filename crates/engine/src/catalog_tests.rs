@@ -86,6 +86,8 @@ impl World {
         let lease = async |scope| self.store.acquire_lease(&scope, "test", LONG).await.unwrap().unwrap();
         let dispatcher = lease(LeaseScope::Dispatch(id.clone())).await;
         let report = ClusterReport {
+            ray_profiles: None,
+            gpu_blocks: None,
             cluster: id.clone(),
             health: ClusterHealth::Ready,
             capacity: None,

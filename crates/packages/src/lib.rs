@@ -259,6 +259,10 @@ impl Packages for Shelf {
         self.content(row).await
     }
 
+    fn makes_links(&self) -> bool {
+        self.links.is_some()
+    }
+
     async fn link(&self, uri: &str, life: Duration) -> Result<String, PackageError> {
         let no_link = |reason: &str| PackageError::NoLink { uri: uri.to_owned(), reason: reason.to_owned() };
         let Some(links) = &self.links else {

@@ -141,7 +141,7 @@ pub(crate) struct Dense {
     pub(crate) shapes: Vec<ShapeInfo>,
     /// Per shape.
     pub(crate) asks: Rows<(u32, u64)>,
-    /// Per selector: the clusters that it admits and that take jobs.
+    /// Per selector: the clusters that are open to it and that take jobs.
     pub(crate) open: Rows<u32>,
     /// Per selector: a group that has it.
     pub(crate) selector_group: Vec<u32>,
@@ -166,7 +166,7 @@ impl Dense {
         running: &[Running],
         quota: &QuotaTree,
     ) -> Self {
-        let interned = Interned::new(groups);
+        let interned = Interned::new(groups, clusters);
         let names = Names::new(teams, clusters, groups, &interned.shapes, running);
         let width = names.all.len();
         let mut dense = Self {
@@ -205,7 +205,7 @@ impl Dense {
             dense.asks.push(names.asks(&groups[shape.group as usize].request));
         }
         for group in &dense.selector_group {
-            dense.open.push(open(clusters, &groups[*group as usize].clusters));
+            dense.open.push(open(clusters, &groups[*group as usize]));
         }
         dense.fill_running(teams, clusters, running, &names);
         dense.names = names.all.iter().map(|n| (*n).to_owned()).collect();

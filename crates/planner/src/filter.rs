@@ -1,7 +1,7 @@
 //! Whether a cluster could take a job now, told for people. A pass itself uses the same rules as bits and numbers
 //! (`dense`, `pools`).
 
-use yard_domain::{Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Request};
+use yard_domain::{Block, Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Request};
 
 use crate::refusal::Refusal;
 
@@ -25,6 +25,10 @@ pub fn check(
     if let Some(driver) = selector.driver.as_ref().filter(|driver| **driver != cluster.driver) {
         return Err(Refusal::OtherDriver { driver: driver.clone() });
     }
+    let unmade = selector.unmade(cluster, request);
+    if !unmade.is_empty() {
+        return Err(Refusal::NoRayCluster(unmade));
+    }
     if !cluster.configured {
         return Err(Refusal::NotConfigured);
     }
@@ -37,6 +41,9 @@ pub fn check(
     };
     if let Err(short) = capacity.allows(&Request::default(), request) {
         return Err(Refusal::TooSmall(short));
+    }
+    if let Some(block) = selector.block(cluster, request).filter(Block::is_never) {
+        return Err(Refusal::NoBlock(block));
     }
     if cluster.switch == ClusterSwitch::Drained {
         return Err(Refusal::Drained);

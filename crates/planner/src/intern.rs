@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use yard_domain::job::QueueOrder;
-use yard_domain::{ClusterSelector, Limits, Request, Shape};
+use yard_domain::{Cluster, ClusterSelector, Limits, Request, Shape};
 
 use crate::dense::{JOBS, NONE, Rows, ShapeInfo, ix};
 use crate::snapshot::{ClusterView, Group, Running, TeamView};
@@ -78,7 +78,8 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Shapes and selectors, each once.
+/// Shapes and selectors, each once. A selector counts once for each set of clusters that are closed to it for what its
+/// shapes ask for.
 pub(crate) struct Interned {
     pub(crate) shapes: Vec<ShapeInfo>,
     pub(crate) group_shape: Vec<u32>,
@@ -86,9 +87,10 @@ pub(crate) struct Interned {
 }
 
 impl Interned {
-    pub(crate) fn new(groups: &[Group]) -> Self {
+    pub(crate) fn new(groups: &[Group], clusters: &[ClusterView]) -> Self {
         let mut known: HashMap<Shape, u32> = HashMap::new();
-        let mut selectors: HashMap<&ClusterSelector, u32> = HashMap::new();
+        let mut selectors: HashMap<(&ClusterSelector, Vec<u32>), u32> = HashMap::new();
+        let choosy = Choosy::new(clusters);
         let mut interned = Self {
             shapes: Vec::new(),
             group_shape: Vec::with_capacity(groups.len()),
@@ -103,10 +105,11 @@ impl Interned {
                     && other.clusters == group.clusters
             });
             let index = like.unwrap_or_else(|| {
-                let selector = *selectors.entry(&group.clusters).or_insert_with(|| {
-                    interned.selector_group.push(ix(g));
-                    ix(interned.selector_group.len() - 1)
-                });
+                let selector =
+                    *selectors.entry((&group.clusters, choosy.closed(group))).or_insert_with(|| {
+                        interned.selector_group.push(ix(g));
+                        ix(interned.selector_group.len() - 1)
+                    });
                 let run_timeout = micros(group.run_timeout);
                 interned.shapes.push(ShapeInfo { shape: group.shape, group: ix(g), selector, run_timeout });
                 ix(interned.shapes.len() - 1)
@@ -118,14 +121,38 @@ impl Interned {
     }
 }
 
-/// The clusters that take jobs and that the selector admits.
-pub(crate) fn open<'a>(
-    clusters: &'a [ClusterView],
-    selector: &'a ClusterSelector,
-) -> impl Iterator<Item = u32> + 'a {
+/// Clusters that may be closed to a shape for how its charge is cut into pods.
+struct Choosy<'a>(Vec<(u32, &'a Cluster)>);
+
+impl<'a> Choosy<'a> {
+    fn new(clusters: &'a [ClusterView]) -> Self {
+        let choosy = clusters.iter().zip(0u32..).map(|(view, i)| (i, &view.cluster));
+        Self(choosy.filter(|(_, c)| c.ray_profiles.is_some() || !c.gpu_blocks.is_empty()).collect())
+    }
+
+    /// Those that are closed to the group. Costs nothing where there are none.
+    fn closed(&self, group: &Group) -> Vec<u32> {
+        let closed = self.0.iter().filter(|(_, cluster)| is_closed(cluster, &group.clusters, &group.request));
+        closed.map(|(i, _)| *i).collect()
+    }
+}
+
+/// Whether no job of this charge could ever be launched on the cluster, as it is now.
+fn is_closed(cluster: &Cluster, selector: &ClusterSelector, request: &Request) -> bool {
+    !selector.unmade(cluster, request).is_empty()
+        || selector.block(cluster, request).is_some_and(|block| block.is_never())
+}
+
+/// The clusters that take jobs and that are open to the group.
+pub(crate) fn open<'a>(clusters: &'a [ClusterView], group: &'a Group) -> impl Iterator<Item = u32> + 'a {
+    let selector = &group.clusters;
     let open = clusters.iter().zip(0u32..).filter(|(view, _)| {
         let c = &view.cluster;
-        c.takes_jobs() && c.capacity.is_some() && !c.breaker_open && selector.admits(c)
+        c.takes_jobs()
+            && c.capacity.is_some()
+            && !c.breaker_open
+            && selector.admits(c)
+            && !is_closed(c, selector, &group.request)
     });
     open.map(|(_, i)| i)
 }

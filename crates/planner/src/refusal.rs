@@ -3,7 +3,7 @@
 use std::fmt;
 
 use yard_domain::resources::Shortage;
-use yard_domain::{ClusterId, QuotaShortage, TeamId, Timestamp};
+use yard_domain::{Block, ClusterId, PodFault, QuotaShortage, TeamId, Timestamp};
 
 /// Why a job was not placed on one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,12 +24,16 @@ pub enum Refusal {
         /// The kind of driver that can.
         driver: String,
     },
+    /// It could never make the Ray cluster that the job asks for.
+    NoRayCluster(Vec<PodFault>),
     /// The cluster was taken out of the configuration.
     NotConfigured,
     /// The cluster's capacity is neither declared nor read yet.
     CapacityUnknown,
     /// Even empty, the cluster is too small.
     TooSmall(Shortage),
+    /// It has enough GPUs, but no node has as many as one pod of the job must have.
+    NoBlock(Block),
     /// An operator drained it.
     Drained,
     /// It has not answered yet since it was configured.
@@ -57,9 +61,11 @@ impl Refusal {
             Self::Avoided => "avoided",
             Self::LabelMissing { .. } => "label_missing",
             Self::OtherDriver { .. } => "other_driver",
+            Self::NoRayCluster(_) => "no_ray_cluster",
             Self::NotConfigured => "not_configured",
             Self::CapacityUnknown => "capacity_unknown",
             Self::TooSmall(_) => "too_small",
+            Self::NoBlock(_) => "no_block",
             Self::Drained => "drained",
             Self::NotSeenYet => "not_seen_yet",
             Self::Unreachable => "unreachable",
@@ -79,9 +85,16 @@ impl fmt::Display for Refusal {
             Self::OtherDriver { driver } => {
                 write!(f, "the job names a profile or image, which only {driver} clusters have")
             }
+            Self::NoRayCluster(faults) => {
+                for (i, PodFault { message, .. }) in faults.iter().enumerate() {
+                    write!(f, "{}{message}", if i == 0 { "" } else { "; " })?;
+                }
+                Ok(())
+            }
             Self::NotConfigured => f.write_str("the cluster was taken out of the configuration"),
             Self::CapacityUnknown => f.write_str("its capacity has not been read yet"),
             Self::TooSmall(short) => write!(f, "too small even when empty ({short})"),
+            Self::NoBlock(block) => block.fmt(f),
             Self::Drained => f.write_str("drained by an operator"),
             Self::NotSeenYet => f.write_str("it has not answered yet"),
             Self::Unreachable => f.write_str("it does not answer"),

@@ -260,6 +260,7 @@ fn packing_fills_one_cluster_first() {
 }
 
 mod order;
+mod pods;
 mod preempt;
 mod reserve;
 mod score;

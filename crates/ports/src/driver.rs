@@ -1,6 +1,7 @@
 //! Drivers: code that talks to one kind of cluster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use thiserror::Error;
 use yard_domain::{
-    AttemptNumber, Capacity, Failure, InstanceId, JobId, RayClusterShape, RemoteName, Request, TeamId,
+    AttemptNumber, Capacity, Failure, GpuBlocks, InstanceId, JobId, RayClusterShape, RayProfiles, RemoteName,
+    Request, TeamId,
 };
 
 /// Everything a cluster needs to run one attempt. The name is a function of job and attempt, so launching
@@ -181,4 +183,15 @@ pub trait Driver: Send + Sync {
 
     /// What the cluster has in all (not what is free), read from it; `None` if it can't tell.
     async fn capacity(&self) -> Result<Option<Capacity>, DriverError>;
+
+    /// How its GPUs lie on nodes, by kind, as [`Driver::capacity`] saw it last; empty if it doesn't look.
+    fn gpu_blocks(&self) -> Vec<GpuBlocks> {
+        Vec::new()
+    }
+
+    /// What Ray clusters it can make for jobs, each of its own; `None` if it makes none. Known without the cluster. It
+    /// refuses the launch of a job whose charge it can't cut by these into pods, and of no other for that reason.
+    fn ray_profiles(&self) -> Option<Arc<RayProfiles>> {
+        None
+    }
 }

@@ -101,6 +101,8 @@ impl From<PackageError> for DriverError {
 pub trait Packages: Send + Sync {
     /// The package of this URI. Counts as a use of it: it is kept on.
     async fn open(&self, uri: &str) -> Result<PackageContent, PackageError>;
+    /// Whether links are made at all.
+    fn makes_links(&self) -> bool;
     /// A URL by which a cluster fetches the package itself, without a token, for as long as `life` from now. Ray finds the
     /// same files by it as by the URI. Counts as a use of the package.
     async fn link(&self, uri: &str, life: Duration) -> Result<String, PackageError>;

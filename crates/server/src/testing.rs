@@ -158,6 +158,8 @@ fn cluster(id: &str, cpu: u64, gpu: u64) -> Cluster {
         last_seen: None,
         configured: true,
         message: None,
+        ray_profiles: None,
+        gpu_blocks: Vec::new(),
     }
 }
 
@@ -322,6 +324,8 @@ impl World {
         let id: yard_domain::ClusterId = cluster.parse().unwrap();
         let dispatcher = self.lease(LeaseScope::Dispatch(id.clone())).await;
         let report = ClusterReport {
+            ray_profiles: None,
+            gpu_blocks: None,
             breaker_open: false,
             recent_failures: 0,
             cluster: id.clone(),

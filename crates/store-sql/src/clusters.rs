@@ -1,5 +1,6 @@
 //! Clusters: their rows, and what dispatchers and operators say of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use yard_ports::store::StoreError;
 
 use crate::backend::{Row, Value};
 use crate::codec::{read_capacity, read_labels, write_capacity};
+use crate::codec_kube::{read_gpu_blocks, read_profiles, write_gpu_blocks, write_profiles};
 use crate::fault::Fault;
 use crate::fence::fence_cluster;
 use crate::reader::Reader;
@@ -18,7 +20,7 @@ use crate::text::fit_chars;
 use crate::tx::{Conn, Work};
 
 const COLUMNS: &str = "id, driver, labels, capacity, elastic_delay_us, present, cost_per_hour_micro, switch_state, \
-     health, last_seen_us, breaker_open, recent_failures, configured, message, declared";
+     health, last_seen_us, breaker_open, recent_failures, configured, message, ray_profiles, gpu_blocks, declared";
 
 /// A row: the cluster, and whether its capacity is declared.
 fn read(row: Row) -> Result<(Cluster, bool), Fault> {
@@ -37,6 +39,8 @@ fn read(row: Row) -> Result<(Cluster, bool), Fault> {
         recent_failures: r.small("recent_failures")?,
         configured: r.flag("configured")?,
         message: r.opt_text("message")?,
+        ray_profiles: r.opt_coded("ray_profiles", read_profiles)?.map(Arc::new),
+        gpu_blocks: r.opt_coded("gpu_blocks", read_gpu_blocks)?.unwrap_or_default(),
     };
     Ok((cluster, r.flag("declared")?))
 }
@@ -117,6 +121,11 @@ pub(crate) async fn declare(
          configured, id, switch_state, health, last_seen_us, message) VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)"
     };
     conn.run(sql, args).await?;
+    // What another driver told of it is of another kind of cluster.
+    if stored.is_some_and(|(before, _)| before.driver != cluster.driver) {
+        let sql = "UPDATE clusters SET ray_profiles = NULL, gpu_blocks = NULL WHERE id = ?";
+        conn.run(sql, vec![cluster.id.as_str().into()]).await?;
+    }
     Ok(())
 }
 
@@ -141,6 +150,7 @@ impl Work for ReportCluster<'_> {
         let seen = (report.health == ClusterHealth::Ready).then_some(now.as_micros());
         // Of an elastic cluster, what is seen is what is present; its capacity is the ceiling.
         let sql = "UPDATE clusters SET health = ?, message = ?, breaker_open = ?, recent_failures = ?, \
+                   ray_profiles = ?, gpu_blocks = COALESCE(?, gpu_blocks), \
                    last_seen_us = COALESCE(?, last_seen_us), \
                    present = CASE WHEN elastic_delay_us IS NULL THEN NULL ELSE COALESCE(?, present) END, \
                    capacity = CASE WHEN declared = 1 OR elastic_delay_us IS NOT NULL THEN capacity \
@@ -151,6 +161,8 @@ impl Work for ReportCluster<'_> {
             report.message.as_deref().map(|m| fit_chars(m, 2_000)).into(),
             report.breaker_open.into(),
             report.recent_failures.into(),
+            report.ray_profiles.as_deref().map(write_profiles).into(),
+            report.gpu_blocks.as_deref().map(write_gpu_blocks).into(),
             seen.into(),
             capacity.clone().into(),
             capacity.into(),

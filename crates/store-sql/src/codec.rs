@@ -7,7 +7,17 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use yard_domain::{Capacity, ClusterId, ClusterSelector, FieldError, Limits, PastUse, Request, Timestamp};
 
+use crate::codec_kube::{demand_json, demand_of};
+
 pub(crate) fn write_request(request: &Request) -> String {
+    request_json(request).to_string()
+}
+
+pub(crate) fn read_request(text: &str) -> Option<Request> {
+    request_of(&serde_json::from_str(text).ok()?)
+}
+
+pub(crate) fn request_json(request: &Request) -> Value {
     json!({
         "cpu_milli": request.cpu_milli,
         "gpu_milli": request.gpu_milli,
@@ -15,11 +25,9 @@ pub(crate) fn write_request(request: &Request) -> String {
         "jobs": request.jobs,
         "custom_milli": request.custom_milli,
     })
-    .to_string()
 }
 
-pub(crate) fn read_request(text: &str) -> Option<Request> {
-    let value: Map<String, Value> = serde_json::from_str(text).ok()?;
+pub(crate) fn request_of(value: &Map<String, Value>) -> Option<Request> {
     let amount = |name: &str| value.get(name)?.as_u64();
     Some(Request {
         cpu_milli: amount("cpu_milli")?,
@@ -76,6 +84,9 @@ pub(crate) fn write_selector(selector: &ClusterSelector) -> String {
     if let Some(driver) = &selector.driver {
         value.insert("driver".to_owned(), json!(driver));
     }
+    if let Some(pods) = &selector.pods {
+        value.insert("pods".to_owned(), demand_json(pods));
+    }
     if !selector.prefer.is_empty() {
         value.insert("prefer".to_owned(), json!(selector.prefer));
     }
@@ -90,6 +101,7 @@ pub(crate) fn read_selector(text: &str) -> Option<ClusterSelector> {
         avoid: value.get("avoid").map_or(Some(BTreeSet::new()), ids)?,
         labels: texts(value.get("labels")?)?,
         driver: value.get("driver").map_or(Some(None), |driver| Some(Some(driver.as_str()?.to_owned())))?,
+        pods: value.get("pods").map_or(Some(None), |pods| Some(Some(Box::new(demand_of(pods)?))))?,
         prefer: value.get("prefer").map_or(Some(BTreeMap::new()), texts)?,
     })
 }
@@ -168,6 +180,8 @@ fn texts(value: &Value) -> Option<BTreeMap<String, String>> {
 
 #[cfg(test)]
 mod tests {
+    use yard_domain::PodDemand;
+
     use super::*;
 
     #[test]
@@ -195,6 +209,7 @@ mod tests {
             avoid: ["west".parse().unwrap()].into(),
             prefer: labels.clone(),
             driver: Some("kuberay".to_owned()),
+            pods: Some(Box::new(PodDemand { profile: Some("gpu".to_owned()), ..PodDemand::default() })),
             ..selector
         };
         assert_eq!(read_selector(&write_selector(&choosy)), Some(choosy));

@@ -29,6 +29,7 @@ mod catalog;
 mod claim;
 mod clusters;
 mod codec;
+mod codec_kube;
 mod deliveries;
 mod doors;
 mod ends;

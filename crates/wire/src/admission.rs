@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use yard_domain::resources::{Shortage, show_quantity};
 use yard_domain::{
-    Catalog, Cluster, ClusterId, ClusterSelector, FieldError, Priority, PriorityClass, QuotaShortage,
-    QuotaTree, Request, Team, TeamId,
+    Catalog, Cluster, ClusterId, ClusterSelector, FieldError, PodFault, Priority, PriorityClass,
+    QuotaShortage, QuotaTree, Request, Team, TeamId,
 };
 
 use crate::submission::{Draft, Faults};
@@ -23,7 +23,8 @@ pub struct Admission {
     /// The teams that a door (`sqs:<queue>`, `http`) may submit for. A door that is not named may submit for all.
     pub doors: BTreeMap<String, BTreeSet<TeamId>>,
     /// Every cluster. One whose capacity is not known yet counts as large enough; one that is drained or
-    /// doesn't answer counts too, since it may come back; one that grows counts as large as it may become.
+    /// doesn't answer counts too, since it may come back; one that grows counts as large as it may become; one of which it
+    /// is not known yet what Ray clusters it can make counts as able to make any.
     pub clusters: Vec<Cluster>,
 }
 
@@ -45,6 +46,8 @@ impl Admission {
         }
         match (&draft.request, &draft.clusters) {
             (Some(request), Some(selector)) => self.check_fit(request, selector, faults),
+            // What it asks for is wrong anyway; what is named wrongly beside that is to be told with it.
+            (None, Some(selector)) if !self.knows_none(&draft.only) => self.check_names(selector, faults),
             // Something else is wrong with it; a name that is none would come to light only once that is mended.
             _ if self.knows_none(&draft.only) => {
                 let selector = ClusterSelector { only: draft.only.clone(), ..ClusterSelector::default() };
@@ -110,17 +113,26 @@ impl Admission {
     }
 
     fn check_fit(&self, request: &Request, selector: &ClusterSelector, faults: &mut Faults) {
-        let selected: Vec<_> = self.clusters.iter().filter(|c| c.configured && selector.admits(c)).collect();
+        let selected: Vec<_> = self.selected(selector).collect();
         if selected.is_empty() {
             return faults.push("clusters", "never_fits", self.nothing_selected(selector));
         }
-        let mut shortages = BTreeMap::new();
+        let (mut shortages, mut unmade) = (BTreeMap::new(), Vec::new());
         for cluster in selected {
+            let found = selector.unmade(cluster, request);
+            if !found.is_empty() {
+                unmade.extend(found.into_iter().map(|fault| (&cluster.id, fault)));
+                continue;
+            }
             let Some(capacity) = &cluster.capacity else { return };
             match capacity.allows(&Request::default(), request) {
                 Ok(()) => return,
                 Err(short) => shortages.insert(&cluster.id, short),
             };
+        }
+        tell_unmade(&unmade, faults);
+        if shortages.is_empty() {
+            return;
         }
         // One resource that is short everywhere is the field to mend; else it is the combination.
         let fields: BTreeSet<_> = shortages.values().map(field_of).collect();
@@ -131,6 +143,23 @@ impl Admission {
         });
         let message = format!("no cluster could ever run it: {}", join_some(each));
         faults.push(field.unwrap_or_else(|| "resources".to_owned()), "never_fits", message);
+    }
+
+    /// What no selected cluster has of what is named, whatever the job is charged.
+    fn check_names(&self, selector: &ClusterSelector, faults: &mut Faults) {
+        let mut unmade = Vec::new();
+        for cluster in self.selected(selector) {
+            let found = selector.misnamed(cluster);
+            if found.is_empty() {
+                return;
+            }
+            unmade.extend(found.into_iter().map(|fault| (&cluster.id, fault)));
+        }
+        tell_unmade(&unmade, faults);
+    }
+
+    fn selected(&self, selector: &ClusterSelector) -> impl Iterator<Item = &Cluster> {
+        self.clusters.iter().filter(|c| c.configured && selector.admits(c))
     }
 
     fn nothing_selected(&self, selector: &ClusterSelector) -> String {
@@ -160,6 +189,18 @@ impl Admission {
             return format!("every cluster that it may run on is to be avoided; there are: {known}");
         }
         format!("no cluster has all these labels; there are: {known}")
+    }
+}
+
+/// Says by field why clusters could never make a job's Ray cluster.
+fn tell_unmade(unmade: &[(&ClusterId, PodFault)], faults: &mut Faults) {
+    let mut by_field: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (cluster, fault) in unmade {
+        by_field.entry(&fault.field).or_default().push(format!("{cluster}: {}", fault.message));
+    }
+    for (field, told) in by_field {
+        let message = format!("no cluster could ever run it: {}", join_some(told.into_iter()));
+        faults.push(field, "never_fits", message);
     }
 }
 

@@ -209,4 +209,6 @@ fn short(entrypoint: &str) -> String {
 }
 
 #[cfg(test)]
+mod pod_tests;
+#[cfg(test)]
 mod tests;

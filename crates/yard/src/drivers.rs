@@ -192,6 +192,10 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Packages for NoPackages {
+        fn makes_links(&self) -> bool {
+            false
+        }
+
         async fn link(&self, uri: &str, _: std::time::Duration) -> Result<String, yard_ports::PackageError> {
             Err(yard_ports::PackageError::NoLink { uri: uri.to_owned(), reason: "none here".to_owned() })
         }

@@ -26,7 +26,8 @@ profiles:
   fake: {image: ray, ttl_s: 0, container: {env: [{name: YARD_TEST_DASHBOARD, value: fake}]}}
   own: {image: ray, ttl_s: 2, container: {env: [{name: YARD_TEST_DASHBOARD, value: own}]}}
   ill: {image: ray, ttl_s: 2, pre_running_deadline_s: 5, job_may_set: [env]}
-  submitter: {image: ray, ttl_s: 2, submission_mode: K8sJobMode}
+  submitter: {image: ray, ttl_s: 2, ray_version: 2.46.0, submission_mode: K8sJobMode}
+  sidecar: {image: ray, ttl_s: 2, ray_version: 2.46.0, submission_mode: SidecarMode, head_min: {cpu: 1}, gpu_types: {a100: {}}}
 """
 
 
@@ -98,6 +99,11 @@ class Target:
             "liveness_grace_s": 5,
         }
         return {**cluster, **keys}
+
+    def drop_profile(self, name: str) -> None:
+        """Take a profile out of the template's file."""
+        lines = [line for line in self.template.read_text().splitlines() if not line.startswith(f"  {name}:")]
+        self._replace(self.template, "\n".join(lines) + "\n")
 
     def take_right(self, kind: str, verb: str, resource: str) -> None:
         """Take one verb on one resource out of the Role or the ClusterRole."""

@@ -56,6 +56,16 @@ class RayJobs:
         selector = ",".join(f"ray.io/{key.replace('_', '-')}={value}" for key, value in labels.items())
         return self.client.get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={selector}")["items"]
 
+    def pods_of(self, job: str) -> list[dict]:
+        """All pods of a job of Switchyard's, the submitter's too."""
+        return self.client.get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=yard.job={job}")["items"]
+
+    def scale_up(self, cluster: str) -> None:
+        """All workers that there may be, as Ray's autoscaler would ask for them."""
+        groups = self.client.get(self.path(cluster, "rayclusters"))["spec"]["workerGroupSpecs"]
+        wanted = [{**group, "replicas": group["maxReplicas"]} for group in groups]
+        self.client.patch(self.path(cluster, "rayclusters"), {"spec": {"workerGroupSpecs": wanted}})
+
     def services(self) -> list[str]:
         """The Services that the operator has made for Ray clusters."""
         path = f"/api/v1/namespaces/{self.namespace}/services?labelSelector=ray.io/cluster"

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use yard_domain::Request;
 use yard_domain::resources::Milli;
+use yard_domain::{GpuBlocks, Request};
 
 use crate::template::Template;
 
@@ -112,24 +112,13 @@ struct Pod {
     amounts: Amounts,
 }
 
-/// GPUs of one kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Gpus {
-    /// What there is for our pods, free or not.
-    pub(crate) capacity: Milli,
-    /// What nobody has.
-    pub(crate) free: Milli,
-    /// The most that is free on one node: what one pod can get.
-    pub(crate) largest_block: Milli,
-}
-
 /// The cluster as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     /// What our pods may have.
     pub(crate) capacity: Request,
     /// By the kind of GPU (a node's label); "" is a kind that is not told.
-    pub(crate) gpus: BTreeMap<Box<str>, Gpus>,
+    pub(crate) gpus: BTreeMap<Box<str>, GpuBlocks>,
 }
 
 impl Board {
@@ -214,7 +203,7 @@ impl Board {
 
     /// How things stand now.
     pub(crate) fn summary(&self) -> Summary {
-        let (mut total, mut gpus) = (self.resources.zero(), BTreeMap::<Box<str>, Gpus>::new());
+        let (mut total, mut gpus) = (self.resources.zero(), BTreeMap::<Box<str>, GpuBlocks>::new());
         for node in self.nodes.iter().filter(|node| node.usable) {
             let Some(allocatable) = &node.allocatable else { continue };
             let mut left = allocatable.clone();
@@ -227,10 +216,13 @@ impl Board {
                 continue;
             }
             let free = capacity.saturating_sub(self.resources.gpus(&node.ours));
-            let kind = gpus.entry(node.gpu_type.clone()).or_default();
+            let kind = gpus
+                .entry(node.gpu_type.clone())
+                .or_insert_with(|| GpuBlocks { kind: node.gpu_type.to_string(), ..GpuBlocks::default() });
             kind.capacity += capacity;
             kind.free += free;
-            kind.largest_block = kind.largest_block.max(free);
+            kind.largest_free = kind.largest_free.max(free);
+            kind.largest = kind.largest.max(capacity);
         }
         Summary { capacity: self.resources.request(&total), gpus }
     }
@@ -288,7 +280,13 @@ mod tests {
         assert_eq!(summary.capacity, expected);
         assert_eq!(
             summary.gpus[&Box::from("A100")],
-            Gpus { capacity: 7_000, free: 5_000, largest_block: 3_000 }
+            GpuBlocks {
+                kind: "A100".to_owned(),
+                capacity: 7_000,
+                free: 5_000,
+                largest_free: 3_000,
+                largest: 4_000
+            }
         );
         board.remove_pod(1);
         board.keep_pods(&[2].into());

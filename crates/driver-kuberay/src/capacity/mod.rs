@@ -13,8 +13,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tracing::{debug, info};
-use yard_domain::Capacity;
-use yard_domain::resources::show_quantity;
+use yard_domain::{Capacity, GpuBlocks};
 use yard_ports::DriverError;
 
 use crate::client::kind_of;
@@ -57,6 +56,12 @@ pub(crate) async fn read(cluster: &Arc<Cluster>) -> Result<Option<Capacity>, Dri
     }
 }
 
+/// How GPUs lie, by kind, as [`read`] saw it last.
+pub(crate) fn gpu_blocks(cluster: &Cluster) -> Vec<GpuBlocks> {
+    let told = cluster.watched.told.lock().unwrap_or_else(PoisonError::into_inner);
+    told.gpus.values().cloned().collect()
+}
+
 fn begin(cluster: &Arc<Cluster>) -> watch::Receiver<Known> {
     let mut known = cluster.watched.known.lock().unwrap_or_else(PoisonError::into_inner);
     // Watches that ended (with their runtime) are begun anew.
@@ -77,14 +82,13 @@ fn tell(cluster: &Cluster, summary: &Summary) {
     }
     for (kind, gpus) in &summary.gpus {
         let namespace = &cluster.config.namespace;
-        let shown = [("capacity", gpus.capacity), ("free", gpus.free), ("largest_block", gpus.largest_block)];
+        let shown = [("capacity", gpus.capacity), ("free", gpus.free), ("largest_block", gpus.largest_free)];
         for (what, milli) in shown {
             let labels =
                 [("namespace", namespace.clone()), ("gpu_type", kind.to_string()), ("what", what.to_owned())];
             metrics::gauge!("yard_kuberay_gpus", &labels).set(milli as f64 / 1_000.0);
         }
-        let [_, free, block] = shown.map(|(_, milli)| show_quantity("gpu", milli));
-        info!(gpu_type = %kind, "free {free} gpu, largest block {block}");
+        info!(gpu_type = %kind, "{gpus}");
     }
     *told = summary.clone();
 }

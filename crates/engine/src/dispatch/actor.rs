@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use yard_domain::{Capacity, ClusterHealth, ClusterId, ClusterReport, RemoteName, Timestamp};
+use yard_domain::{Capacity, ClusterHealth, ClusterId, ClusterReport, GpuBlocks, RemoteName, Timestamp};
 use yard_ports::store::{ActiveAttempt, AttemptRef, Recorded};
 use yard_ports::{DriverError, RemoteJob, StoreError};
 
@@ -53,7 +53,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 enum Done {
     Stopped(AttemptRef, Result<(), DriverError>),
     Forgotten(RemoteName, Result<(), DriverError>),
-    Capacity(Result<Option<Capacity>, DriverError>),
+    Capacity(Result<Option<Capacity>, DriverError>, Vec<GpuBlocks>),
 }
 
 /// See the module.
@@ -82,6 +82,7 @@ pub struct Actor {
     have_list: bool,
     health: ClusterHealth,
     capacity: Option<Capacity>,
+    gpu_blocks: Option<Vec<GpuBlocks>>,
     message: Option<String>,
 }
 
@@ -112,6 +113,7 @@ impl Actor {
             have_list: false,
             health: ClusterHealth::Unknown,
             capacity: None,
+            gpu_blocks: None,
             message: None,
             cluster,
             shared,
@@ -299,17 +301,20 @@ impl Actor {
                 debug!(%name, %error, "could not remove it from the cluster; it stays until the next takeover");
                 Ok(())
             }
-            Done::Forgotten(..) | Done::Capacity(Ok(None)) => Ok(()),
-            Done::Capacity(Ok(Some(mut capacity))) => {
+            Done::Forgotten(..) | Done::Capacity(Ok(None), _) => Ok(()),
+            Done::Capacity(Ok(Some(mut capacity)), blocks) => {
                 capacity.0.jobs = self.runtime.jobs_max;
-                if self.capacity.as_ref() == Some(&capacity) {
+                let scattered = self.gpu_blocks.as_ref() != Some(&blocks);
+                self.gpu_blocks = Some(blocks);
+                if self.capacity.as_ref() != Some(&capacity) {
+                    info!(cluster = %self.cluster, ?capacity, "read the cluster's capacity");
+                    self.capacity = Some(capacity);
+                } else if !scattered {
                     return Ok(());
                 }
-                info!(cluster = %self.cluster, ?capacity, "read the cluster's capacity");
-                self.capacity = Some(capacity);
                 self.send_report().await
             }
-            Done::Capacity(Err(error)) => {
+            Done::Capacity(Err(error), _) => {
                 self.silent(&error);
                 Ok(())
             }
@@ -378,7 +383,10 @@ impl Actor {
             return;
         }
         let driver = self.runtime.driver.clone();
-        self.calls.spawn(async move { Done::Capacity(driver.capacity().await) });
+        self.calls.spawn(async move {
+            let capacity = driver.capacity().await;
+            Done::Capacity(capacity, driver.gpu_blocks())
+        });
     }
 
     async fn report(&mut self) -> Result<(), StoreError> {
@@ -410,6 +418,9 @@ impl Actor {
             health: self.health,
             capacity: self.capacity.clone(),
             message: self.message.clone(),
+            ray_profiles: self.runtime.driver.ray_profiles(),
+            // Where the capacity is declared, nobody looks.
+            gpu_blocks: if self.runtime.reads_capacity { self.gpu_blocks.clone() } else { Some(Vec::new()) },
         };
         self.shared.store.report_cluster(&self.held.lease(), &report).await?;
         if self.health == ClusterHealth::Ready {

@@ -20,7 +20,7 @@ pub use team::{TeamExplanation, TeamGain, TeamHold, explain_team};
 use std::time::Duration;
 
 use yard_domain::job::QueueOrder;
-use yard_domain::{ClusterId, JobId, Request, Shape, TeamId, Timestamp};
+use yard_domain::{Block, ClusterId, JobId, Request, Shape, TeamId, Timestamp};
 
 use crate::board::Board;
 use crate::forecast::{Forecast, forecast};
@@ -124,6 +124,9 @@ pub struct ClusterAnswer {
     pub cluster: ClusterId,
     /// Why not; `None`: it has room for it now.
     pub refusal: Option<Refusal>,
+    /// Where it may be placed, and no node has as many GPUs free now as one pod of it must have: it would wait there until
+    /// one has.
+    pub scattered: Option<Block>,
 }
 
 /// A change with which the next pass would place the job.
@@ -267,7 +270,11 @@ impl<'a> Scene<'a> {
         let answer = |view: &crate::ClusterView| {
             let id = &view.cluster.id;
             let refusal = refusals.iter().find(|(c, _)| c == id).map(|(_, refusal)| refusal.clone());
-            ClusterAnswer { cluster: id.clone(), refusal }
+            // What can never be is told by the refusal.
+            let group = &self.snapshot.groups[group];
+            let block = group.clusters.block(&view.cluster, &group.request);
+            let scattered = block.filter(|block| block.is_not_now() && !block.is_never());
+            ClusterAnswer { cluster: id.clone(), refusal, scattered }
         };
         self.snapshot.clusters.iter().map(answer).collect()
     }

@@ -282,6 +282,7 @@ fn short_resources(scene: &Scene<'_>) -> Vec<String> {
     };
     let clusters = scene.cluster_answers().into_iter().filter_map(|answer| match answer.refusal {
         Some(Refusal::Full(short) | Refusal::TooSmall(short)) => Some(short.resource),
+        Some(Refusal::NoBlock(_)) => Some("gpu".to_owned()),
         _ => None,
     });
     let mut names: Vec<String> = Vec::new();

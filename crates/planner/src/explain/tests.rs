@@ -154,7 +154,10 @@ fn quota_and_the_end_of_an_own_job() {
     open(&mut parts, 2, "a", "east", &request(1, 1), 10);
     let first = explained(parts.clone(), &target(&waiting, 0));
     assert!(matches!(first.standing, Standing::Held(Hold::Quota(_))));
-    assert_eq!(first.clusters, [ClusterAnswer { cluster: "east".parse().unwrap(), refusal: None }]);
+    assert_eq!(
+        first.clusters,
+        [ClusterAnswer { cluster: "east".parse().unwrap(), refusal: None, scattered: None }]
+    );
     assert_eq!(
         told(&first),
         [

@@ -282,6 +282,7 @@ fn read_queue(scenario: &mut Scenario, name: &str, fields: &mut Fields) -> Said<
         labels: fields.get("labels", read_pairs)?.unwrap_or_default(),
         prefer: fields.get("prefer", read_pairs)?.unwrap_or_default(),
         driver: None,
+        pods: None,
     };
     let run_timeout = fields.get("run", read_span)?.unwrap_or(Duration::from_hours(1));
     let expected_run = fields.get("expected", read_span)?.unwrap_or(run_timeout);

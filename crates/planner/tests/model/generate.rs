@@ -1,6 +1,7 @@
 //! Random snapshots and policies: small, with everything in them that a plan depends on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -9,8 +10,8 @@ use proptest::prelude::*;
 use yard_domain::job::{Priority, QueueOrder, shape_of};
 use yard_domain::policy::{Fit, Preemption, PriorityClass, Scores};
 use yard_domain::{
-    AttemptNumber, Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Cohort, Elastic, Limits,
-    Request, Team, Timestamp,
+    AttemptNumber, Capacity, Cluster, ClusterHealth, ClusterSelector, ClusterSwitch, Cohort, Elastic,
+    GpuBlocks, Limits, PodDemand, RayProfile, RayProfiles, Request, Team, Timestamp, WorkerShape,
 };
 use yard_planner::{ClusterView, Group, Parts, Policy, Running, TeamView};
 
@@ -107,7 +108,8 @@ prop_compose! {
 prop_compose! {
     fn cluster()(size in (2u64..11, 0u64..3, 0u64..4, prop_oneof![1 => 1u64..5, 4 => 5u64..30]), state in 0u8..48, zone in option::of(0u8..2),
         cost in option::of(1u64..5), failures in prop_oneof![3 => Just(0u32), 1 => 1u32..20],
-        elastic in option::weighted(0.2, (option::of(0u64..4), 0u64..600))) -> Cluster {
+        elastic in option::weighted(0.2, (option::of(0u64..4), 0u64..600)), heads in option::weighted(0.15, vec(0u64..3, 1..3)),
+        blocks in prop_oneof![1 => Just(Vec::new()), 1 => vec(0u64..2, 1..3)]) -> Cluster {
         let (cpu, gpu, a100, jobs) = size;
         let mut cluster = Cluster::new("c".parse().unwrap(), "process");
         cluster.capacity = Some(Capacity(Request { jobs, ..request(cpu, gpu, a100) }));
@@ -119,6 +121,11 @@ prop_compose! {
             present: present.map(|cpu| Capacity(Request { jobs, ..request(cpu, 0, 0) })),
             delay: Duration::from_secs(delay),
         });
+        cluster.ray_profiles = heads.map(profiles);
+        cluster.gpu_blocks = blocks
+            .into_iter()
+            .map(|gpus| GpuBlocks { largest: gpus * 1_000, ..GpuBlocks::default() })
+            .collect();
         match state {
             0 => cluster.switch = ClusterSwitch::Drained,
             1 => cluster.health = ClusterHealth::Unknown,
@@ -132,6 +139,26 @@ prop_compose! {
     }
 }
 
+/// Profiles p0, p1, of which the first is the default, by the least cpu of their heads.
+fn profiles(heads: Vec<u64>) -> Arc<RayProfiles> {
+    let profiles = heads.into_iter().enumerate().map(|(i, cpu)| {
+        let head_min = Request { cpu_milli: cpu * 1_000, ..Request::default() };
+        (format!("p{i}"), RayProfile { head_min, ..RayProfile::default() })
+    });
+    Arc::new(RayProfiles { default: "p0".to_owned(), links: false, profiles: profiles.collect() })
+}
+
+/// A Ray cluster of a profile, with workers of one cpu each or without.
+fn own_cluster(profile: Option<u8>, workers: u32) -> ClusterSelector {
+    let each = Request { cpu_milli: 1_000, ..Request::default() };
+    let pods = PodDemand {
+        profile: profile.map(|p| format!("p{p}")),
+        workers: (workers > 0).then_some(WorkerShape { min: 0, max: workers, each, gpu_type: None }),
+        ..PodDemand::default()
+    };
+    ClusterSelector { pods: Some(Box::new(pods)), ..ClusterSelector::default() }
+}
+
 fn selector() -> impl Strategy<Value = ClusterSelector> {
     let zone = |z: u8| BTreeMap::from([("zone".to_owned(), format!("z{z}"))]);
     let some = |c: usize| BTreeSet::from([format!("c{c}").parse().unwrap()]);
@@ -141,6 +168,7 @@ fn selector() -> impl Strategy<Value = ClusterSelector> {
         1 => (0..4usize).prop_map(move |c| ClusterSelector { avoid: some(c), ..Default::default() }),
         1 => (0..2u8).prop_map(move |z| ClusterSelector { labels: zone(z), ..Default::default() }),
         1 => (0..2u8).prop_map(move |z| ClusterSelector { prefer: zone(z), ..Default::default() }),
+        1 => (option::of(0..2u8), 0..4u32).prop_map(|(profile, workers)| own_cluster(profile, workers)),
     ]
 }
 

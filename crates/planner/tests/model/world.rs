@@ -185,6 +185,26 @@ impl<'a> World<'a> {
     }
 }
 
+/// Whether the cluster can make the Ray cluster that is asked for. Random profiles differ by the least cpu of a head only, and
+/// random workers have cpu alone.
+fn made(group: &Group, cluster: &Cluster) -> bool {
+    let Some(profiles) = &cluster.ray_profiles else { return true };
+    let pods = group.clusters.pods.as_ref();
+    let named = pods.and_then(|pods| pods.profile.as_ref()).unwrap_or(&profiles.default);
+    let Some(profile) = profiles.profiles.get(named) else { return false };
+    let workers =
+        pods.and_then(|pods| pods.workers.as_ref()).map_or(0, |w| u64::from(w.max) * w.each.cpu_milli);
+    let asked = group.request.cpu_milli;
+    workers <= asked && (asked == 0 || asked - workers >= profile.head_min.cpu_milli)
+}
+
+/// Whether one node can have all GPUs that the head asks for (random workers have none).
+fn has_block(group: &Group, cluster: &Cluster) -> bool {
+    let largest = cluster.gpu_blocks.iter().map(|blocks| blocks.largest).max();
+    let asked = group.request.gpu_milli;
+    asked == 0 || cluster.elastic.is_some() || largest.is_none_or(|largest| asked <= largest)
+}
+
 /// Every hard rule, room apart, by which the cluster may not take the group's jobs: the codes that are true, in
 /// the order in which they should be told.
 pub fn hard(group: &Group, cluster: &Cluster) -> Vec<&'static str> {
@@ -197,9 +217,11 @@ pub fn hard(group: &Group, cluster: &Cluster) -> Vec<&'static str> {
         ("not_selected", !selector.only.is_empty() && !selector.only.contains(&cluster.id)),
         ("avoided", selector.avoid.contains(&cluster.id)),
         ("label_missing", !labelled),
+        ("no_ray_cluster", !made(group, cluster)),
         ("not_configured", !cluster.configured),
         ("capacity_unknown", cluster.capacity.is_none()),
         ("too_small", too_small),
+        ("no_block", !has_block(group, cluster)),
         ("drained", cluster.switch == ClusterSwitch::Drained),
         ("breaker_open", cluster.breaker_open),
         ("not_seen_yet", cluster.health == ClusterHealth::Unknown),

@@ -67,6 +67,8 @@ fn random_snapshots_hold_everything_that_matters() {
         "not_selected",
         "avoided",
         "label_missing",
+        "no_ray_cluster",
+        "no_block",
         "not_configured",
         "capacity_unknown",
         "too_small",

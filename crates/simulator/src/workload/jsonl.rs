@@ -231,6 +231,7 @@ impl Line<'_> {
             labels: self.labels(given, "labels"),
             prefer: self.labels(given, "prefer"),
             driver: None,
+            pods: None,
         }
     }
 

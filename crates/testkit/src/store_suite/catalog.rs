@@ -1,7 +1,12 @@
 //! Teams and clusters: the configuration's word, beside what operators and dispatchers have said.
 
+use std::sync::Arc;
+
 use yard_domain::lifecycle::AttemptEnd;
-use yard_domain::{Capacity, Cluster, ClusterHealth, ClusterReport, ClusterSwitch, Limits, Request, Team};
+use yard_domain::{
+    Capacity, Cluster, ClusterHealth, ClusterReport, ClusterSwitch, GpuBlocks, JobField, Limits, RayProfile,
+    RayProfiles, Request, Team,
+};
 
 use super::World;
 use super::world::{calm, cluster, cluster_id, team};
@@ -17,6 +22,8 @@ fn of(jobs: u64) -> Capacity {
 fn ready(id: &str, jobs: u64) -> ClusterReport {
     let health = ClusterHealth::Ready;
     ClusterReport {
+        ray_profiles: None,
+        gpu_blocks: None,
         cluster: cluster_id(id),
         health,
         capacity: Some(of(jobs)),
@@ -70,6 +77,8 @@ pub async fn syncing_keeps_what_operators_and_dispatchers_said(w: &World) {
     };
     assert_eq!(east, kept);
     let down = ClusterReport {
+        ray_profiles: None,
+        gpu_blocks: None,
         breaker_open: false,
         recent_failures: 0,
         cluster: cluster_id("east"),
@@ -192,4 +201,54 @@ pub async fn the_instance_stays(w: &World) {
     let id = w.store.instance().await.unwrap();
     let other = w.database.open(calm()).await;
     assert_eq!(other.instance().await.unwrap(), id);
+}
+
+/// What Ray clusters can be made, and how GPUs lie, is the dispatcher's word: kept over declarations, until another driver
+/// is declared. How GPUs lie is kept while it could not be read.
+pub async fn what_can_be_made_is_the_dispatcher_s_word(w: &World) {
+    let profile = RayProfile {
+        job_may_set: JobField::ALL.into(),
+        gpu_types: ["a100".to_owned()].into(),
+        whole: ["fpga".to_owned()].into(),
+        head_min: Request { cpu_milli: 1_500, ..Request::default() },
+        ..RayProfile::default()
+    };
+    let profiles = Arc::new(RayProfiles {
+        default: "gpu".to_owned(),
+        links: true,
+        profiles: [("gpu".to_owned(), profile)].into(),
+    });
+    let blocks = vec![GpuBlocks {
+        kind: "A100".to_owned(),
+        capacity: 16_000,
+        free: 12_000,
+        largest_free: 4_000,
+        largest: 8_000,
+    }];
+    let lease = w.dispatcher("east").await;
+    let told = ClusterReport {
+        ray_profiles: Some(profiles.clone()),
+        gpu_blocks: Some(blocks.clone()),
+        ..ready("east", 9)
+    };
+    w.store.report_cluster(&lease, &told).await.unwrap();
+    let east = find(w, "east").await.unwrap();
+    assert_eq!((&east.ray_profiles, &east.gpu_blocks), (&Some(profiles.clone()), &blocks));
+    let unread = ClusterReport { gpu_blocks: None, ..told.clone() };
+    w.store.report_cluster(&lease, &unread).await.unwrap();
+    let apply = async |declared: Cluster| {
+        let document = yard_ports::store::CatalogDocument::configuration("", "test");
+        let catalog = yard_domain::Catalog::of([team("ads", 5)], [declared]);
+        w.store.apply_catalog(&catalog, document).await.unwrap();
+        find(w, "east").await.unwrap()
+    };
+    let kept = apply(cluster("east", 3)).await;
+    assert_eq!((kept.ray_profiles, kept.gpu_blocks), (Some(profiles), blocks));
+    let other = apply(Cluster { driver: "other".to_owned(), ..cluster("east", 3) }).await;
+    assert_eq!((other.ray_profiles, other.gpu_blocks), (None, vec![]));
+    w.store.report_cluster(&lease, &told).await.unwrap();
+    let none = ClusterReport { ray_profiles: None, gpu_blocks: Some(Vec::new()), ..told };
+    w.store.report_cluster(&lease, &none).await.unwrap();
+    let east = find(w, "east").await.unwrap();
+    assert_eq!((east.ray_profiles, east.gpu_blocks), (None, vec![]));
 }

@@ -81,6 +81,8 @@ async fn all_verbs_are_refused(w: &World, stage: &Stage, scheduler: &Lease, disp
         expected_start: None,
     };
     let report = ClusterReport {
+        ray_profiles: None,
+        gpu_blocks: None,
         breaker_open: false,
         recent_failures: 0,
         cluster: cluster_id("east"),
@@ -148,6 +150,8 @@ pub async fn leases_of_the_wrong_kind_are_refused(w: &World) {
         assert!(matches!(answer, Err(StoreError::Rejected { .. })), "{answer:?}");
     }
     let other = ClusterReport {
+        ray_profiles: None,
+        gpu_blocks: None,
         breaker_open: false,
         recent_failures: 0,
         cluster: cluster_id("west"),

@@ -176,6 +176,7 @@ macro_rules! store_suite {
                 stopping_what_is_not_there,
             ],
             catalog: [
+                what_can_be_made_is_the_dispatcher_s_word,
                 syncing_keeps_what_operators_and_dispatchers_said,
                 what_is_taken_out_stays_until_it_is_empty,
                 declared_capacity_is_not_reported_over,

@@ -75,6 +75,8 @@ pub async fn clusters_that_take_no_jobs_get_none(w: &World) {
     assert!(w.store.switch_cluster(&cluster_id("east"), ClusterSwitch::Open, "me").await.unwrap());
     let dispatcher = w.dispatcher("east").await;
     let down = ClusterReport {
+        ray_profiles: None,
+        gpu_blocks: None,
         breaker_open: false,
         recent_failures: 0,
         cluster: cluster_id("east"),

@@ -166,6 +166,8 @@ pub async fn elastic_clusters_keep_their_ceiling(w: &World) {
     apply(w, &elastic(64, 90)).await;
     let lease = w.dispatcher("east").await;
     let report = ClusterReport {
+        ray_profiles: None,
+        gpu_blocks: None,
         cluster: cluster_id("east"),
         health: ClusterHealth::Ready,
         capacity: Some(of(2)),

@@ -65,6 +65,8 @@ pub(super) fn cluster(id: &str, jobs: u64) -> Cluster {
         last_seen: None,
         configured: true,
         message: None,
+        ray_profiles: None,
+        gpu_blocks: Vec::new(),
     }
 }
 

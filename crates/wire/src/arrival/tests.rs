@@ -26,6 +26,8 @@ fn cluster(id: &str, region: &str, capacity: Option<Capacity>) -> Cluster {
         last_seen: None,
         configured: true,
         message: None,
+        ray_profiles: None,
+        gpu_blocks: Vec::new(),
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use yard_domain::{ClassId, ClusterId, ClusterSelector, Priority, RayClusterShape, Request, Team, TeamId};
+use yard_domain::{
+    ClassId, ClusterId, ClusterSelector, PodDemand, Priority, RayClusterShape, Request, Team, TeamId,
+};
+use yard_ports::packages::package_uris;
 
 use super::VERSION;
 use super::faults::{Faults, describe, join, nearest, quote};
@@ -105,9 +108,10 @@ pub(crate) fn read(
     draft.priority = reader.priority(present(map, "priority"));
     draft.priority_class = reader.priority_class(map);
     draft.clusters = reader.clusters(present(map, "clusters"), &mut draft.only);
-    let driver = draft.ray_cluster.as_ref().and_then(RayClusterShape::driver).map(str::to_owned);
     if let Some(selector) = &mut draft.clusters {
-        selector.driver = driver;
+        let (shape, uploads) = (draft.ray_cluster.as_ref(), !package_uris(&draft.runtime_env).is_empty());
+        selector.driver = shape.and_then(RayClusterShape::driver).map(str::to_owned);
+        selector.pods = PodDemand::of(shape, uploads).map(Box::new);
     }
     draft.max_retries = reader.max_retries(present(map, "retry"));
     (draft.queue_timeout, draft.run_timeout) = reader.timeouts(present(map, "timeouts"));

@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use yard_domain::ledger::Drift;
 use yard_domain::{
-    Account, AccountOwner, Catalog, Cluster, Elastic, Limits, QuotaOwner, QuotaTree, Request, Team, TeamId,
+    Account, AccountOwner, Catalog, Cluster, Elastic, GpuBlocks, Limits, QuotaOwner, QuotaTree, RayProfiles,
+    Request, Team, TeamId,
 };
 use yard_ports::store::QueueStats;
 
 use super::amounts::{Amounts, Quota};
 use super::time::time_text;
+use crate::quantity::milli_number;
 
 /// Every configured team.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -60,7 +62,7 @@ pub struct ClusterList {
 pub struct ClusterView {
     /// Its id.
     pub id: String,
-    /// The driver's kind: `ray`, `process`.
+    /// The driver's kind: `ray`, `kuberay`, `process`.
     pub driver: String,
     /// What selectors match on.
     pub labels: BTreeMap<String, String>,
@@ -95,9 +97,43 @@ pub struct ClusterView {
     /// What is left; left out until the capacity is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<Amounts>,
+    /// The profiles that jobs may name in `ray_cluster.profile`, the default first; left out where no Ray cluster is made for a
+    /// job, or until its dispatcher has told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// How its GPUs lie on nodes, by kind; left out where that is not watched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuBlocksView>,
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// How the GPUs of one kind lie on a cluster's nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GpuBlocksView {
+    /// The kind, as nodes are labelled; empty if they tell none.
+    pub kind: String,
+    /// What there is for jobs, in use or not.
+    pub capacity: f64,
+    /// What nobody uses.
+    pub free: f64,
+    /// The most that is free on one node: what one pod can have now.
+    pub largest_free: f64,
+    /// The most that one node has for jobs, in use or not: what one pod can ever have.
+    pub largest: f64,
+}
+
+impl From<&GpuBlocks> for GpuBlocksView {
+    fn from(blocks: &GpuBlocks) -> Self {
+        Self {
+            kind: blocks.kind.clone(),
+            capacity: milli_number(blocks.capacity),
+            free: milli_number(blocks.free),
+            largest_free: milli_number(blocks.largest_free),
+            largest: milli_number(blocks.largest),
+        }
+    }
 }
 
 /// What an autoscaler makes of a cluster.
@@ -230,6 +266,8 @@ impl ClusterList {
                 recent_failures: cluster.recent_failures,
                 used: Amounts::from(&used),
                 free: cluster.capacity.as_ref().map(|c| Amounts::from(&free(&c.0, &used))),
+                profiles: cluster.ray_profiles.as_deref().map(profiles).unwrap_or_default(),
+                gpus: cluster.gpu_blocks.iter().map(GpuBlocksView::from).collect(),
                 message: cluster.message.clone(),
             }
         };
@@ -247,6 +285,12 @@ impl From<&[Drift]> for AuditView {
         };
         Self { exact: drift.is_empty(), drift: drift.iter().map(view).collect() }
     }
+}
+
+/// The names, the default first.
+fn profiles(all: &RayProfiles) -> Vec<String> {
+    let others = all.profiles.keys().filter(|name| **name != all.default);
+    std::iter::once(&all.default).chain(others).cloned().collect()
 }
 
 fn used_by(accounts: &[Account], owner: &AccountOwner) -> Request {

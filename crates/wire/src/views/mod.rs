@@ -21,7 +21,8 @@ pub use access::{AuditLineView, AuditLog, EVERY_TEAM, TokenList, TokenMade, Toke
 pub use amounts::{Amounts, Quota};
 pub use bulk::{BulkAnswer, BulkRequest, BulkVerdict};
 pub use catalog::{
-    AuditView, ClusterList, ClusterView, DriftView, ElasticView, SwitchAnswer, TeamList, TeamView,
+    AuditView, ClusterList, ClusterView, DriftView, ElasticView, GpuBlocksView, SwitchAnswer, TeamList,
+    TeamView,
 };
 pub use explain::{
     AheadView, AmountView, ChangeView, ClusterAnswerView, EndingView, ExpectedStartView, ExplanationView,

@@ -175,6 +175,8 @@ fn teams_and_clusters_show_what_is_used_and_free() {
         last_seen: Some(NOW),
         configured: true,
         message: None,
+        ray_profiles: None,
+        gpu_blocks: Vec::new(),
     };
     let drift = [Drift { owner: east, stored: used, recomputed: Request::default() }];
     let all = json!([

@@ -124,6 +124,7 @@ fn what_the_server_writes_is_what_the_simulator_reads() {
             labels: [("zone".to_owned(), "a".to_owned())].into(),
             prefer: [("disk".to_owned(), "ssd".to_owned())].into(),
             driver: None,
+            pods: None,
         },
         run_timeout: Duration::from_hours(2),
         queue_timeout: Duration::from_hours(24),

@@ -2,8 +2,9 @@
 
 use yard_wire::views::{
     Amounts, AuditLineView, AuditLog, AuditView, CatalogAnswer, CatalogChange, CatalogVersionList,
-    CatalogVersionView, ClusterList, ClusterView, Quota, SearchView, SwitchAnswer, TeamExplanationView,
-    TeamHoldView, TeamList, TeamView, TokenList, TokenMade, TokenRequest, TokenView, WorkloadLine,
+    CatalogVersionView, ClusterList, ClusterView, GpuBlocksView, Quota, SearchView, SwitchAnswer,
+    TeamExplanationView, TeamHoldView, TeamList, TeamView, TokenList, TokenMade, TokenRequest, TokenView,
+    WorkloadLine,
 };
 
 use super::jobs::{amounts, full, job_ends, older};
@@ -120,7 +121,7 @@ fn cluster() -> ClusterView {
     let capacity = Amounts { cpu: 16.0, gpu: 4.0, memory_bytes: 64 << 30, jobs: 100, ..Amounts::default() };
     ClusterView {
         id: CLUSTER.to_owned(),
-        driver: "ray".to_owned(),
+        driver: "kuberay".to_owned(),
         labels: [("zone".to_owned(), "a".to_owned())].into(),
         switch: "open".to_owned(),
         health: "ready".to_owned(),
@@ -134,6 +135,14 @@ fn cluster() -> ClusterView {
         used: amounts(),
         free: Some(Amounts { cpu: 14.0, gpu: 3.0, memory_bytes: 56 << 30, jobs: 99, ..Amounts::default() }),
         capacity: Some(capacity),
+        profiles: vec!["cpu".to_owned(), "gpu".to_owned()],
+        gpus: vec![GpuBlocksView {
+            kind: "NVIDIA-A10G".to_owned(),
+            capacity: 4.0,
+            free: 3.0,
+            largest_free: 1.0,
+            largest: 2.0,
+        }],
         message: None,
     }
 }

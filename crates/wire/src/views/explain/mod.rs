@@ -270,6 +270,10 @@ impl From<&ClusterAnswer> for ClusterAnswerView {
             Some(refusal) => (refusal.code(), refusal.to_string()),
             None => ("room", "has room for it".to_owned()),
         };
+        let message = match &answer.scattered {
+            Some(block) => format!("{message}; {block}"),
+            None => message,
+        };
         Self { cluster: answer.cluster.to_string(), code: code.to_owned(), message }
     }
 }
