@@ -400,6 +400,33 @@ class FieldProblem(TypedDict):
     """
 
 
+class GpuBlocksView(TypedDict):
+    """
+    How the GPUs of one kind lie on a cluster's nodes.
+    """
+
+    capacity: float
+    """
+    What there is for jobs, in use or not.
+    """
+    free: float
+    """
+    What nobody uses.
+    """
+    kind: str
+    """
+    The kind, as nodes are labelled; empty if they tell none.
+    """
+    largest: float
+    """
+    The most that one node has for jobs, in use or not: what one pod can ever have.
+    """
+    largest_free: float
+    """
+    The most that is free on one node: what one pod can have now.
+    """
+
+
 class JobSummary(TypedDict):
     """
     A job in a list.
@@ -1309,10 +1336,14 @@ class ClusterView(TypedDict):
     """
     driver: str
     """
-    The driver's kind: `ray`, `process`.
+    The driver's kind: `ray`, `kuberay`, `process`.
     """
     elastic: NotRequired[ElasticView | None]
     free: NotRequired[Amounts | None]
+    gpus: NotRequired[list[GpuBlocksView]]
+    """
+    How its GPUs lie on nodes, by kind; left out where that is not watched.
+    """
     health: str
     """
     What its dispatcher last found: `ready`, `unreachable` or `unknown`.
@@ -1332,6 +1363,11 @@ class ClusterView(TypedDict):
     message: NotRequired[str | None]
     """
     What went wrong last.
+    """
+    profiles: NotRequired[list[str]]
+    """
+    The profiles that jobs may name in `ray_cluster.profile`, the default first; left out where no Ray cluster is made for a
+    job, or until its dispatcher has told.
     """
     recent_failures: NotRequired[int]
     """
