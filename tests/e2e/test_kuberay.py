@@ -79,6 +79,61 @@ def test_real_python_succeeds_fails_and_is_stopped(yard_kube, target):
     until_all_is_gone(target)
 
 
+def source(yard, job: str, name: str):
+    """The answer to who asks what these pods of a job print."""
+    return yard.api.request("GET", f"/v1/jobs/{job}/logs", params={"source": name})
+
+
+def test_what_head_and_workers_print(yard_kube, target):
+    """Through the API server while the job runs, out of the archive when all is gone: its end, of so many pods."""
+    yard = yard_kube
+    configure(yard, target, pod_log_bytes_max=1024, pod_log_pods_max=2)
+    yard.start(1)
+    until_ready(yard)
+    workers = {"workers": {"count": 3, "cpu": 1}}
+    job = submit(yard, "three", 600, resources={"cpu": 4}, ray_cluster=workers)
+    until("it runs", lambda: yard.log.started("ads/three"), 60)
+    yard.api.wait_state(job, "running", timeout_s=30)
+    [head] = target.jobs.pods(node_type="head")
+    name = head["metadata"]["name"]
+    told = source(yard, job, "head")
+    assert told.text == f"--- pod {name}, container ray-head ---\nray-head of {name} has started\n"
+    assert (told.headers["x-yard-log-source"], told.headers["x-yard-log-state"]) == ("cluster", "open")
+    lines = [f"line {i} of the head" for i in range(200)]
+    says = {"metadata": {"annotations": {"yard.test/log": "\n".join(lines)}}}
+    target.admin.patch(f"/api/v1/namespaces/yard-jobs/pods/{name}", says)
+    end = ("\n".join(lines) + "\n")[-1024:]
+    whole = f"--- pod {name}, container ray-head: its last 1024 bytes ---\n{end}"
+    until("its last bytes are told", lambda: source(yard, job, "head").text == whole, 10)
+    names = sorted(pod["metadata"]["name"] for pod in target.jobs.pods(node_type="worker"))
+    text = source(yard, job, "workers").text
+    assert all(f"of {worker} has started" in text for worker in names[:2]) and names[2] not in text, text
+    assert "1 more pods are not read: 2 is the limit" in text
+    nothing = source(yard, job, "submitter")
+    assert (nothing.status_code, nothing.json()["code"]) == (404, "no_log"), nothing.text
+    assert yard.api.stop(job).status_code in (200, 202)
+    yard.api.wait_end(job, 60)
+    until_all_is_gone(target)
+    kept = source(yard, job, "head")
+    assert (kept.text, kept.headers["x-yard-log-source"], kept.headers["x-yard-log-state"]) == (whole, "archive", "complete")
+    assert source(yard, job, "workers").text == text
+    assert yard.run("logs", "--source", "head", job).stdout == whole
+    assert source(yard, job, "submitter").status_code == 404
+
+
+def test_what_a_submitter_prints(yard_kube, target):
+    """In K8sJobMode it is a pod of its own, and may be the only one that knows why nothing came of it."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    job = submit(yard, "submitted", ray_cluster={"profile": "submitter"})
+    assert yard.api.wait_end(job, 90)["state"] == "succeeded"
+    until_all_is_gone(target)
+    text = source(yard, job, "submitter").text
+    assert "container ray-job-submitter" in text and "succeeded" in text, text
+
+
 def test_exactly_the_rights_that_are_shipped(yard_kube, target):
     """No call is refused, and no right is without a call: jobs that succeed, fail, are stopped, and never get a head."""
     yard = yard_kube
@@ -300,11 +355,18 @@ def test_the_operator_is_away(yard_kube, target):
     try:
         job = submit(yard, "waits")
         until("its RayJob is there", lambda: target.jobs.names(), 30)
-        until("it is noticed", lambda: "no further RayJobs are made" in yard.processes[0].log_text(), 30)
+        until("the cluster is not ready", lambda: health(yard)["health"] == "not_ready", 30)
+        told = health(yard)
+        assert "the KubeRay operator has not taken up" in told["message"] and not told["takes_jobs"], told
+        shown = yard.run("clusters").stdout
+        assert "not_ready" in shown and "the KubeRay operator has not taken up" in shown, shown
         second = submit(yard, "second")
         always("no other RayJob is made", lambda: len(target.jobs.names()) == 1, 3)
+        assert yard.api.job(second)["state"] == "queued"
     finally:
         target.kuberay.operator.start()
+    until_ready(yard)
+    assert "message" not in health(yard)
     for one in (job, second):
         ended = yard.api.wait_end(one, 90)
         assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended

@@ -51,6 +51,11 @@ impl Cluster {
         news
     }
 
+    /// Why no launch is begun now.
+    pub(crate) fn operator_silent(&self) -> Option<String> {
+        self.operator_silent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn jobs_path(&self) -> String {
         format!("/apis/ray.io/v1/namespaces/{}/rayjobs", self.config.namespace)
     }
@@ -64,8 +69,7 @@ impl Cluster {
     pub(crate) async fn launch(&self, request: &LaunchRequest) -> Result<LaunchOutcome, DriverError> {
         let job = render::render(&self.config.template, &self.config.namespace, request)
             .map_err(DriverError::Refused)?;
-        let silent = self.operator_silent.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(why) = silent {
+        if let Some(why) = self.operator_silent() {
             return Err(DriverError::Unreachable(why));
         }
         match self.create(&job, "").await {

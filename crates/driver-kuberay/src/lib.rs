@@ -16,6 +16,7 @@
 //! | `cluster.rs` | every call that the driver makes |
 //! | `observe.rs` | one watch of all RayJobs |
 //! | `logs.rs` | the log, from Ray's own interface through the API server |
+//! | `pod_logs.rs` | what head, workers and submitter print, from Kubernetes |
 //! | `capacity/` | what there is for our pods: nodes less what pods of others ask for |
 //! | `driver.rs` | the port's calls |
 
@@ -28,6 +29,7 @@ mod evidence;
 mod facts;
 mod logs;
 mod observe;
+mod pod_logs;
 mod quantity;
 mod reader;
 mod render;

@@ -97,7 +97,10 @@ impl Watch {
             tokio::select! {
                 event = watching.next() => match event {
                     Some(Ok(event)) => self.event(event),
-                    Some(Err(error)) => self.failed(watch_error(&error)).await,
+                    Some(Err(error)) => {
+                        tell_expired(&error);
+                        self.failed(watch_error(&error)).await;
+                    }
                     None => self.failed(DriverError::Unclear("the watch has ended".to_owned())).await,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done),
@@ -272,6 +275,22 @@ impl Watch {
             warn!(hanging, example = %name, "deleted RayJobs are still there: a finalizer that nobody takes off, most likely");
         }
         self.told_hanging = hanging;
+    }
+}
+
+/// A watch that asked for more of the past than the API server has: seldom, and worth knowing when it isn't.
+fn tell_expired(error: &watcher::Error) {
+    let (watcher::Error::WatchError(status) | watcher::Error::WatchStartFailed(kube::Error::Api(status))) =
+        error
+    else {
+        return;
+    };
+    if status.code == 410 {
+        info!(
+            said = status.message,
+            "the API server has forgotten where the watch was: everything is listed again"
+        );
+        metrics::counter!("yard_kuberay_watches_expired_total").increment(1);
     }
 }
 

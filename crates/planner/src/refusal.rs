@@ -34,6 +34,8 @@ pub enum Refusal {
     Drained,
     /// It has not answered yet since it was configured.
     NotSeenYet,
+    /// It answers, and can't begin anything now.
+    NotReady,
     /// It does not answer.
     Unreachable,
     /// Its dispatcher holds launches back, because calls keep failing.
@@ -62,6 +64,7 @@ impl Refusal {
             Self::TooSmall(_) => "too_small",
             Self::Drained => "drained",
             Self::NotSeenYet => "not_seen_yet",
+            Self::NotReady => "not_ready",
             Self::Unreachable => "unreachable",
             Self::BreakerOpen => "breaker_open",
             Self::Full(_) => "full",
@@ -84,6 +87,7 @@ impl fmt::Display for Refusal {
             Self::TooSmall(short) => write!(f, "too small even when empty ({short})"),
             Self::Drained => f.write_str("drained by an operator"),
             Self::NotSeenYet => f.write_str("it has not answered yet"),
+            Self::NotReady => f.write_str("it can't begin anything now; its message says why"),
             Self::Unreachable => f.write_str("it does not answer"),
             Self::BreakerOpen => f.write_str("launches there keep failing; it is left alone for a while"),
             Self::Full(short) => write!(f, "no room now ({short})"),
