@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import subprocess
 
 import pytest
 
@@ -117,7 +118,7 @@ def test_what_head_and_workers_print(yard_kube, target):
     kept = source(yard, job, "head")
     assert (kept.text, kept.headers["x-yard-log-source"], kept.headers["x-yard-log-state"]) == (whole, "archive", "complete")
     assert source(yard, job, "workers").text == text
-    assert yard.run("logs", "--source", "head", job).stdout == whole
+    assert yard.run("logs", "--source", "head", job, "--server", yard.processes[0].url).stdout == whole
     assert source(yard, job, "submitter").status_code == 404
 
 
@@ -236,6 +237,57 @@ def test_etcd_was_compacted_meanwhile(yard_kube, target):
     target.link.mend()
     assert yard.api.wait_end(job, 60)["state"] == "succeeded"
     invariants.check_all(yard)
+
+
+def test_a_watch_whose_past_is_forgotten_begins_anew(yard_kube, target):
+    """410: the watch goes on where it was, as it does each minute, and etcd has been compacted. The API server must have no
+    memory of its own for that (it would hand out what it remembers)."""
+    yard, api = yard_kube, target.cluster.api
+    api.extra = ["--watch-cache=false"]
+    api.restart()
+    try:
+        configure(yard, target)
+        [process] = yard.start(1)
+        until_ready(yard)
+        expired = lambda: yard.api.metric("yard_kuberay_watches_expired_total", process.url)  # noqa: E731
+        assert expired() == 0
+        # Written after the list, so that what the watch goes on from is the past.
+        target.admin.patch("/api/v1/namespaces/yard-jobs", {"metadata": {"annotations": {"yard.test/touched": "1"}}})
+        target.cluster.etcd.compact()
+        until("the driver is told 410", lambda: expired() > 0, 120)
+        assert "the API server has forgotten where the watch was" in process.log_text()
+        until_ready(yard)
+        ended = yard.api.wait_end(submit(yard, "after"), 60)
+        assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    finally:
+        api.extra = []
+        api.restart()
+
+
+def test_in_a_pod_it_is_the_pods_account(yard_kube, target):
+    """in_cluster: the token and the CA that Kubernetes mounts, with the rights that are shipped; when the token is replaced, the
+    new one is used."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("a mount namespace takes root: nothing can be mounted at /run/secrets here")
+    yard = yard_kube
+    before = len(target.asked())
+    target.put_in_pod(yard, target.write_account(20))
+    old = (target.folder / "account" / "token").read_text()
+    configure(yard, target, in_cluster=True, kubeconfig=None)
+    yard.start(1)
+    until_ready(yard)
+    first = submit(yard, "first")
+    assert yard.api.wait_end(first, 60)["state"] == "succeeded"
+    target.write_account(3600)
+    path = "/apis/ray.io/v1/namespaces/yard-jobs/rayjobs"
+    until("the old token is over", lambda: target.answer_to(old, path) == 401, 60)
+    second = submit(yard, "second")
+    ended = yard.api.wait_end(second, 60)
+    assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    until_ready(yard)
+    asked = target.asked()[before:]
+    assert any(call["verb"] == "create" and call["code"] == 201 for call in asked)
+    assert [call for call in asked if call["code"] == 403] == []
 
 
 def test_too_many_requests(yard_kube, target):
@@ -358,7 +410,7 @@ def test_the_operator_is_away(yard_kube, target):
         until("the cluster is not ready", lambda: health(yard)["health"] == "not_ready", 30)
         told = health(yard)
         assert "the KubeRay operator has not taken up" in told["message"] and not told["takes_jobs"], told
-        shown = yard.run("clusters").stdout
+        shown = yard.run("clusters", "--server", yard.processes[0].url).stdout
         assert "not_ready" in shown and "the KubeRay operator has not taken up" in shown, shown
         second = submit(yard, "second")
         always("no other RayJob is made", lambda: len(target.jobs.names()) == 1, 3)
@@ -371,6 +423,44 @@ def test_the_operator_is_away(yard_kube, target):
         ended = yard.api.wait_end(one, 90)
         assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
     until_all_is_gone(target)
+
+
+def test_a_ray_cluster_that_has_lost_its_rayjob(yard_kube, target):
+    """The garbage collector is away when somebody deletes a RayJob: its Ray cluster is found by its labels, and deleted; one of
+    another installation's is left alone."""
+    yard = yard_kube
+    configure(yard, target)
+    [process] = yard.start(1)
+    until_ready(yard)
+    job = submit(yard, "robbed", 600, max_retries=0)
+    until("it runs", lambda: yard.log.started("ads/robbed"), 60)
+    yard.api.wait_state(job, "running", timeout_s=30)
+    [name], [mine] = target.jobs.names(), target.jobs.names("rayclusters")
+    path = target.jobs.path(mine, "rayclusters")
+    labels = target.admin.get(path)["metadata"]["labels"]
+    strange = {**labels, "yard.instance": "0" * 32, "yard.attempt": "7"}
+    spec = target.admin.get(path)["spec"]
+    target.kuberay.operator.stop()
+    target.cluster.controllers.stop()
+    try:
+        body = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "strange", "labels": strange}, "spec": spec}
+        target.admin.create(target.jobs.path(resource="rayclusters"), body)
+        # The owner goes without a word to what it owns, and without its finalizer, which the operator would take off.
+        target.admin.patch(target.jobs.path(name), {"metadata": {"finalizers": None}})
+        target.jobs.delete(name)
+        until("the RayJob is gone", lambda: name not in target.jobs.names(), 30)
+        assert yard.api.wait_end(job, 60)["state"] == "failed"
+        count = lambda: yard.api.metric("yard_kuberay_orphans", process.url)  # noqa: E731
+        until("both are counted", lambda: count() == 2, 30)
+        left = lambda: set(target.jobs.names("rayclusters"))  # noqa: E731
+        until("ours is deleted", lambda: left() == {"strange"}, 60)
+        assert yard.api.metric("yard_kuberay_orphans_deleted_total", process.url) == 1
+        always("the other is left alone", lambda: left() == {"strange"}, 8)
+    finally:
+        target.admin.delete(target.jobs.path("strange", "rayclusters"))
+        target.kuberay.head.request("POST", f"/api/jobs/{name}/stop")
+        target.cluster.controllers.start()
+        target.kuberay.operator.start()
 
 
 def test_a_thousand_rayjobs_at_the_paced_rate(yard_kube, target):

@@ -16,6 +16,7 @@ use yard_ports::{DriverError, Observation};
 use crate::client::kind_of;
 use crate::cluster::{Cluster, no_crd};
 use crate::facts::RayJob;
+use crate::orphans::{self, RayCluster};
 use crate::render::INSTANCE;
 use crate::table::{Overdue, Step, Table};
 
@@ -34,6 +35,7 @@ type Watching = BoxStream<'static, Result<Event<RayJob>, watcher::Error>>;
 enum Done {
     Explained(RemoteName, Failure),
     Ended(Overdue, Result<(), DriverError>),
+    Listed(Result<Vec<RayCluster>, DriverError>),
 }
 
 /// Observations without end.
@@ -53,6 +55,7 @@ pub(crate) fn stream(cluster: Arc<Cluster>) -> impl Stream<Item = Item> + Send {
         pause: PAUSE_MIN,
         probe_at: now,
         relist_at: now,
+        sweep_at: now,
         told_hanging: 0,
     };
     futures::stream::unfold(watch, |mut watch| async move { Some((watch.next().await, watch)) })
@@ -75,6 +78,7 @@ struct Watch {
     pause: Duration,
     probe_at: Instant,
     relist_at: Instant,
+    sweep_at: Instant,
     told_hanging: usize,
 }
 
@@ -212,6 +216,7 @@ impl Watch {
     fn done(&mut self, done: Done) {
         let now = Instant::now();
         let settled = match done {
+            Done::Listed(found) => return self.swept(found, now),
             Done::Explained(name, failure) => self.table.settle(&name, failure, now),
             Done::Ended(overdue, Ok(())) => self.table.settle(&overdue.name, overdue.failure, now),
             Done::Ended(overdue, Err(error)) => {
@@ -241,6 +246,7 @@ impl Watch {
         }
         self.look_at_operator(now);
         self.look_at_deletions(now);
+        self.look_for_orphans(now);
         if now >= self.relist_at {
             self.watching = None;
             self.connect_at = now;
@@ -261,6 +267,37 @@ impl Watch {
             } else {
                 warn!(said, "no further RayJobs are made");
             }
+        }
+    }
+
+    /// Ray clusters are not watched: each has its RayJob, but for those that nobody has any more.
+    fn look_for_orphans(&mut self, now: Instant) {
+        if now < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now + self.cluster.config.liveness_grace / 2;
+        let cluster = Arc::clone(&self.cluster);
+        self.waiting.push_back(async move { Done::Listed(orphans::list(&cluster, None).await) }.boxed());
+    }
+
+    fn swept(&mut self, found: Result<Vec<RayCluster>, DriverError>, now: Instant) {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                warn!(%error, "could not look for Ray clusters whose RayJob is gone");
+                return;
+            }
+        };
+        // What is not known completely may be there.
+        if !self.have_full {
+            return;
+        }
+        let (due, all) = self.table.sweep(&found, now, self.cluster.config.liveness_grace);
+        metrics::gauge!("yard_kuberay_orphans", "namespace" => self.cluster.config.namespace.clone())
+            .set(u32::try_from(all).unwrap_or(u32::MAX));
+        for orphan in due {
+            warn!(name = %orphan.name, "a Ray cluster is there whose RayJob is gone");
+            self.ready.push_back(Ok(Observation::Changed(orphan)));
         }
     }
 

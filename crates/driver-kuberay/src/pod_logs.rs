@@ -18,9 +18,9 @@ const CONTAINERS_MAX: usize = 4;
 /// Logs of one attempt that are read at once.
 const AT_ONCE: usize = 4;
 /// Lines are asked for, bytes are meant: so many bytes are thought to be a line at first.
-const LINE_BYTES: usize = 64;
+const LINE_BYTES: usize = 16;
 /// An answer may have so many times the bytes that are kept of it; lines are longer than thought then.
-const ROOM: usize = 4;
+const ROOM: usize = 16;
 /// Most bytes of one kind's logs together.
 const DOCUMENT_MAX: usize = 32 << 20;
 /// With fewer and fewer lines, so often.

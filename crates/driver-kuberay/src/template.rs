@@ -211,6 +211,12 @@ fn profile(mut s: Section<'_>, schemas: &Schemas) -> Option<Profile> {
     }
     let modes = SubmissionMode::ALL.map(|mode| (mode.name(), mode));
     let submission_mode = s.choice("submission_mode", &modes).unwrap_or(SubmissionMode::Http);
+    if submission_mode != SubmissionMode::Http {
+        // The operator needs it to hand the job's metadata over, and else begins again and again.
+        let said =
+            format!("must be there with submission_mode: {}, such as \"2.60.0\"", submission_mode.name());
+        s.complain_if_absent("ray_version", &said);
+    }
     let fields = JobField::ALL.map(|field| (field.name(), field));
     let profile = Profile {
         image: image.clone().unwrap_or_default(),
@@ -332,6 +338,7 @@ profiles:
     head: {container: {image: x}}
     gpu_types: {a100: {pod: {nodeSelector: 5}}}
   b: {image: x, submitter: {cpu: 1}, imagee: y}
+  c: {image: x, submission_mode: SidecarMode}
 ";
         let error = Template::parse(yaml).unwrap_err();
         let mut paths: Vec<_> = error.problems.iter().map(|p| p.path.as_str()).collect();
@@ -353,6 +360,7 @@ profiles:
                 "profiles.a.ttl_s",
                 "profiles.b.imagee",
                 "profiles.b.submitter",
+                "profiles.c.ray_version",
             ],
             "{error}"
         );
