@@ -1315,7 +1315,8 @@ class ClusterView(TypedDict):
     free: NotRequired[Amounts | None]
     health: str
     """
-    What its dispatcher last found: `ready`, `unreachable` or `unknown`.
+    What its dispatcher last found: `ready`, `not_ready` (it answers, but nothing can begin there now), `unreachable` or
+    `unknown`.
     """
     id: str
     """
