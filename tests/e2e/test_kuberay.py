@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import re
+import subprocess
 
 import pytest
 import requests
@@ -122,6 +123,61 @@ def test_an_uploaded_package_is_fetched_by_its_ray_cluster(yard_kube, target):
     assert not any(grant in told for grant in grants)
 
 
+def source(yard, job: str, name: str):
+    """The answer to who asks what these pods of a job print."""
+    return yard.api.request("GET", f"/v1/jobs/{job}/logs", params={"source": name})
+
+
+def test_what_head_and_workers_print(yard_kube, target):
+    """Through the API server while the job runs, out of the archive when all is gone: its end, of so many pods."""
+    yard = yard_kube
+    configure(yard, target, pod_log_bytes_max=1024, pod_log_pods_max=2)
+    yard.start(1)
+    until_ready(yard)
+    workers = {"workers": {"count": 3, "cpu": 1}}
+    job = submit(yard, "three", 600, resources={"cpu": 4}, ray_cluster=workers)
+    until("it runs", lambda: yard.log.started("ads/three"), 60)
+    yard.api.wait_state(job, "running", timeout_s=30)
+    [head] = target.jobs.pods(node_type="head")
+    name = head["metadata"]["name"]
+    told = source(yard, job, "head")
+    assert told.text == f"--- pod {name}, container ray-head ---\nray-head of {name} has started\n"
+    assert (told.headers["x-yard-log-source"], told.headers["x-yard-log-state"]) == ("cluster", "open")
+    lines = [f"line {i} of the head" for i in range(200)]
+    says = {"metadata": {"annotations": {"yard.test/log": "\n".join(lines)}}}
+    target.admin.patch(f"/api/v1/namespaces/yard-jobs/pods/{name}", says)
+    end = ("\n".join(lines) + "\n")[-1024:]
+    whole = f"--- pod {name}, container ray-head: its last 1024 bytes ---\n{end}"
+    until("its last bytes are told", lambda: source(yard, job, "head").text == whole, 10)
+    names = sorted(pod["metadata"]["name"] for pod in target.jobs.pods(node_type="worker"))
+    text = source(yard, job, "workers").text
+    assert all(f"of {worker} has started" in text for worker in names[:2]) and names[2] not in text, text
+    assert "1 more pods are not read: 2 is the limit" in text
+    nothing = source(yard, job, "submitter")
+    assert (nothing.status_code, nothing.json()["code"]) == (404, "no_log"), nothing.text
+    assert yard.api.stop(job).status_code in (200, 202)
+    yard.api.wait_end(job, 60)
+    until_all_is_gone(target)
+    kept = source(yard, job, "head")
+    assert (kept.text, kept.headers["x-yard-log-source"], kept.headers["x-yard-log-state"]) == (whole, "archive", "complete")
+    assert source(yard, job, "workers").text == text
+    assert yard.run("logs", "--source", "head", job, "--server", yard.processes[0].url).stdout == whole
+    assert source(yard, job, "submitter").status_code == 404
+
+
+def test_what_a_submitter_prints(yard_kube, target):
+    """In K8sJobMode it is a pod of its own, and may be the only one that knows why nothing came of it."""
+    yard = yard_kube
+    configure(yard, target)
+    yard.start(1)
+    until_ready(yard)
+    job = submit(yard, "submitted", ray_cluster={"profile": "submitter"})
+    assert yard.api.wait_end(job, 90)["state"] == "succeeded"
+    until_all_is_gone(target)
+    text = source(yard, job, "submitter").text
+    assert "container ray-job-submitter" in text and "submitted successfully" in text, text
+
+
 def test_exactly_the_rights_that_are_shipped(yard_kube, target):
     """No call is refused, and no right is without a call: jobs that succeed, fail, are stopped, and never get a head."""
     yard = yard_kube
@@ -224,6 +280,59 @@ def test_etcd_was_compacted_meanwhile(yard_kube, target):
     target.link.mend()
     assert yard.api.wait_end(job, 60)["state"] == "succeeded"
     invariants.check_all(yard)
+
+
+def test_a_watch_whose_past_is_forgotten_begins_anew(yard_kube, target):
+    """410: the watch goes on where it was, as it does each minute, and etcd has been compacted. The API server must have no
+    memory of its own for that (it would hand out what it remembers)."""
+    yard, api = yard_kube, target.cluster.api
+    api.extra = ["--watch-cache=false"]
+    api.restart()
+    try:
+        configure(yard, target)
+        [process] = yard.start(1)
+        until_ready(yard)
+        expired = lambda: yard.api.metric("yard_kuberay_watches_expired_total", process.url)  # noqa: E731
+        assert expired() == 0
+        # Written after the list, so that what the watch goes on from is the past.
+        for i in range(20):
+            touched = {"metadata": {"annotations": {"yard.test/touched": f"{process.pid}-{i}"}}}
+            target.admin.patch("/api/v1/namespaces/yard-jobs", touched)
+        target.cluster.etcd.compact()
+        until("the driver is told 410", lambda: expired() > 0, 120)
+        assert "the API server has forgotten where the watch was" in process.log_text()
+        until_ready(yard)
+        ended = yard.api.wait_end(submit(yard, "after"), 60)
+        assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    finally:
+        api.extra = []
+        api.restart()
+
+
+def test_in_a_pod_it_is_the_pods_account(yard_kube, target):
+    """in_cluster: the token and the CA that Kubernetes mounts, with the rights that are shipped; when the token is replaced, the
+    new one is used."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("a mount namespace takes root: nothing can be mounted at /run/secrets here")
+    yard = yard_kube
+    before = len(target.asked())
+    target.put_in_pod(yard, target.write_account(20))
+    old = (target.folder / "account" / "token").read_text()
+    configure(yard, target, in_cluster=True, kubeconfig=None)
+    yard.start(1)
+    until_ready(yard)
+    first = submit(yard, "first")
+    assert yard.api.wait_end(first, 60)["state"] == "succeeded"
+    target.write_account(3600)
+    path = "/apis/ray.io/v1/namespaces/yard-jobs/rayjobs"
+    until("the old token is over", lambda: target.answer_to(old, path) == 401, 60)
+    second = submit(yard, "second")
+    ended = yard.api.wait_end(second, 60)
+    assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
+    until_ready(yard)
+    asked = target.asked()[before:]
+    assert any(call["verb"] == "create" and call["code"] == 201 for call in asked)
+    assert [call for call in asked if call["code"] == 403] == []
 
 
 def test_too_many_requests(yard_kube, target):
@@ -343,11 +452,18 @@ def test_the_operator_is_away(yard_kube, target):
     try:
         job = submit(yard, "waits")
         until("its RayJob is there", lambda: target.jobs.names(), 30)
-        until("it is noticed", lambda: "no further RayJobs are made" in yard.processes[0].log_text(), 30)
+        until("the cluster is not ready", lambda: health(yard)["health"] == "not_ready", 30)
+        told = health(yard)
+        assert "the KubeRay operator has not taken up" in told["message"] and not told["takes_jobs"], told
+        shown = yard.run("clusters", "--server", yard.processes[0].url).stdout
+        assert "not_ready" in shown and "the KubeRay operator has not taken up" in shown, shown
         second = submit(yard, "second")
         always("no other RayJob is made", lambda: len(target.jobs.names()) == 1, 3)
+        assert yard.api.job(second)["state"] == "queued"
     finally:
         target.kuberay.operator.start()
+    until_ready(yard)
+    assert "message" not in health(yard)
     for one in (job, second):
         ended = yard.api.wait_end(one, 90)
         assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
@@ -530,6 +646,46 @@ def test_gpus_that_lie_scattered(yard_kube, target):
         assert yard.api.job(job)["attempts"] == []
     finally:
         target.admin.delete("/api/v1/nodes/gpu-2")
+
+
+def test_a_ray_cluster_that_has_lost_its_rayjob(yard_kube, target):
+    """The garbage collector is away when somebody deletes a RayJob: its Ray cluster is found by its labels, and deleted; one of
+    another installation's is left alone."""
+    yard = yard_kube
+    configure(yard, target)
+    [process] = yard.start(1)
+    until_ready(yard)
+    job = submit(yard, "robbed", 600, max_retries=0)
+    until("it runs", lambda: yard.log.started("ads/robbed"), 60)
+    yard.api.wait_state(job, "running", timeout_s=30)
+    [name], [mine] = target.jobs.names(), target.jobs.names("rayclusters")
+    path = target.jobs.path(mine, "rayclusters")
+    labels = target.admin.get(path)["metadata"]["labels"]
+    strange = {**labels, "yard.instance": "0" * 32, "yard.attempt": "7"}
+    spec = target.admin.get(path)["spec"]
+    target.kuberay.operator.stop()
+    target.cluster.controllers.stop()
+    try:
+        body = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "strange", "labels": strange}, "spec": spec}
+        target.admin.create(target.jobs.path(resource="rayclusters"), body)
+        # The owner goes without a word to what it owns, and without its finalizer, which the operator would take off.
+        target.admin.patch(target.jobs.path(name), {"metadata": {"finalizers": None}})
+        target.jobs.delete(name)
+        until("the RayJob is gone", lambda: name not in target.jobs.names(), 30)
+        until("its attempt is over", lambda: yard.api.job(job)["attempts"][0].get("ended_at"), 60)
+        count = lambda: yard.api.metric("yard_kuberay_orphans", process.url)  # noqa: E731
+        until("both are counted", lambda: count() == 2, 30)
+        left = lambda: set(target.jobs.names("rayclusters"))  # noqa: E731
+        until("ours is deleted", lambda: left() == {"strange"}, 60)
+        assert yard.api.metric("yard_kuberay_orphans_deleted_total", process.url) == 1
+        always("the other is left alone", lambda: left() == {"strange"}, 8)
+        assert yard.api.job(job)["attempts"][0]["end"] == "lost"
+        yard.api.stop(job)
+    finally:
+        target.admin.delete(target.jobs.path("strange", "rayclusters"))
+        target.kuberay.head.request("POST", f"/api/jobs/{name}/stop")
+        target.cluster.controllers.start()
+        target.kuberay.operator.start()
 
 
 def test_a_thousand_rayjobs_at_the_paced_rate(yard_kube, target):

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,10 +117,11 @@ class Kubelet:
 
         class Logs(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                parts = self.path.partition("?")[0].split("/")
+                path, _, query = self.path.partition("?")
+                parts, wanted = path.split("/"), {key: values[0] for key, values in urllib.parse.parse_qs(query).items()}
                 known = {(p["metadata"]["namespace"], p["metadata"]["name"]): p for p in list(kubelet.pods.values())}
                 pod = known.get((parts[2], parts[3])) if len(parts) == 5 and parts[1] == "containerLogs" else None
-                text = kubelet.log_of(pod, parts[4]).encode() if pod else b"no such pod"
+                text = _end_of(kubelet.log_of(pod, parts[4]).encode(), wanted) if pod else b"no such pod"
                 self.send_response(200 if pod else 404)
                 self.send_header("Content-Type", "text/plain")
                 self.send_header("Content-Length", str(len(text)))
@@ -354,6 +356,13 @@ class Kubelet:
             pass  # bound, though our watch has not said so yet: it will
         else:
             self._look(uid)
+
+
+def _end_of(log: bytes, wanted: dict[str, str]) -> bytes:
+    """As a kubelet does it: so many lines from the end, and of those so many bytes from the beginning."""
+    if "tailLines" in wanted:
+        log = b"".join(log.splitlines(keepends=True)[-int(wanted["tailLines"]) :])
+    return log[: int(wanted["limitBytes"])] if "limitBytes" in wanted else log
 
 
 def _newer(one: dict, other: dict) -> bool:

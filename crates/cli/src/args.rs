@@ -67,6 +67,9 @@ pub enum Command {
         /// Only this many of the lines that are there now (looked for in the last MiB).
         #[arg(short = 'n', long, value_name = "LINES")]
         tail: Option<usize>,
+        /// Whose: the job's command, or, on clusters that make a Ray cluster for each job, the end of what those pods print.
+        #[arg(long, value_parser = ["job", "head", "workers", "submitter"], default_value = "job")]
+        source: String,
     },
     /// Stop jobs.
     Stop {

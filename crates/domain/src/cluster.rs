@@ -94,6 +94,8 @@ pub enum ClusterHealth {
     Unknown,
     /// It answers.
     Ready,
+    /// It answers, and what runs goes on, but it can't begin anything now; its message says why.
+    NotReady,
     /// It does not answer; its jobs stay as they are until their grace ends.
     Unreachable,
 }
@@ -104,13 +106,19 @@ impl ClusterHealth {
         match self {
             Self::Unknown => "unknown",
             Self::Ready => "ready",
+            Self::NotReady => "not_ready",
             Self::Unreachable => "unreachable",
         }
     }
 
     /// Reads [`ClusterHealth::code`] back.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Unknown, Self::Ready, Self::Unreachable].into_iter().find(|s| s.code() == code)
+        [Self::Unknown, Self::Ready, Self::NotReady, Self::Unreachable].into_iter().find(|s| s.code() == code)
+    }
+
+    /// Whether it was heard of when it was last asked.
+    pub fn answers(self) -> bool {
+        matches!(self, Self::Ready | Self::NotReady)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::client::{Api, Call, CallError, Refusal};
 use crate::config::KubeRayConfig;
 use crate::evidence::{self, Event, List, Pod};
 use crate::facts::RayJob;
+use crate::orphans;
 use crate::render::{self, STOP_ASKED};
 use crate::status::status;
 
@@ -51,6 +52,11 @@ impl Cluster {
         news
     }
 
+    /// Why no launch is begun now.
+    pub(crate) fn operator_silent(&self) -> Option<String> {
+        self.operator_silent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn jobs_path(&self) -> String {
         format!("/apis/ray.io/v1/namespaces/{}/rayjobs", self.config.namespace)
     }
@@ -64,8 +70,7 @@ impl Cluster {
     pub(crate) async fn launch(&self, request: &LaunchRequest) -> Result<LaunchOutcome, DriverError> {
         let job = render::render(&self.config.template, &self.config.namespace, request)
             .map_err(DriverError::Refused)?;
-        let silent = self.operator_silent.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(why) = silent {
+        if let Some(why) = self.operator_silent() {
             return Err(DriverError::Unreachable(why));
         }
         match self.create(&job, "").await {
@@ -194,8 +199,7 @@ impl Cluster {
         if ray_cluster.is_empty() {
             return Ok(());
         }
-        let path = format!("/apis/ray.io/v1/namespaces/{}/rayclusters/{ray_cluster}", self.config.namespace);
-        match self.delete(&path, None).await {
+        match self.delete(&self.ray_cluster_path(ray_cluster), None).await {
             Ok(()) | Err(DriverError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
@@ -216,12 +220,38 @@ impl Cluster {
     }
 
     pub(crate) async fn forget(&self, name: &RemoteName) -> Result<(), DriverError> {
-        let job = self.job(name).await?;
+        let job = match self.job(name).await {
+            Ok(job) => job,
+            Err(DriverError::NotFound) => return self.forget_orphans(name).await,
+            Err(error) => return Err(error),
+        };
         if !status(&job).is_end() {
             return Err(DriverError::Refused("it has not ended".to_owned()));
         }
         // Everything else that was made for it is owned by it, and goes with it.
         self.delete(&self.job_path(name), job.metadata.uid.as_deref()).await
+    }
+
+    /// Deletes Ray clusters of an attempt whose RayJob is gone.
+    async fn forget_orphans(&self, name: &RemoteName) -> Result<(), DriverError> {
+        let mut found = orphans::list(self, Some(name)).await?;
+        found.retain(|cluster| !cluster.is_deleting);
+        if found.is_empty() {
+            return Err(DriverError::NotFound);
+        }
+        for cluster in found {
+            tracing::warn!(%name, ray_cluster = cluster.name, "deleting a Ray cluster whose RayJob is gone");
+            metrics::counter!("yard_kuberay_orphans_deleted_total").increment(1);
+            match self.delete(&self.ray_cluster_path(&cluster.name), cluster.uid.as_deref()).await {
+                Ok(()) | Err(DriverError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn ray_cluster_path(&self, name: &str) -> String {
+        format!("/apis/ray.io/v1/namespaces/{}/rayclusters/{name}", self.config.namespace)
     }
 
     // --- beside the RayJob ---

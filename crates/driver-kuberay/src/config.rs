@@ -52,6 +52,10 @@ pub struct KubeRayConfig {
     pub log_poll: Duration,
     /// How long a followed log may be unreadable before its reader is told.
     pub log_patience: Duration,
+    /// How much is read of each container's log, in bytes from its end.
+    pub pod_log_bytes_max: usize,
+    /// Of how many pods of one kind (workers) logs are read.
+    pub pod_log_pods_max: usize,
     /// Longest answer that is read, in bytes.
     pub answer_bytes_max: usize,
 }
@@ -75,6 +79,8 @@ impl KubeRayConfig {
             resync_interval: Duration::from_mins(10),
             log_poll: Duration::from_secs(1),
             log_patience: Duration::from_secs(30),
+            pod_log_bytes_max: 256 << 10,
+            pod_log_pods_max: 16,
             answer_bytes_max: 256 << 20,
         }
     }

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use yard_domain::{Capacity, GpuBlocks, RayProfiles, RemoteName};
 use yard_ports::packages::{package_uris, put_links};
-use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, Packages};
+use yard_ports::{
+    Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, Packages, PodLog,
+};
 
 use crate::cluster::Cluster;
 use crate::config::KubeRayConfig;
-use crate::{capacity, logs, observe, render};
+use crate::{capacity, logs, observe, pod_logs, render};
 
 /// How much longer than its attempt a link to a package is good: until workers of its last minutes have fetched it.
 const LINK_MARGIN: Duration = Duration::from_hours(1);
@@ -85,6 +88,10 @@ impl Driver for KubeRayDriver {
         observe::stream(Arc::clone(&self.cluster)).boxed()
     }
 
+    fn not_ready(&self) -> Option<String> {
+        self.cluster.operator_silent()
+    }
+
     async fn stop(&self, name: &RemoteName) -> Result<(), DriverError> {
         let Some(grace) = self.cluster.stop(name).await? else { return Ok(()) };
         // Should this process die meanwhile, whoever asks again finds that the grace is over.
@@ -109,6 +116,18 @@ impl Driver for KubeRayDriver {
 
     async fn logs(&self, name: &RemoteName, offset: u64, follow: bool) -> Result<LogStream, DriverError> {
         logs::stream(Arc::clone(&self.cluster), name.clone(), offset, follow).await
+    }
+
+    fn has_pod_logs(&self) -> bool {
+        true
+    }
+
+    async fn pod_logs(
+        &self,
+        name: &RemoteName,
+        wanted: &[PodLog],
+    ) -> Result<Vec<(PodLog, Bytes)>, DriverError> {
+        pod_logs::read(&self.cluster, name, wanted).await
     }
 
     /// What the nodes have, less what pods that are not Switchyard's ask for.

@@ -15,7 +15,9 @@
 //! | `client.rs` | calls to the API server: who we are, timeouts, and what each kind of failure means |
 //! | `cluster.rs` | every call that the driver makes |
 //! | `observe.rs` | one watch of all RayJobs |
+//! | `orphans.rs` | Ray clusters whose `RayJob` is gone |
 //! | `logs.rs` | the log, from Ray's own interface through the API server |
+//! | `pod_logs.rs` | what head, workers and submitter print, from Kubernetes |
 //! | `capacity/` | what there is for our pods: nodes less what pods of others ask for |
 //! | `driver.rs` | the port's calls |
 
@@ -28,6 +30,8 @@ mod evidence;
 mod facts;
 mod logs;
 mod observe;
+mod orphans;
+mod pod_logs;
 mod quantity;
 mod reader;
 mod render;

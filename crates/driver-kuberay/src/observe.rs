@@ -16,6 +16,7 @@ use yard_ports::{DriverError, Observation};
 use crate::client::kind_of;
 use crate::cluster::{Cluster, no_crd};
 use crate::facts::RayJob;
+use crate::orphans::{self, RayCluster};
 use crate::render::INSTANCE;
 use crate::table::{Overdue, Step, Table};
 
@@ -34,6 +35,7 @@ type Watching = BoxStream<'static, Result<Event<RayJob>, watcher::Error>>;
 enum Done {
     Explained(RemoteName, Failure),
     Ended(Overdue, Result<(), DriverError>),
+    Listed(Result<Vec<RayCluster>, DriverError>),
 }
 
 /// Observations without end.
@@ -53,6 +55,7 @@ pub(crate) fn stream(cluster: Arc<Cluster>) -> impl Stream<Item = Item> + Send {
         pause: PAUSE_MIN,
         probe_at: now,
         relist_at: now,
+        sweep_at: now,
         told_hanging: 0,
     };
     futures::stream::unfold(watch, |mut watch| async move { Some((watch.next().await, watch)) })
@@ -75,6 +78,7 @@ struct Watch {
     pause: Duration,
     probe_at: Instant,
     relist_at: Instant,
+    sweep_at: Instant,
     told_hanging: usize,
 }
 
@@ -97,7 +101,10 @@ impl Watch {
             tokio::select! {
                 event = watching.next() => match event {
                     Some(Ok(event)) => self.event(event),
-                    Some(Err(error)) => self.failed(watch_error(&error)).await,
+                    Some(Err(error)) => {
+                        tell_expired(&error);
+                        self.failed(watch_error(&error)).await;
+                    }
                     None => self.failed(DriverError::Unclear("the watch has ended".to_owned())).await,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done),
@@ -209,6 +216,7 @@ impl Watch {
     fn done(&mut self, done: Done) {
         let now = Instant::now();
         let settled = match done {
+            Done::Listed(found) => return self.swept(found, now),
             Done::Explained(name, failure) => self.table.settle(&name, failure, now),
             Done::Ended(overdue, Ok(())) => self.table.settle(&overdue.name, overdue.failure, now),
             Done::Ended(overdue, Err(error)) => {
@@ -238,6 +246,7 @@ impl Watch {
         }
         self.look_at_operator(now);
         self.look_at_deletions(now);
+        self.look_for_orphans(now);
         if now >= self.relist_at {
             self.watching = None;
             self.connect_at = now;
@@ -261,6 +270,37 @@ impl Watch {
         }
     }
 
+    /// Ray clusters are not watched: each has its RayJob, but for those that nobody has any more.
+    fn look_for_orphans(&mut self, now: Instant) {
+        if now < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now + self.cluster.config.liveness_grace / 2;
+        let cluster = Arc::clone(&self.cluster);
+        self.waiting.push_back(async move { Done::Listed(orphans::list(&cluster, None).await) }.boxed());
+    }
+
+    fn swept(&mut self, found: Result<Vec<RayCluster>, DriverError>, now: Instant) {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                warn!(%error, "could not look for Ray clusters whose RayJob is gone");
+                return;
+            }
+        };
+        // What is not known completely may be there.
+        if !self.have_full {
+            return;
+        }
+        let (due, all) = self.table.sweep(&found, now, self.cluster.config.liveness_grace);
+        metrics::gauge!("yard_kuberay_orphans", "namespace" => self.cluster.config.namespace.clone())
+            .set(u32::try_from(all).unwrap_or(u32::MAX));
+        for orphan in due {
+            warn!(name = %orphan.name, "a Ray cluster is there whose RayJob is gone");
+            self.ready.push_back(Ok(Observation::Changed(orphan)));
+        }
+    }
+
     /// Deletions that hang are reported, not forced.
     fn look_at_deletions(&mut self, now: Instant) {
         let (hanging, example) = self.table.hanging(now, DELETION_PATIENCE);
@@ -272,6 +312,22 @@ impl Watch {
             warn!(hanging, example = %name, "deleted RayJobs are still there: a finalizer that nobody takes off, most likely");
         }
         self.told_hanging = hanging;
+    }
+}
+
+/// A watch that asked for more of the past than the API server has: seldom, and worth knowing when it isn't.
+fn tell_expired(error: &watcher::Error) {
+    let (watcher::Error::WatchError(status) | watcher::Error::WatchStartFailed(kube::Error::Api(status))) =
+        error
+    else {
+        return;
+    };
+    if status.code == 410 {
+        info!(
+            said = status.message,
+            "the API server has forgotten where the watch was: everything is listed again"
+        );
+        metrics::counter!("yard_kuberay_watches_expired_total").increment(1);
     }
 }
 

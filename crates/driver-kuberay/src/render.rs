@@ -14,6 +14,8 @@ use crate::template::{Parts, Profile, SubmissionMode, Template};
 
 /// The label that says whose a RayJob is; every one with it is of Switchyard's making.
 pub(crate) const INSTANCE: &str = "yard.instance";
+pub(crate) const JOB: &str = "yard.job";
+pub(crate) const ATTEMPT: &str = "yard.attempt";
 /// The annotation that says that somebody has asked for it to be stopped, and when (seconds since the epoch).
 pub(crate) const STOP_ASKED: &str = "yard.stop-asked";
 
@@ -130,8 +132,8 @@ impl Plan<'_> {
             launch.metadata.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
         metadata.extend([
             (INSTANCE, launch.instance.to_string()),
-            ("yard.job", launch.job.to_string()),
-            ("yard.attempt", launch.attempt.to_string()),
+            (JOB, launch.job.to_string()),
+            (ATTEMPT, launch.attempt.to_string()),
             ("yard.team", launch.team.to_string()),
             ("yard.name", launch.job_name.clone()),
         ]);
@@ -238,8 +240,8 @@ fn labels(launch: &LaunchRequest) -> Value {
     json!({
         "app.kubernetes.io/managed-by": "switchyard",
         INSTANCE: launch.instance.to_string(),
-        "yard.job": launch.job.to_string(),
-        "yard.attempt": launch.attempt.to_string(),
+        JOB: launch.job.to_string(),
+        ATTEMPT: launch.attempt.to_string(),
         "yard.team": launch.team.to_string(),
     })
 }

@@ -8,12 +8,14 @@ use yard_domain::{Failure, FailureClass, InstanceId, RemoteName};
 use yard_ports::{RemoteJob, RemoteStatus};
 
 use crate::facts::RayJob;
+use crate::orphans::{Orphans, RayCluster};
 use crate::status::{needs_evidence, status};
 
 /// The RayJobs of Switchyard's form. Small on purpose: there may be tens of thousands.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: HashMap<RemoteName, Row>,
+    orphans: Orphans,
 }
 
 #[derive(Debug)]
@@ -115,7 +117,20 @@ impl Table {
     /// Everything as last shown; without what has ended and is being deleted.
     pub(crate) fn all(&self) -> Vec<RemoteJob> {
         let there = self.rows.iter().filter(|(_, row)| !(row.deleting_since.is_some() && row.shown.is_end()));
-        there.map(|(name, row)| row.remote(name.clone())).collect()
+        let there = there.map(|(name, row)| row.remote(name.clone()));
+        there.chain(self.orphans.shown().filter(|orphan| !self.rows.contains_key(&orphan.name))).collect()
+    }
+
+    /// Takes in what Ray clusters there are. Returns those that have been without their RayJob for `grace` now, and how many
+    /// have none.
+    pub(crate) fn sweep(
+        &mut self,
+        found: &[RayCluster],
+        now: Instant,
+        grace: Duration,
+    ) -> (Vec<RemoteJob>, usize) {
+        let due = self.orphans.sweep(found, |name| self.rows.contains_key(name), now, grace);
+        (due, self.orphans.len())
     }
 
     /// What has stood still beyond its own deadlines and `grace`.

@@ -51,6 +51,7 @@ pub fn check(
     match cluster.health {
         ClusterHealth::Ready if cluster.breaker_open => Err(Refusal::BreakerOpen),
         ClusterHealth::Ready => room(capacity, used, request),
+        ClusterHealth::NotReady => Err(Refusal::NotReady),
         ClusterHealth::Unknown => Err(Refusal::NotSeenYet),
         ClusterHealth::Unreachable => Err(Refusal::Unreachable),
     }

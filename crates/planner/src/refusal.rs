@@ -38,6 +38,8 @@ pub enum Refusal {
     Drained,
     /// It has not answered yet since it was configured.
     NotSeenYet,
+    /// It answers, and can't begin anything now.
+    NotReady,
     /// It does not answer.
     Unreachable,
     /// Its dispatcher holds launches back, because calls keep failing.
@@ -68,6 +70,7 @@ impl Refusal {
             Self::NoBlock(_) => "no_block",
             Self::Drained => "drained",
             Self::NotSeenYet => "not_seen_yet",
+            Self::NotReady => "not_ready",
             Self::Unreachable => "unreachable",
             Self::BreakerOpen => "breaker_open",
             Self::Full(_) => "full",
@@ -97,6 +100,7 @@ impl fmt::Display for Refusal {
             Self::NoBlock(block) => block.fmt(f),
             Self::Drained => f.write_str("drained by an operator"),
             Self::NotSeenYet => f.write_str("it has not answered yet"),
+            Self::NotReady => f.write_str("it can't begin anything now; its message says why"),
             Self::Unreachable => f.write_str("it does not answer"),
             Self::BreakerOpen => f.write_str("launches there keep failing; it is left alone for a while"),
             Self::Full(short) => write!(f, "no room now ({short})"),

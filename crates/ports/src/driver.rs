@@ -107,6 +107,31 @@ pub type LogChunk = Result<Bytes, DriverError>;
 /// A log, from its beginning.
 pub type LogStream = BoxStream<'static, LogChunk>;
 
+/// What prints something beside a job's command, on a cluster that is made for the job alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PodLog {
+    /// Ray's head.
+    Head,
+    /// Ray's workers.
+    Workers,
+    /// What brings the command to Ray, where that is a thing of its own.
+    Submitter,
+}
+
+impl PodLog {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Head, Self::Workers, Self::Submitter];
+
+    /// A stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Workers => "workers",
+            Self::Submitter => "submitter",
+        }
+    }
+}
+
 /// Why a call to a cluster failed, by what may be done about it.
 #[derive(Debug, Clone, Error)]
 pub enum DriverError {
@@ -169,6 +194,12 @@ pub trait Driver: Send + Sync {
     /// What the cluster shows, from now on: one list or watch, never a call per job.
     fn observe(&self) -> ObservationStream;
 
+    /// Why nothing can begin there now though the cluster answers, for people; `None` if it can. Asked after each
+    /// observation: what is known is told, nobody is called.
+    fn not_ready(&self) -> Option<String> {
+        None
+    }
+
     /// Asks for the attempt to be stopped, first gently, then by force after the driver's grace. Returns
     /// when the wish has been taken, not when it has stopped (the observation shows that). Stopping what
     /// has ended is `Ok`; what was never there is [`DriverError::NotFound`].
@@ -180,6 +211,21 @@ pub trait Driver: Send + Sync {
     /// The attempt's output from `offset` bytes on. With `follow`, the stream goes on until the attempt has
     /// ended and everything has been read; without, it ends where the log ends now.
     async fn logs(&self, name: &RemoteName, offset: u64, follow: bool) -> Result<LogStream, DriverError>;
+
+    /// Whether each attempt has a cluster of its own here, whose pods' logs are the attempt's.
+    fn has_pod_logs(&self) -> bool {
+        false
+    }
+
+    /// What those of `wanted` have printed that are there (or still are): the end of it, as a text for people, bounded by
+    /// the driver. Drivers without such logs have nothing.
+    async fn pod_logs(
+        &self,
+        _name: &RemoteName,
+        _wanted: &[PodLog],
+    ) -> Result<Vec<(PodLog, Bytes)>, DriverError> {
+        Ok(Vec::new())
+    }
 
     /// What the cluster has in all (not what is free), read from it; `None` if it can't tell.
     async fn capacity(&self) -> Result<Option<Capacity>, DriverError>;

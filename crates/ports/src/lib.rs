@@ -15,7 +15,7 @@ pub mod store;
 pub use access::AccessStore;
 pub use driver::{
     Driver, DriverError, LaunchOutcome, LaunchRequest, LogChunk, LogStream, Observation, ObservationStream,
-    RemoteJob, RemoteStatus,
+    PodLog, RemoteJob, RemoteStatus,
 };
 pub use inbox::{Inbox, InboxError, Message, MessageHandle, Spill, Spilled};
 pub use log_archive::{ArchiveError, JobLogs, LogArchive};

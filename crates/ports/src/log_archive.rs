@@ -5,6 +5,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use yard_domain::{JobId, KeptChunk, KeptLog, Timestamp};
 
+use crate::driver::PodLog;
 use crate::store::AttemptRef;
 
 /// Why the archive could not do it.
@@ -46,6 +47,12 @@ pub trait LogArchive: Send + Sync {
     /// Deletes a chunk; one that isn't there is deleted.
     async fn delete(&self, attempt: AttemptRef, chunk: KeptChunk) -> Result<(), ArchiveError>;
 
+    /// Keeps what an attempt's pods have printed, in place of what was kept of it before.
+    async fn put_pods(&self, attempt: AttemptRef, whose: PodLog, bytes: Bytes) -> Result<(), ArchiveError>;
+
+    /// What is kept of that.
+    async fn pods(&self, attempt: AttemptRef, whose: PodLog) -> Result<Bytes, ArchiveError>;
+
     /// Jobs of which there are logs, by id, after `after`: at most `limit`, and only such as were made before `before`
     /// (an id tells when).
     async fn jobs(
@@ -55,6 +62,6 @@ pub trait LogArchive: Send + Sync {
         limit: usize,
     ) -> Result<Vec<JobLogs>, ArchiveError>;
 
-    /// Deletes up to `limit` chunks of a job; how many.
+    /// Deletes up to `limit` chunks (and pods' logs) of a job; how many.
     async fn delete_job(&self, job: JobId, limit: usize) -> Result<usize, ArchiveError>;
 }

@@ -22,7 +22,7 @@ use yard_domain::{
     Limits, RemoteName, Request as Amounts, RetryRules, Team,
 };
 use yard_ports::store::{AttemptRef, ClaimRequest, EndOrder, PlacementOrder, Store, StoreLimits};
-use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream};
+use yard_ports::{Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, PodLog};
 use yard_store_sqlite::SqliteOptions;
 use yard_testkit::memory_archive::MemoryArchive;
 use yard_wire::views::FieldProblem;
@@ -49,6 +49,8 @@ pub(crate) fn as_operator(mut request: Request<Body>) -> Request<Body> {
 pub(crate) struct LogDriver {
     /// What `logs` answers, by remote name; what is not there is not found.
     pub(crate) logs: Mutex<HashMap<String, Log>>,
+    /// What `pod_logs` answers; `None` as a driver without any.
+    pub(crate) pods: Mutex<Option<Result<Vec<(PodLog, Bytes)>, DriverError>>>,
     /// From which bytes on logs were asked for.
     pub(crate) asked: Mutex<Vec<u64>>,
 }
@@ -103,6 +105,15 @@ impl Driver for LogDriver {
             }
             Log::Fails(error) => Err(error),
         }
+    }
+
+    fn has_pod_logs(&self) -> bool {
+        self.pods.lock().unwrap().is_some()
+    }
+
+    async fn pod_logs(&self, _: &RemoteName, wanted: &[PodLog]) -> Result<Vec<(PodLog, Bytes)>, DriverError> {
+        let found = self.pods.lock().unwrap().clone().unwrap()?;
+        Ok(found.into_iter().filter(|(whose, _)| wanted.contains(whose)).collect())
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, DriverError> {

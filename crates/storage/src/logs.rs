@@ -2,7 +2,7 @@
 //!
 //! A chunk's name says which bytes of the log it has, so a listing is all that is needed to plan a read, and two writers
 //! that cut differently never write over each other. The last chunk's name ends in `.end.gz`, or `.lost.gz` if the log
-//! went with its cluster. Job ids sort by time, so where listings come in order retention reads only what is old.
+//! went with its cluster. Beside them, `head.gz`, `workers.gz` and `submitter.gz` are what the attempt's pods printed. Job ids sort by time, so where listings come in order retention reads only what is old.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use yard_domain::{JobId, KeptChunk, KeptLog, Seal, Span, Timestamp};
 use yard_ports::store::AttemptRef;
-use yard_ports::{ArchiveError, JobLogs, LogArchive};
+use yard_ports::{ArchiveError, JobLogs, LogArchive, PodLog};
 
 use crate::Place;
 
@@ -28,6 +28,8 @@ const ROOT: &str = "logs";
 const INLINE_BYTES: usize = 16 << 10;
 /// A chunk may not become longer than this when it is unpacked, whatever its name says.
 const UNPACKED_MAX: u64 = 1 << 30;
+/// What pods printed is handed out whole: so much of it at most, in bytes.
+const PODS_MAX: u64 = 64 << 20;
 
 /// The logs in an object store.
 #[derive(Debug, Clone)]
@@ -98,6 +100,23 @@ impl LogArchive for LogObjects {
         }
     }
 
+    async fn put_pods(&self, attempt: AttemptRef, whose: PodLog, bytes: Bytes) -> Result<(), ArchiveError> {
+        let bytes =
+            bytes.slice(bytes.len().saturating_sub(usize::try_from(PODS_MAX).unwrap_or(usize::MAX))..);
+        let packed = aside(bytes.len(), move || pack(&bytes)).await?;
+        let put = self.objects.put(&pods_key(attempt, whose), packed.into()).await;
+        put.map(drop).map_err(|e| unavailable(&e))
+    }
+
+    async fn pods(&self, attempt: AttemptRef, whose: PodLog) -> Result<Bytes, ArchiveError> {
+        let key = pods_key(attempt, whose);
+        let got = self.objects.get(&key).await.map_err(|e| unavailable(&e))?;
+        let packed = got.bytes().await.map_err(|e| unavailable(&e))?;
+        aside(usize::MAX, move || unpack_bounded(&packed, PODS_MAX))
+            .await
+            .map_err(|e| ArchiveError::Damaged(format!("{key}: {e}")))
+    }
+
     async fn jobs(
         &self,
         after: Option<JobId>,
@@ -154,6 +173,10 @@ fn key(attempt: AttemptRef, chunk: KeptChunk) -> Path {
     folder(attempt).join(format!("{:020}-{:020}{seal}.gz", chunk.span.start, chunk.span.end))
 }
 
+fn pods_key(attempt: AttemptRef, whose: PodLog) -> Path {
+    folder(attempt).join(format!("{}.gz", whose.code()))
+}
+
 /// The chunk that a file name stands for; `None` for what isn't ours.
 fn parse(name: &str) -> Option<KeptChunk> {
     let name = name.strip_suffix(".gz")?;
@@ -186,6 +209,16 @@ fn unpack(packed: &[u8], len: u64) -> io::Result<Bytes> {
     GzDecoder::new(packed).take(len + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 != len {
         return Err(io::Error::other(format!("it has not the {len} bytes that its name says")));
+    }
+    Ok(bytes.into())
+}
+
+/// Unpacks what may come to at most `max` bytes.
+fn unpack_bounded(packed: &[u8], max: u64) -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed).take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(io::Error::other(format!("it has more than {max} bytes")));
     }
     Ok(bytes.into())
 }
@@ -266,6 +299,22 @@ mod tests {
             assert_eq!(logs.get(a, *chunk).await, Err(ArchiveError::NotFound));
         }
         assert_eq!(logs.kept(attempt(1, 11)).await.unwrap().seal(), Some(Seal::Lost));
+    }
+
+    #[tokio::test]
+    async fn what_pods_printed_is_beside_the_log_and_goes_with_it() {
+        let root = tempfile::tempdir().unwrap();
+        let (logs, a) = (logs(root.path()).await, attempt(1, 1));
+        assert_eq!(logs.pods(a, PodLog::Head).await, Err(ArchiveError::NotFound));
+        logs.put_pods(a, PodLog::Head, Bytes::from_static(b"early")).await.unwrap();
+        logs.put_pods(a, PodLog::Head, Bytes::from_static(b"late")).await.unwrap();
+        logs.put_pods(a, PodLog::Workers, Bytes::new()).await.unwrap();
+        logs.put(a, chunk(0, 4, None), Bytes::from_static(b"four")).await.unwrap();
+        assert_eq!(logs.pods(a, PodLog::Head).await, Ok(Bytes::from_static(b"late")));
+        assert_eq!(logs.pods(a, PodLog::Workers).await, Ok(Bytes::new()));
+        assert_eq!(logs.kept(a).await, Ok(KeptLog::new(vec![chunk(0, 4, None)])));
+        assert_eq!(logs.delete_job(a.job, 9).await, Ok(3));
+        assert_eq!(logs.pods(a, PodLog::Head).await, Err(ArchiveError::NotFound));
     }
 
     #[tokio::test]

@@ -147,7 +147,7 @@ impl Work for ReportCluster<'_> {
             let reason = format!("the report is about {}, the lease on {cluster}", report.cluster);
             return Err(StoreError::Rejected { context: Self::NAME, reason }.into());
         }
-        let seen = (report.health == ClusterHealth::Ready).then_some(now.as_micros());
+        let seen = report.health.answers().then_some(now.as_micros());
         // Of an elastic cluster, what is seen is what is present; its capacity is the ceiling.
         let sql = "UPDATE clusters SET health = ?, message = ?, breaker_open = ?, recent_failures = ?, \
                    ray_profiles = ?, gpu_blocks = COALESCE(?, gpu_blocks), \

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use yard_domain::{JobId, KeptChunk, KeptLog, Part, Timestamp};
 use yard_ports::store::AttemptRef;
-use yard_ports::{ArchiveError, JobLogs, LogArchive};
+use yard_ports::{ArchiveError, JobLogs, LogArchive, PodLog};
 
 /// Clones are handles on the same archive.
 #[derive(Clone, Default)]
@@ -18,6 +18,7 @@ pub struct MemoryArchive {
 #[derive(Default)]
 struct State {
     logs: HashMap<AttemptRef, BTreeMap<KeptChunk, Bytes>>,
+    pods: HashMap<(AttemptRef, PodLog), Bytes>,
     written_at: HashMap<JobId, Timestamp>,
     failing: bool,
     puts: u64,
@@ -94,6 +95,15 @@ impl LogArchive for MemoryArchive {
         Ok(())
     }
 
+    async fn put_pods(&self, attempt: AttemptRef, whose: PodLog, bytes: Bytes) -> Result<(), ArchiveError> {
+        self.working()?.pods.insert((attempt, whose), bytes);
+        Ok(())
+    }
+
+    async fn pods(&self, attempt: AttemptRef, whose: PodLog) -> Result<Bytes, ArchiveError> {
+        self.working()?.pods.get(&(attempt, whose)).cloned().ok_or(ArchiveError::NotFound)
+    }
+
     async fn jobs(
         &self,
         after: Option<JobId>,
@@ -117,6 +127,11 @@ impl LogArchive for MemoryArchive {
             while deleted < limit && chunks.pop_first().is_some() {
                 deleted += 1;
             }
+        }
+        let pods: Vec<_> = state.pods.keys().filter(|(r, _)| r.job == job).copied().collect();
+        for key in pods.into_iter().take(limit - deleted) {
+            state.pods.remove(&key);
+            deleted += 1;
         }
         Ok(deleted)
     }

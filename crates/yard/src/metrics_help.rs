@@ -69,6 +69,26 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "Answers of a Kubernetes API server that it wants to be asked later.",
     ),
     (Counter, "yard_kuberay_ended_here_total", "RayJobs ended from here because the operator did not."),
+    (
+        Counter,
+        "yard_kuberay_pod_logs_unread_total",
+        "Logs of containers of an attempt's pods that could not be read.",
+    ),
+    (
+        Counter,
+        "yard_kuberay_watches_expired_total",
+        "Watches of RayJobs whose place in the past the API server had forgotten (410).",
+    ),
+    (
+        Counter,
+        "yard_kuberay_orphans_deleted_total",
+        "Ray clusters deleted from here because their RayJob was gone.",
+    ),
+    (
+        Gauge,
+        "yard_kuberay_orphans",
+        "Ray clusters of Switchyard's whose RayJob is gone, when last looked for.",
+    ),
     (Gauge, "yard_kuberay_deletions_hanging", "Deleted RayJobs that are still there after two minutes."),
     (
         Gauge,

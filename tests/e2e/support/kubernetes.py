@@ -3,11 +3,12 @@
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import threading
 from pathlib import Path
 
-from kube.client import Client
+from kube.client import Access, Client
 
 from .proxy import Proxy
 from .rayjobs import RayJobs
@@ -70,6 +71,27 @@ class Target:
         access.address = f"https://127.0.0.1:{self.link.port}"
         self._replace(self.kubeconfig, access.kubeconfig(NAMESPACE))
 
+    def write_account(self, lifetime_s: float) -> Path:
+        """The folder that a pod of the dispatcher's account has mounted, with such a token; written again, the token is another."""
+        folder = self.folder / "account"
+        folder.mkdir(exist_ok=True)
+        access = self.cluster.account(NAMESPACE, ACCOUNT, lifetime_s)
+        for name, text in (("ca.crt", access.ca.read_text()), ("namespace", NAMESPACE), ("token", access.token)):
+            self._replace(folder / name, text)
+        return folder
+
+    def put_in_pod(self, yard, account: Path) -> None:
+        """Has everything of `yard` run where a pod would find itself: this folder mounted where Kubernetes mounts it, in a mount
+        namespace of its own (that takes root), and the API server, by way of the link, in its environment."""
+        place = "/run/secrets/kubernetes.io/serviceaccount"
+        script = f'mount -t tmpfs tmpfs /run && mkdir -p {place} && mount --bind "$0" {place} && exec "$@"'
+        command = shlex.join(["unshare", "--mount", "sh", "-c", script, str(account), str(yard.binary)])
+        inside = self.folder / "yard-in-pod"
+        inside.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        inside.chmod(0o755)
+        yard.binary = inside
+        yard.environment |= {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self.link.port)}
+
     def write_exec_kubeconfig(self) -> Path:
         """The same with an exec plugin, which prints the file that is returned."""
         self.write_kubeconfig(1)
@@ -86,6 +108,11 @@ class Target:
         document = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
         self._replace(path, json.dumps(document))
 
+    def answer_to(self, token: str, path: str) -> int:
+        """The status with which the API server answers a GET with this token."""
+        access = self.cluster.api.admin
+        return Client(Access(access.address, access.ca, token)).raw("GET", path)[0]
+
     def section(self, **keys) -> dict:
         """Its place in the catalog."""
         cluster = {
@@ -98,7 +125,7 @@ class Target:
             "stop_grace_s": 5,
             "liveness_grace_s": 5,
         }
-        return {**cluster, **keys}
+        return {key: value for key, value in {**cluster, **keys}.items() if value is not None}
 
     def drop_profile(self, name: str) -> None:
         """Take a profile out of the template's file."""

@@ -1346,7 +1346,8 @@ class ClusterView(TypedDict):
     """
     health: str
     """
-    What its dispatcher last found: `ready`, `unreachable` or `unknown`.
+    What its dispatcher last found: `ready`, `not_ready` (it answers, but nothing can begin there now), `unreachable` or
+    `unknown`.
     """
     id: str
     """

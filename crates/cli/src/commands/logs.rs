@@ -22,7 +22,7 @@ const TRIES_AFTER_END: u32 = 20;
 const TAIL_BYTES: u64 = 1 << 20;
 
 /// What of a job's log is wanted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// Whether to go on to the job's end.
     pub follow: bool,
@@ -30,6 +30,8 @@ pub struct Wanted {
     pub attempt: Option<u32>,
     /// Only so many of the lines that are there.
     pub tail: Option<usize>,
+    /// Not the job's command, but this beside it: `head`, `workers`, `submitter`.
+    pub source: Option<String>,
 }
 
 /// What one stream of an attempt's log came to.
@@ -48,6 +50,9 @@ enum Streamed {
 pub async fn logs(job: &str, wanted: Wanted, client: &Client, out: &mut (dyn Write + Send)) -> Done {
     let job = &jobs::resolve(job, client).await?;
     let mut log = Log { job, client, out, told_archive: false };
+    if let Some(source) = &wanted.source {
+        return log.of_pods(source, &wanted).await;
+    }
     let mut number = match wanted.attempt {
         Some(number) => number,
         None => log.first_attempt(wanted.follow).await?,
@@ -94,6 +99,22 @@ struct Log<'a> {
 }
 
 impl Log<'_> {
+    /// Prints what pods have printed: there is an end of it now, and nothing to follow.
+    async fn of_pods(&mut self, source: &str, wanted: &Wanted) -> Done {
+        if wanted.follow {
+            let message =
+                format!("--follow can't go with --source {source}: there is only what is there now");
+            return Err(Failure::new(exit::USAGE, message));
+        }
+        let mut query = vec![("source", source.to_owned())];
+        query.extend(wanted.attempt.map(|number| ("attempt", number.to_string())));
+        let response = self.open(&query, false).await??;
+        let broke_off = |_| Failure::new(exit::UNAVAILABLE, "the log broke off");
+        let bytes = response.bytes().await.map_err(broke_off)?;
+        self.print(wanted.tail.map_or(&bytes, |lines| last_lines(&bytes, lines)));
+        Ok(exit::OK)
+    }
+
     /// The attempt to begin with: the last. Following waits for the first one.
     async fn first_attempt(&self, follow: bool) -> Result<u32, Failure> {
         let mut told = String::new();
@@ -291,7 +312,7 @@ mod tests {
     use super::*;
     use crate::args::Global;
 
-    const FOLLOW: Wanted = Wanted { follow: true, attempt: None, tail: None };
+    const FOLLOW: Wanted = Wanted { follow: true, attempt: None, tail: None, source: None };
     const JOB: &str = "01900000-0000-7000-8000-000000000000";
 
     /// A job in `state` whose attempts have ended or not.
@@ -399,6 +420,19 @@ mod tests {
         assert_eq!(logs(JOB, Wanted::default(), &client, &mut out).await.unwrap_err().code, exit::NOT_FOUND);
         let (client, _) = server(vec![job("queued", &[])], vec![|| problem(409, "no_attempt")]).await;
         assert_eq!(logs(JOB, Wanted::default(), &client, &mut out).await.unwrap_err().code, exit::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn what_pods_print_is_asked_for_once() {
+        let head = || Wanted { source: Some("head".to_owned()), attempt: Some(2), ..Wanted::default() };
+        let (client, asked) =
+            server(vec![job("running", &[false])], vec![|| "1\n2\n3\n".into_response()]).await;
+        let mut out = Vec::new();
+        assert_eq!(logs(JOB, Wanted { tail: Some(2), ..head() }, &client, &mut out).await, Ok(exit::OK));
+        assert_eq!(out, b"2\n3\n");
+        assert_eq!(*asked.lock().unwrap(), ["source=head&attempt=2&plain=true"]);
+        let followed = Wanted { follow: true, ..head() };
+        assert_eq!(logs(JOB, followed, &client, &mut out).await.unwrap_err().code, exit::USAGE);
     }
 
     #[tokio::test]

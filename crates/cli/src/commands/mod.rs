@@ -36,8 +36,9 @@ pub async fn run(command: Command, client: &Client, json: bool) -> Done {
             explain::job(job.as_deref().unwrap_or_default(), client, json).await
         }
         Command::History { job } => jobs::history(&job, client, json).await,
-        Command::Logs { job, follow, attempt, tail } => {
-            let wanted = logs::Wanted { follow, attempt, tail };
+        Command::Logs { job, follow, attempt, tail, source } => {
+            let source = Some(source).filter(|source| source != "job");
+            let wanted = logs::Wanted { follow, attempt, tail, source };
             logs::logs(&job, wanted, client, &mut std::io::stdout()).await
         }
         Command::Stop { jobs, reason } => jobs::stop(&jobs, &reason, client, json).await,

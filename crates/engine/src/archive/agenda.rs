@@ -15,6 +15,19 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// A pause is at least this many times as long as the turn before took.
 const PAUSE_PER_TURN: u32 = 4;
 
+/// How far an attempt has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It runs, or has not been seen.
+    Open,
+    /// It was asked to stop since its last turn: its pods may be gone soon.
+    Stopping,
+    /// It counts as over, and was not seen to have ended.
+    Over,
+    /// It was seen to have ended: its log doesn't grow any more.
+    Ended,
+}
+
 /// An attempt whose turn it is.
 #[derive(Debug)]
 pub struct Due {
@@ -22,10 +35,8 @@ pub struct Due {
     pub attempt: AttemptRef,
     /// What is kept of it; `None` if the archive has to be asked.
     pub kept: Option<KeptLog>,
-    /// Whether it was seen to have ended before this turn: then its log doesn't grow any more.
-    pub ended: bool,
-    /// Whether it counts as over, seen to have ended or not.
-    pub over: bool,
+    /// How far it had come before this turn.
+    pub stage: Stage,
     /// Whether this is the last try.
     pub last_try: bool,
 }
@@ -38,6 +49,8 @@ struct Entry {
     ended: bool,
     /// Whether that was so when its turn began.
     read_ended: bool,
+    /// Whether it was asked to stop since its last turn began.
+    stopping: bool,
     failures: u32,
     place: Place,
 }
@@ -87,10 +100,33 @@ impl Agenda {
             let place = self.queue(attempt, now + self.interval);
             self.entries.insert(
                 attempt,
-                Entry { kept, over_at: None, ended: false, read_ended: false, failures: 0, place },
+                Entry {
+                    kept,
+                    over_at: None,
+                    ended: false,
+                    read_ended: false,
+                    stopping: false,
+                    failures: 0,
+                    place,
+                },
             );
         }
         new
+    }
+
+    /// An attempt that is about to be stopped: its pods may be gone before it is seen to have ended.
+    pub fn stopping(&mut self, attempt: AttemptRef, now: Instant) {
+        self.note(attempt, None, now);
+        let Some(entry) = self.entries.get_mut(&attempt).filter(|e| e.over_at.is_none() && !e.stopping)
+        else {
+            return;
+        };
+        entry.stopping = true;
+        if let Place::Queued(at, n) = entry.place {
+            self.queue.remove(&(at, n));
+            let place = self.queue(attempt, now);
+            self.entries.entry(attempt).and_modify(|e| e.place = place);
+        }
     }
 
     /// An attempt that was seen to have ended.
@@ -135,11 +171,16 @@ impl Agenda {
         let entry = self.entries.get_mut(&attempt)?;
         entry.place = Place::Reading(now);
         entry.read_ended = entry.ended;
+        let stopping = std::mem::take(&mut entry.stopping);
         Some(Due {
             attempt,
             kept: entry.kept.take(),
-            ended: entry.ended,
-            over: entry.over_at.is_some(),
+            stage: match (entry.ended, entry.over_at) {
+                (true, _) => Stage::Ended,
+                (false, Some(_)) => Stage::Over,
+                (false, None) if stopping => Stage::Stopping,
+                (false, None) => Stage::Open,
+            },
             last_try: entry.over_at.is_some_and(|at| now >= at + self.end_wait),
         })
     }
@@ -163,7 +204,7 @@ impl Agenda {
                 doubled.min(self.interval.max(RETRY_FIRST)).min(last.max(RETRY_FIRST))
             }
             // It has ended during the turn.
-            (Outcome::Later, _) if entry.ended && !entry.read_ended => Duration::ZERO,
+            (Outcome::Later, _) if entry.stopping || (entry.ended && !entry.read_ended) => Duration::ZERO,
             (Outcome::Later, _) | (Outcome::Failed, None) => self.interval.max(took * PAUSE_PER_TURN),
         };
         let place = self.queue(attempt, now + pause);
@@ -207,11 +248,11 @@ mod tests {
         assert_eq!(agenda.next_due(), Some(start + 10 * SECOND));
         agenda.ended(attempt(2), start + 2 * SECOND);
         let due = agenda.take_due(start + 2 * SECOND).unwrap();
-        assert_eq!((due.attempt, due.kept, due.ended, due.last_try), (attempt(2), None, true, false));
+        assert_eq!((due.attempt, due.kept, due.stage, due.last_try), (attempt(2), None, Stage::Ended, false));
         agenda.done(attempt(2), None, Outcome::Settled, start + 3 * SECOND);
         assert!(!agenda.has(attempt(2)));
         let due = agenda.take_due(start + 10 * SECOND).unwrap();
-        assert_eq!((due.attempt, due.kept, due.ended), (attempt(1), Some(KeptLog::default()), false));
+        assert_eq!((due.attempt, due.kept, due.stage), (attempt(1), Some(KeptLog::default()), Stage::Open));
         assert!(agenda.next_due().is_none());
         agenda.done(attempt(1), None, Outcome::Later, start + 15 * SECOND);
         assert_eq!(
@@ -226,10 +267,25 @@ mod tests {
         let (mut agenda, start) = (agenda(), Instant::now());
         agenda.begun(attempt(1), start);
         let due = agenda.take_due(start + 10 * SECOND).unwrap();
-        assert!(!due.ended);
+        assert_eq!(due.stage, Stage::Open);
         agenda.ended(attempt(1), start + 11 * SECOND);
         agenda.done(attempt(1), None, Outcome::Later, start + 12 * SECOND);
-        assert!(agenda.take_due(start + 12 * SECOND).unwrap().ended);
+        assert_eq!(agenda.take_due(start + 12 * SECOND).unwrap().stage, Stage::Ended);
+    }
+
+    #[test]
+    fn one_that_is_to_stop_has_a_turn_at_once_for_its_pods() {
+        let (mut agenda, start) = (agenda(), Instant::now());
+        agenda.begun(attempt(1), start);
+        agenda.stopping(attempt(1), start + SECOND);
+        assert_eq!(agenda.take_due(start + SECOND).unwrap().stage, Stage::Stopping);
+        agenda.done(attempt(1), None, Outcome::Later, start + SECOND);
+        assert!(agenda.take_due(start + SECOND).is_none());
+        assert_eq!(agenda.take_due(start + 11 * SECOND).unwrap().stage, Stage::Open);
+        // Asked during a turn: the next one is at once.
+        agenda.stopping(attempt(1), start + 12 * SECOND);
+        agenda.done(attempt(1), None, Outcome::Later, start + 13 * SECOND);
+        assert_eq!(agenda.take_due(start + 13 * SECOND).unwrap().stage, Stage::Stopping);
     }
 
     #[test]

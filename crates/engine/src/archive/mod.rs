@@ -84,6 +84,14 @@ impl Archiver {
         }
     }
 
+    /// An attempt that is about to be stopped.
+    pub fn stopping(&self, attempt: AttemptRef) {
+        if let Some(working) = &self.0 {
+            working.lock().stopping(attempt, Instant::now());
+            working.wake.notify_one();
+        }
+    }
+
     /// An attempt that was seen to have ended: the rest of its log is to be read now.
     pub fn ended(&self, attempt: AttemptRef) {
         if let Some(working) = &self.0 {

@@ -7,10 +7,10 @@ use futures::StreamExt;
 use tracing::{debug, warn};
 use yard_domain::{KeepBounds, KeptChunk, KeptLog, RemoteName, Seal, Span};
 use yard_ports::store::AttemptRef;
-use yard_ports::{ArchiveError, Driver, DriverError};
+use yard_ports::{ArchiveError, Driver, DriverError, PodLog};
 
 use super::LogKeeping;
-use super::agenda::Due;
+use super::agenda::{Due, Stage};
 
 /// A last chunk that is shorter is written again with what comes next in it, in bytes.
 const GROW_BELOW: u64 = 64 << 10;
@@ -69,7 +69,18 @@ impl Turns {
                 Err(error) => return (None, failed(attempt, &Problem::Archive(error), last_try)),
             },
         };
-        let outcome = match self.read(&mut log, attempt, due.ended, due.over).await {
+        let pods = due.stage >= Stage::Stopping && log.seal() != Some(Seal::Complete);
+        let kept = if pods { self.keep_pods(attempt).await } else { Ok(()) };
+        let kept = match kept {
+            // A stop does not wait, and there is another turn at its end.
+            Err(_) if last_try || due.stage < Stage::Over => Ok(()),
+            kept => kept,
+        };
+        let read = match kept {
+            Ok(()) => self.read(&mut log, attempt, due.stage).await,
+            Err(problem) => Err(problem),
+        };
+        let outcome = match read {
             // Readable to the last, and never seen to end.
             Ok(Outcome::Later) if last_try => Outcome::Settled,
             Ok(outcome) => outcome,
@@ -83,13 +94,35 @@ impl Turns {
         (Some(log), outcome)
     }
 
-    async fn read(
-        &self,
-        log: &mut KeptLog,
-        attempt: AttemptRef,
-        ended: bool,
-        over: bool,
-    ) -> Result<Outcome, Problem> {
+    /// Keeps what the attempt's pods have printed, as far as they are there. It comes before the end of the log, so that a
+    /// log that is complete says that nothing is left to do.
+    async fn keep_pods(&self, attempt: AttemptRef) -> Result<(), Problem> {
+        if !self.driver.has_pod_logs() {
+            return Ok(());
+        }
+        let name = RemoteName::new(attempt.job, attempt.attempt);
+        let found = match self.driver.pod_logs(&name, &PodLog::ALL).await {
+            Ok(found) => found,
+            Err(error @ (DriverError::Unreachable(_) | DriverError::Unclear(_))) => {
+                return Err(Problem::Cluster(error));
+            }
+            // It will be so the next time, too; the log must not wait for it.
+            Err(error) => {
+                warn!(job = %attempt.job, attempt = %attempt.attempt, %error, "what its pods printed can't be read");
+                metrics::counter!("yard_log_archive_errors_total", "what" => "cluster").increment(1);
+                return Ok(());
+            }
+        };
+        for (whose, bytes) in found {
+            let len = bytes.len() as u64;
+            self.keeping.archive.put_pods(attempt, whose, bytes).await?;
+            metrics::counter!("yard_log_bytes_archived_total").increment(len);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, log: &mut KeptLog, attempt: AttemptRef, stage: Stage) -> Result<Outcome, Problem> {
+        let (over, ended) = (stage >= Stage::Over, stage == Stage::Ended);
         if log.seal() == Some(Seal::Complete) {
             return Ok(Outcome::Settled);
         }

@@ -281,6 +281,7 @@ impl Actor {
         if !self.held.is_trusted() {
             return;
         }
+        self.archiver.stopping(r);
         let (driver, slots) = (self.runtime.driver.clone(), self.call_slots.clone());
         self.calls.spawn(async move {
             let _slot = slots.acquire().await;
@@ -348,7 +349,7 @@ impl Actor {
 
     async fn tick(&mut self) -> Result<(), StoreError> {
         let silent = self.seen_at.elapsed();
-        if self.health == ClusterHealth::Ready && silent > self.shared.settings.unreachable_after {
+        if self.health.answers() && silent > self.shared.settings.unreachable_after {
             warn!(cluster = %self.cluster, ?silent, "the cluster does not answer; its jobs stay as they are");
             self.health = ClusterHealth::Unreachable;
             self.report().await?;
@@ -391,7 +392,7 @@ impl Actor {
 
     async fn report(&mut self) -> Result<(), StoreError> {
         self.read_clock().await?;
-        if self.health == ClusterHealth::Ready {
+        if self.health.answers() {
             self.read_capacity();
         } else if self.seen_at.elapsed() > self.shared.settings.unreachable_after {
             self.health = ClusterHealth::Unreachable;

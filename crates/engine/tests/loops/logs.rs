@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use yard_domain::lease::LeaseTerms;
-use yard_domain::{AttemptNumber, JobId, RemoteName, Seal, StateName, Timestamp};
+use yard_domain::{AttemptNumber, ClusterHealth, JobId, RemoteName, Seal, StateName, Timestamp};
 use yard_engine::archive::LogKeeping;
 use yard_engine::archive::retention::LogSweeper;
 use yard_engine::keeper::Keeper;
 use yard_engine::settings::{DispatcherSettings, LogSettings};
-use yard_ports::RemoteStatus;
 use yard_ports::store::AttemptRef;
-use yard_testkit::null_driver::{NullDriver, NullPlan};
+use yard_ports::{DriverError, LogArchive, PodLog, RemoteStatus};
+use yard_testkit::null_driver::{NullDriver, NullFault, NullPlan};
 
 use crate::world::{PATIENCE, World, settings};
 
@@ -70,6 +70,91 @@ async fn a_log_is_kept_while_it_grows_and_sealed_before_the_attempt_is_removed()
     assert_eq!((log.seal(), kept), (Some(Seal::Complete), format!("{text}the end\n")));
     replica.drain().await;
     world.check().await;
+}
+
+#[tokio::test]
+async fn what_pods_print_is_kept_at_the_end() {
+    let (world, job) = with_one().await;
+    let forgetful = DispatcherSettings { keep_remote: Duration::ZERO, ..settings() };
+    let replica = world.replica("one", &forgetful).await;
+    world.until(job, |s| s == StateName::Running).await;
+    let (attempt, name) = first(job);
+    let cluster = cluster_of(&world, job);
+    cluster.print(&name, "out\n");
+    cluster.print_pod(&name, PodLog::Head, "head\n");
+    eventually("its log is kept", || world.archive.text(attempt).1 == "out\n").await;
+    assert!(world.archive.pods(attempt, PodLog::Head).await.is_err(), "only its end is worth the calls");
+    cluster.print_pod(&name, PodLog::Workers, "workers\n");
+    world.archive.fail(true);
+    cluster.finish(&name, RemoteStatus::Succeeded);
+    world.until(job, StateName::is_end).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(cluster.counters().forget_calls, 0, "it must wait for what its pods printed");
+    world.archive.fail(false);
+    eventually("it is removed", || cluster.counters().forget_calls == 1).await;
+    assert_eq!(world.archive.pods(attempt, PodLog::Head).await.unwrap(), "head\n");
+    assert_eq!(world.archive.pods(attempt, PodLog::Workers).await.unwrap(), "workers\n");
+    assert!(world.archive.pods(attempt, PodLog::Submitter).await.is_err());
+    replica.drain().await;
+}
+
+#[tokio::test]
+async fn what_pods_print_is_kept_before_a_stop() {
+    let (world, job) = with_one().await;
+    let replica = world.replica("one", &settings()).await;
+    world.until(job, |s| s == StateName::Running).await;
+    let (attempt, name) = first(job);
+    let cluster = cluster_of(&world, job);
+    cluster.print_pod(&name, PodLog::Head, "last words\n");
+    // It never stops: what is kept can't be from its end.
+    let away = NullFault { error: DriverError::Unreachable("away".to_owned()), effect: false };
+    cluster.fail_stops(10_000, &away);
+    world.store.request_stop(job, "user:test", "enough").await.unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while world.archive.pods(attempt, PodLog::Head).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "it is not kept");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(cluster.status(&name), Some(RemoteStatus::Running));
+    replica.drain().await;
+}
+
+/// Until every cluster stands so, with this message.
+async fn until_health(world: &World, health: ClusterHealth, message: Option<&str>) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let clusters = world.store.clusters().await.unwrap();
+        if clusters.iter().all(|c| c.health == health && c.message.as_deref() == message) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not in time: {health:?}, but {clusters:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_can_begin_nothing_is_not_ready_and_says_why() {
+    let mut world = World::new(NullPlan::endless()).await;
+    let job = world.submit("lab", 0, Duration::from_mins(1)).await;
+    let replica = world.replica("one", &settings()).await;
+    world.until(job, |s| s == StateName::Running).await;
+    for driver in world.clusters.values() {
+        driver.set_not_ready(Some("nobody takes anything up"));
+    }
+    until_health(&world, ClusterHealth::NotReady, Some("nobody takes anything up")).await;
+    let waits = world.submit("lab", 0, Duration::from_mins(1)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut states = Vec::new();
+    for one in [waits, job] {
+        states.push(world.store.job(one).await.unwrap().unwrap().lifecycle.state.name());
+    }
+    assert_eq!(states, [StateName::Queued, StateName::Running]);
+    for driver in world.clusters.values() {
+        driver.set_not_ready(None);
+    }
+    until_health(&world, ClusterHealth::Ready, None).await;
+    world.until(waits, |s| s == StateName::Running).await;
+    replica.drain().await;
 }
 
 #[tokio::test]

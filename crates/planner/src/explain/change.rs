@@ -78,6 +78,8 @@ pub struct Ending {
 pub enum Obstacle {
     /// An operator drained it.
     Drained,
+    /// It answers, and can't begin anything now.
+    NotReady,
     /// It does not answer.
     Unreachable,
     /// It has not answered yet.
@@ -91,6 +93,7 @@ impl Obstacle {
     pub fn code(self) -> &'static str {
         match self {
             Self::Drained => Refusal::Drained.code(),
+            Self::NotReady => Refusal::NotReady.code(),
             Self::Unreachable => Refusal::Unreachable.code(),
             Self::NotSeenYet => Refusal::NotSeenYet.code(),
             Self::BreakerOpen => Refusal::BreakerOpen.code(),
@@ -102,6 +105,7 @@ impl Obstacle {
         let health = match cluster.health {
             ClusterHealth::Ready => None,
             ClusterHealth::Unknown => Some(Self::NotSeenYet),
+            ClusterHealth::NotReady => Some(Self::NotReady),
             ClusterHealth::Unreachable => Some(Self::Unreachable),
         };
         let switch = (cluster.switch == ClusterSwitch::Drained).then_some(Self::Drained);
@@ -115,6 +119,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Drained => "is resumed",
+            Self::NotReady => "can begin jobs again",
             Self::Unreachable => "answers again",
             Self::NotSeenYet => "answers",
             Self::BreakerOpen => "takes launches again",

@@ -93,7 +93,8 @@ async fn kept(state: &AppState, attempt: AttemptRef) -> KeptLog {
     }
 }
 
-fn driver(state: &AppState, attempt: &AttemptView) -> Result<Arc<dyn Driver>, ApiError> {
+/// Who can be asked about an attempt.
+pub(crate) fn driver(state: &AppState, attempt: &AttemptView) -> Result<Arc<dyn Driver>, ApiError> {
     (state.driver)(&attempt.cluster).ok_or_else(|| {
         let detail = format!(
             "attempt {} ran on {}, which this server can't talk to: it is not in the catalog any more, or its secret is not here",

@@ -74,6 +74,9 @@ fn known(path: &str, name: &str, config: &ServerConfig) -> Option<(Value, Value)
         }
         (_, "limit") => (number(1, config.page_max.into()), json!(20)),
         (_, "attempt") => (text("^(all|[1-9][0-9]{0,8})$"), json!("1")),
+        (_, "source") => {
+            (json!({"type": "string", "enum": ["job", "head", "workers", "submitter"]}), json!("head"))
+        }
         (_, "wait") => (text(WAIT), json!("30s")),
         (_, "tail_bytes") => (number(1, config.logs.buffer_bytes_max as u64), json!(4096)),
         (_, "Idempotency-Key") => {

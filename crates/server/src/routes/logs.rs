@@ -12,9 +12,11 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use yard_domain::JobId;
+use yard_ports::PodLog;
 use yard_ports::store::{AttemptView, JobView};
 use yard_wire::views::{Problem, ProblemCode};
 
+use super::pod_logs::pod_log;
 use super::{JobPath, find_job};
 use crate::access::Caller;
 use crate::logs::sequence::Sequence;
@@ -55,6 +57,24 @@ impl FromStr for Whose {
     }
 }
 
+/// Whose output is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The job's command.
+    Job,
+    /// Something beside it, on a cluster that is made for the job alone.
+    Pods(PodLog),
+}
+
+impl FromStr for Source {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let of = |pods: &PodLog| pods.code() == text;
+        if text == "job" { Ok(Self::Job) } else { PodLog::ALL.into_iter().find(of).map(Self::Pods).ok_or(()) }
+    }
+}
+
 /// What part of it is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece {
@@ -74,6 +94,7 @@ enum ByteRange {
 
 /// What is asked for.
 struct Question {
+    source: Source,
     whose: Whose,
     piece: Piece,
     follow: bool,
@@ -86,12 +107,16 @@ struct Question {
     description = "Plain text, from the cluster and from the archive, which has it for as long as `[logs]` says, whatever \
         becomes of the cluster. With follow, the stream goes on until the attempt has ended, or, without an attempt, until \
         the job has: an attempt after the first is headed by a line `--- attempt 2 on CLUSTER ---`. A stream that was cut \
-        (it does not end, it breaks) is taken up with attempt and offset. A Range header is answered with 206.",
+        (it does not end, it breaks) is taken up with attempt and offset. A Range header is answered with 206. With source, \
+        the end of what the pods of the job's own Ray cluster have printed, on clusters that make one for each job: bounded, \
+        not followed, and archived at the end of the attempt.",
     params(
         ("id" = String, Path, description = "The job's id"),
         ("Range" = Option<String>, Header, description = "One range of bytes, of one attempt, without follow"),
         ("attempt" = Option<String>, Query, description = "Of this attempt (a number), or of `all`; by default the last"),
         ("follow" = Option<bool>, Query, description = "Go on until the end"),
+        ("source" = Option<String>, Query, description = "Whose output: `job` (its command's, by default), or that of `head`, `workers` \
+            or `submitter`; then without offset, follow and all"),
         ("offset" = Option<u64>, Query, description = "From this byte on; by default from the beginning"),
         ("tail_bytes" = Option<u64>, Query, description = "Only the last bytes there are now, in place of offset"),
         ("max_bytes" = Option<u64>, Query, description = "End after so many bytes"),
@@ -133,6 +158,15 @@ pub(crate) async fn logs(
         return Ok(answer(&state, &question, slot, &head, bytes));
     }
     let attempt = choose(&job, question.whose)?;
+    if let Source::Pods(pods) = question.source {
+        let (bytes, live, extent) = pod_log(&state, id, attempt, pods).await?;
+        let from = match question.piece {
+            Piece::Tail(max) => bytes.len().saturating_sub(max),
+            _ => 0,
+        };
+        let head = Head { opened: Some((from as u64, live, extent, false)), ..Head::of(attempt) };
+        return Ok(answer(&state, &question, slot, &head, stream::iter([Ok(bytes.slice(from..))]).boxed()));
+    }
     match question.piece {
         Piece::Range(range) => ranged(&state, id, attempt, range).await,
         Piece::From(offset) => {
@@ -157,6 +191,7 @@ pub(crate) async fn logs(
 
 impl Question {
     fn read(mut params: Params, headers: &HeaderMap, buffer_max: usize) -> Result<Self, ApiError> {
+        let source = params.one_as::<Source>("source", "job, head, workers or submitter");
         let whose = params.one_as::<Whose>("attempt", "a whole number, 1 for the first, or all");
         let offset = params.whole("offset", "a whole number of bytes");
         let most = u32::try_from(buffer_max).unwrap_or(u32::MAX);
@@ -170,6 +205,16 @@ impl Question {
         if whose == Whose::All && (tail.is_some() || offset.is_some()) {
             params.wrong("attempt", "all can't go with offset or tail_bytes: they are about one attempt");
         }
+        let source = source.unwrap_or(Source::Job);
+        if source != Source::Job {
+            for (name, given) in
+                [("offset", offset.is_some()), ("follow", follow), ("attempt", whose == Whose::All)]
+            {
+                if given {
+                    params.wrong(name, "follow, offset and all go with source=job only: of pods there is the end of what they printed");
+                }
+            }
+        }
         params.finish()?;
         // A range is about what there is now of one log; where something else is asked for, it may be passed over.
         let range = headers.get(header::RANGE).and_then(|value| byte_range(value.to_str().ok()?));
@@ -179,7 +224,7 @@ impl Question {
             (None, Some(range)) if alone => Piece::Range(range),
             (None, _) => Piece::From(offset.unwrap_or(0)),
         };
-        Ok(Self { whose, piece, follow, plain, max })
+        Ok(Self { source, whose, piece, follow, plain, max })
     }
 
     /// Following without an attempt goes on with the next one.

@@ -11,7 +11,7 @@ use serde_json::json;
 use tower::ServiceExt;
 use yard_domain::{AttemptNumber, JobId, KeptChunk, RemoteName, Seal, Span};
 use yard_ports::store::AttemptRef;
-use yard_ports::{DriverError, LogArchive};
+use yard_ports::{DriverError, LogArchive, PodLog};
 
 use super::{ByteRange, byte_range};
 use crate::testing::{Answer, Log, World, as_operator};
@@ -254,4 +254,70 @@ async fn what_does_not_go_together_is_refused() {
     for query in ["offset=1&tail_bytes=1", "attempt=all&offset=1", "tail_bytes=0", "attempt=first"] {
         world.get(&format!("{path}?{query}")).await.problem(400, "bad_request");
     }
+}
+
+fn pods_say(world: &World, head: &'static str) {
+    *world.driver.pods.lock().unwrap() = Some(Ok(vec![(PodLog::Head, Bytes::from_static(head.as_bytes()))]));
+}
+
+#[tokio::test]
+async fn what_pods_print_comes_from_the_cluster_and_then_from_the_archive() {
+    let world = World::new().await;
+    let (id, path) = running(&world, "east").await;
+    let attempt = AttemptRef { job: id, attempt: AttemptNumber(1) };
+    let head = format!("{path}?source=head");
+    pods_say(&world, "ray is up\n");
+    let live = world.get(&head).await;
+    assert_eq!(
+        (live.status.as_u16(), text(&live), log_headers(&live)),
+        (200, "ray is up\n", ["0", "cluster", "open"])
+    );
+    let end = world.get(&format!("{head}&tail_bytes=3")).await;
+    assert_eq!((text(&end), log_headers(&end)[0]), ("up\n", "7"));
+    assert_eq!(text(&world.get(&format!("{head}&attempt=1&max_bytes=3")).await), "ray");
+    let problem = world.get(&format!("{path}?source=workers")).await.problem(404, "no_log");
+    assert!(problem["detail"].as_str().unwrap().contains("no pods of source=workers"), "{problem}");
+    // Kept when it was asked to stop: the cluster knows more, for as long as it answers.
+    world.archive.put_pods(attempt, PodLog::Head, Bytes::from_static(b"ray was up\n")).await.unwrap();
+    assert_eq!(text(&world.get(&head).await), "ray is up\n");
+    *world.driver.pods.lock().unwrap() = Some(Err(DriverError::Unreachable("10.0.0.7 refused".to_owned())));
+    let kept = world.get(&head).await;
+    assert_eq!((text(&kept), log_headers(&kept)), ("ray was up\n", ["0", "archive", "open"]));
+    let problem = world.get(&format!("{path}?source=workers")).await.problem(502, "cluster_unreachable");
+    assert!(!problem.to_string().contains("10.0.0.7"), "{problem}");
+    world.end(id, attempt.attempt, "east", yard_domain::lifecycle::AttemptEnd::Succeeded).await;
+    pods_say(&world, "another's\n");
+    let kept = world.get(&head).await;
+    assert_eq!((text(&kept), log_headers(&kept)), ("ray was up\n", ["0", "archive", "complete"]));
+}
+
+#[tokio::test]
+async fn a_cluster_that_all_share_says_that_it_has_no_such_source() {
+    let world = World::new().await;
+    let (id, path) = running(&world, "east").await;
+    says(&world, id, Log::Text("mine"));
+    assert_eq!(text(&world.get(&format!("{path}?source=job")).await), "mine");
+    for source in ["head", "workers", "submitter"] {
+        let problem = world.get(&format!("{path}?source={source}")).await.problem(404, "no_log");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("east") && detail.contains(source), "{problem}");
+    }
+    let (_, elsewhere) = {
+        let other = world.job("other").await;
+        world.run(other, "west").await;
+        (other, format!("/v1/jobs/{other}/logs?source=head"))
+    };
+    world.get(&elsewhere).await.problem(502, "cluster_unreachable");
+}
+
+#[tokio::test]
+async fn what_pods_print_has_an_end_only() {
+    let world = World::new().await;
+    let (_, path) = running(&world, "east").await;
+    for (query, field) in [("offset=1", "offset"), ("follow=true", "follow"), ("attempt=all", "attempt")] {
+        let problem = world.get(&format!("{path}?source=head&{query}")).await.problem(400, "bad_request");
+        assert!(problem.to_string().contains(field), "{problem}");
+    }
+    let problem = world.get(&format!("{path}?source=raylet")).await.problem(400, "bad_request");
+    assert!(problem.to_string().contains("job, head, workers or submitter"), "{problem}");
 }

@@ -15,6 +15,7 @@ pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod pages;
+pub(crate) mod pod_logs;
 pub(crate) mod ray;
 pub(crate) mod receipt;
 pub(crate) mod spill;

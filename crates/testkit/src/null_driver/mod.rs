@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use yard_domain::{Capacity, RemoteName};
 use yard_ports::{
-    Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, RemoteStatus,
+    Driver, DriverError, LaunchOutcome, LaunchRequest, LogStream, ObservationStream, PodLog, RemoteStatus,
 };
 
 use state::{Item, State, key_of};
@@ -124,6 +124,15 @@ impl NullDriver {
         }
     }
 
+    /// Adds to what an attempt's pods print; the others of the attempt are taken for not there. An attempt whose pods never
+    /// print has none.
+    pub fn print_pod(&self, name: &RemoteName, whose: PodLog, text: &str) {
+        if let Some(key) = key_of(name) {
+            let mut state = self.state();
+            state.pods.entry(key).or_default().entry(whose).or_default().extend_from_slice(text.as_bytes());
+        }
+    }
+
     /// Decides from now on what becomes of each attempt; called once for each that starts, so it can note
     /// the time too. It must not call this driver.
     pub fn set_script(&self, script: impl Fn(&LaunchRequest) -> NullPlan + Send + Sync + 'static) {
@@ -138,6 +147,11 @@ impl NullDriver {
     /// Has the next `count` stops fail.
     pub fn fail_stops(&self, count: usize, fault: &NullFault) {
         self.state().stop_faults.extend(std::iter::repeat_n(fault.clone(), count));
+    }
+
+    /// Says that nothing can begin there, and why, or that it can again. Launches are not refused all the same.
+    pub fn set_not_ready(&self, why: Option<&str>) {
+        self.state().not_ready = why.map(str::to_owned);
     }
 
     /// Cuts the link (every call is [`DriverError::Unreachable`]; attempts go on) or mends it.
@@ -231,6 +245,10 @@ impl Driver for NullDriver {
         .boxed()
     }
 
+    fn not_ready(&self) -> Option<String> {
+        self.state().not_ready.clone()
+    }
+
     async fn stop(&self, name: &RemoteName) -> Result<(), DriverError> {
         let mut state = self.state();
         state.settle();
@@ -262,6 +280,22 @@ impl Driver for NullDriver {
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(log.len());
         let rest: Vec<_> = log[from..].chunks(100).map(|b| Ok(Bytes::copy_from_slice(b))).collect();
         Ok(futures::stream::iter(rest).boxed())
+    }
+
+    fn has_pod_logs(&self) -> bool {
+        true
+    }
+
+    async fn pod_logs(
+        &self,
+        name: &RemoteName,
+        wanted: &[PodLog],
+    ) -> Result<Vec<(PodLog, Bytes)>, DriverError> {
+        let state = self.state();
+        state.check_link()?;
+        let pods = key_of(name).and_then(|key| state.pods.get(&key));
+        let found = pods.into_iter().flatten().filter(|(whose, _)| wanted.contains(whose));
+        Ok(found.map(|(whose, text)| (*whose, Bytes::copy_from_slice(text))).collect())
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, DriverError> {

@@ -1,14 +1,14 @@
 //! The cluster's state, behind the driver's lock.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use yard_domain::{AttemptNumber, Capacity, InstanceId, JobId, RemoteName};
-use yard_ports::{DriverError, LaunchOutcome, LaunchRequest, Observation, RemoteJob, RemoteStatus};
+use yard_ports::{DriverError, LaunchOutcome, LaunchRequest, Observation, PodLog, RemoteJob, RemoteStatus};
 
 use super::{NullConfig, NullCounters, NullFault, NullPlan};
 
@@ -64,6 +64,8 @@ pub(super) struct State {
     jobs: HashMap<Key, Job>,
     /// What attempts have printed; most print nothing.
     pub(super) logs: HashMap<Key, Vec<u8>>,
+    pub(super) not_ready: Option<String>,
+    pub(super) pods: HashMap<Key, BTreeMap<PodLog, Vec<u8>>>,
     /// Attempts that were here and are forgotten or lost.
     gone: HashSet<Key>,
     /// How many attempts of each job are alive.
@@ -88,6 +90,8 @@ impl State {
             reachable: true,
             jobs: HashMap::new(),
             logs: HashMap::new(),
+            not_ready: None,
+            pods: HashMap::new(),
             gone: HashSet::new(),
             live: HashMap::new(),
             due: BinaryHeap::new(),
@@ -200,6 +204,7 @@ impl State {
         }
         self.due.clear();
         self.logs.clear();
+        self.pods.clear();
         if self.reachable {
             self.tell(&Ok(Observation::Full(Vec::new())));
         }
@@ -241,6 +246,7 @@ impl State {
         }
         self.jobs.remove(&key);
         self.logs.remove(&key);
+        self.pods.remove(&key);
         self.gone.insert(key);
         Ok(())
     }

@@ -68,7 +68,8 @@ pub struct ClusterView {
     pub labels: BTreeMap<String, String>,
     /// An operator's word: `open` or `drained`.
     pub switch: String,
-    /// What its dispatcher last found: `ready`, `unreachable` or `unknown`.
+    /// What its dispatcher last found: `ready`, `not_ready` (it answers, but nothing can begin there now), `unreachable` or
+    /// `unknown`.
     pub health: String,
     /// Whether new jobs are placed on it now.
     pub takes_jobs: bool,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use yard_driver_kuberay::{Access, KubeRayConfig, Template};
 
 use super::reader::Table;
-use super::service::secs;
+use super::service::{secs, to_usize};
 
 /// A Kubernetes cluster with the KubeRay operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub struct KubeRayCluster {
     pub operator_patience: Duration,
     /// Longest duration of one call.
     pub call_timeout: Duration,
+    /// How much of each container's log is kept, in bytes.
+    pub pod_log_bytes_max: usize,
+    /// Of how many pods of a kind logs are kept.
+    pub pod_log_pods_max: usize,
 }
 
 /// Where the template stands.
@@ -79,6 +83,8 @@ impl KubeRayCluster {
             liveness_grace: self.liveness_grace,
             operator_patience: self.operator_patience,
             call_timeout: self.call_timeout,
+            pod_log_bytes_max: self.pod_log_bytes_max,
+            pod_log_pods_max: self.pod_log_pods_max,
             ..KubeRayConfig::new(self.access.clone(), self.namespace.clone(), template)
         })
     }
@@ -103,6 +109,12 @@ impl KubeRayCluster {
         ] {
             tell(key, span != default, span.as_secs().to_string());
         }
+        for (key, number, default) in [
+            ("pod_log_bytes_max", self.pod_log_bytes_max, POD_LOG_BYTES),
+            ("pod_log_pods_max", self.pod_log_pods_max, POD_LOG_PODS),
+        ] {
+            tell(key, number as u64 != default, number.to_string());
+        }
     }
 }
 
@@ -112,6 +124,8 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 const LIVENESS_GRACE: Duration = Duration::from_mins(5);
 const OPERATOR_PATIENCE: Duration = Duration::from_mins(1);
 const CALL: Duration = Duration::from_secs(30);
+const POD_LOG_BYTES: u64 = 256 << 10;
+const POD_LOG_PODS: u64 = 16;
 
 /// Reads its keys.
 pub(super) fn kuberay(t: &mut Table<'_, '_>) -> Option<KubeRayCluster> {
@@ -134,6 +148,8 @@ pub(super) fn kuberay(t: &mut Table<'_, '_>) -> Option<KubeRayCluster> {
         liveness_grace: t.span_or("liveness_grace_s", LIVENESS_GRACE, secs(1, 86_400)),
         operator_patience: t.span_or("operator_patience_s", OPERATOR_PATIENCE, secs(5, 3_600)),
         call_timeout: t.span_or("call_timeout_s", CALL, secs(1, 600)),
+        pod_log_bytes_max: to_usize(t.integer_or("pod_log_bytes_max", POD_LOG_BYTES, 1 << 10..=4 << 20)),
+        pod_log_pods_max: to_usize(t.integer_or("pod_log_pods_max", POD_LOG_PODS, 1..=1_000)),
     };
     (access.is_some() && namespace.is_some() && template.is_some()).then_some(cluster)
 }

@@ -1,7 +1,7 @@
 //! What the cluster shows, and whether it answers.
 
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use yard_domain::ClusterHealth;
 use yard_ports::{DriverError, Observation, RemoteJob, StoreError};
 
@@ -35,15 +35,21 @@ impl Actor {
 
     pub(super) async fn answered(&mut self) -> Result<(), StoreError> {
         self.seen_at = Instant::now();
-        self.message = None;
-        if self.health != ClusterHealth::Ready && self.have_list {
-            info!(cluster = %self.cluster, "the cluster answers");
-            self.health = ClusterHealth::Ready;
-            self.read_capacity();
-            self.report().await?;
-            return self.begin_launches().await;
+        self.message = self.runtime.driver.not_ready();
+        let health = if self.message.is_some() { ClusterHealth::NotReady } else { ClusterHealth::Ready };
+        if self.health == health || !self.have_list {
+            return Ok(());
         }
-        Ok(())
+        if let Some(why) = &self.message {
+            warn!(cluster = %self.cluster, why, "nothing can begin on the cluster");
+        } else {
+            info!(cluster = %self.cluster, "the cluster answers");
+        }
+        self.health = health;
+        self.read_capacity();
+        self.report().await?;
+        // Only if it is ready.
+        self.begin_launches().await
     }
 
     pub(super) fn silent(&mut self, error: &DriverError) {
