@@ -44,13 +44,16 @@ pub(crate) fn as_operator(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
+/// What `pod_logs` answers.
+type PodLogs = Result<Vec<(PodLog, Bytes)>, DriverError>;
+
 /// A driver whose logs are written by the test. Nothing else of it is used by the server.
 #[derive(Default)]
 pub(crate) struct LogDriver {
     /// What `logs` answers, by remote name; what is not there is not found.
     pub(crate) logs: Mutex<HashMap<String, Log>>,
     /// What `pod_logs` answers; `None` as a driver without any.
-    pub(crate) pods: Mutex<Option<Result<Vec<(PodLog, Bytes)>, DriverError>>>,
+    pub(crate) pods: Mutex<Option<PodLogs>>,
     /// From which bytes on logs were asked for.
     pub(crate) asked: Mutex<Vec<u64>>,
 }
@@ -111,7 +114,7 @@ impl Driver for LogDriver {
         self.pods.lock().unwrap().is_some()
     }
 
-    async fn pod_logs(&self, _: &RemoteName, wanted: &[PodLog]) -> Result<Vec<(PodLog, Bytes)>, DriverError> {
+    async fn pod_logs(&self, _: &RemoteName, wanted: &[PodLog]) -> PodLogs {
         let found = self.pods.lock().unwrap().clone().unwrap()?;
         Ok(found.into_iter().filter(|(whose, _)| wanted.contains(whose)).collect())
     }
