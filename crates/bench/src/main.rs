@@ -12,12 +12,12 @@
 //! | [`quota`] | many queues with little quota each: the shape of Kueue's large test |
 //! | [`api`] | reads of a job and bulk submissions over HTTP |
 //! | [`events`] | an event in thousands of open streams |
-//! | [`kubernetes`] | launches on a real API server, and what watching many RayJobs takes |
+//! | [`kubernetes`] | launches on a real API server, and what watching many RayJobs, or many nodes and pods, takes |
 //! | [`memory`] | what an idle process takes, and one with 100,000 running jobs |
 //!
 //! The rest: [`world`] is the installation that is measured, [`loops`] runs the product's loops on it, [`whole`]
 //! a whole process; [`fill`] and [`running`] fill it with many jobs; [`database`] and [`rows`] are for plain SQL; [`meter`], [`stats`] and
-//! [`report`] for figures.
+//! [`report`] for figures, [`process`] for what a process takes.
 
 mod api;
 mod claim;
@@ -33,6 +33,7 @@ mod loops;
 mod memory;
 mod meter;
 mod plan;
+mod process;
 mod quota;
 mod report;
 mod rows;
@@ -107,12 +108,15 @@ enum Command {
     Api,
     /// An event in two thousand open streams.
     Events,
-    /// Launches on a real Kubernetes API server, and what watching many RayJobs takes (YARD_TEST_KUBECONFIG).
-    Kubernetes,
+    /// Launches on a real Kubernetes API server, and what watching many RayJobs, or many nodes and pods, takes
+    /// (YARD_TEST_KUBECONFIG).
+    Kubernetes(kubernetes::Options),
     /// What a process takes: idle, and with 100,000 running jobs.
     Memory,
     #[command(hide = true)]
     MemoryChild,
+    #[command(hide = true)]
+    WatchChild(kubernetes::Watch),
 }
 
 /// How to measure.
@@ -151,9 +155,13 @@ async fn run(cli: Cli) -> Result<()> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return Err("a TLS provider is installed already".into());
     }
-    if cli.command == Command::MemoryChild {
-        let database = std::env::var(memory::DATABASE)?;
-        return memory::child(&database, cli.sqs.as_deref()).await;
+    match cli.command {
+        Command::MemoryChild => {
+            let database = std::env::var(memory::DATABASE)?;
+            return memory::child(&database, cli.sqs.as_deref()).await;
+        }
+        Command::WatchChild(watch) => return kubernetes::child(watch).await,
+        _ => {}
     }
     let url = cli.url.ok_or("give --url, or YARD_TEST_MARIADB_URL (tests/env/up.py --mariadb sets it)")?;
     let rounds = cli.rounds.unwrap_or(if cli.quick { 1 } else { 5 }).max(1);
@@ -204,8 +212,13 @@ async fn measure(command: Command, plan: &Plan) -> Result<Vec<Finding>> {
     if wanted(Command::Events) {
         findings.extend(progress("events", Box::pin(events::run(plan))).await?);
     }
-    if wanted(Command::Kubernetes) {
-        findings.extend(progress("kubernetes", Box::pin(kubernetes::run(plan))).await?);
+    let kubernetes = match command {
+        Command::All => Some(kubernetes::Options::ALL),
+        Command::Kubernetes(options) => Some(options),
+        _ => None,
+    };
+    if let Some(options) = kubernetes {
+        findings.extend(progress("kubernetes", Box::pin(kubernetes::run(plan, options))).await?);
     }
     if wanted(Command::Memory) {
         findings.extend(progress("memory", memory::run(plan)).await?);

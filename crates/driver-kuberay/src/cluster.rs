@@ -14,6 +14,7 @@ use crate::client::{Api, Call, CallError, Refusal};
 use crate::config::KubeRayConfig;
 use crate::evidence::{self, Event, List, Pod};
 use crate::facts::RayJob;
+use crate::headless::Headless;
 use crate::orphans;
 use crate::render::{self, STOP_ASKED};
 use crate::status::status;
@@ -30,6 +31,7 @@ pub(crate) struct Cluster {
     pub(crate) api: Api,
     pub(crate) config: KubeRayConfig,
     pub(crate) watched: Watched,
+    pub(crate) headless: Headless,
     /// Why no launch is begun now: the operator leaves RayJobs alone.
     operator_silent: Mutex<Option<String>>,
 }
@@ -39,6 +41,7 @@ impl Cluster {
         Self {
             api: Api::new(&config),
             watched: Watched::default(),
+            headless: Headless::default(),
             operator_silent: Mutex::default(),
             config,
         }
@@ -145,7 +148,9 @@ impl Cluster {
     // --- one RayJob ---
 
     pub(crate) async fn job(&self, name: &RemoteName) -> Result<RayJob, DriverError> {
-        Ok(self.api.read(Call::get("get", &self.job_path(name), self.config.call_timeout)).await?)
+        let job = self.api.read(Call::get("get", &self.job_path(name), self.config.call_timeout)).await?;
+        self.headless.read(&job);
+        Ok(job)
     }
 
     async fn patch(&self, name: &RemoteName, patch: &Value) -> Result<(), CallError> {

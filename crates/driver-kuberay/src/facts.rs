@@ -14,7 +14,7 @@ use crate::render::{INSTANCE, STOP_ASKED};
 /// A RayJob.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct RayJob {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::lean_meta::read")]
     pub(crate) metadata: ObjectMeta,
     #[serde(default)]
     pub(crate) spec: Spec,

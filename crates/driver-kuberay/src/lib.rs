@@ -9,13 +9,14 @@
 //! | `config.rs` | what can be set |
 //! | `template.rs`, `reader.rs`, `schema.rs` | what RayJobs are made from: named profiles, checked against the CRD |
 //! | `render.rs` | from a profile and a launch to a RayJob |
-//! | `facts.rs`, `status.rs` | RayJobs as they are read, and what their status means |
+//! | `facts.rs`, `lean_meta.rs`, `status.rs` | RayJobs as they are read, and what their status means |
 //! | `evidence.rs` | what pods and events say about why one failed |
 //! | `table.rs` | what the cluster showed last, what is new, and what has stood still for too long |
 //! | `client.rs` | calls to the API server: who we are, timeouts, and what each kind of failure means |
 //! | `cluster.rs` | every call that the driver makes |
 //! | `observe.rs` | one watch of all RayJobs |
 //! | `orphans.rs` | Ray clusters whose `RayJob` is gone |
+//! | `headless.rs` | which RayJobs have no head to be asked for a log yet |
 //! | `logs.rs` | the log, from Ray's own interface through the API server |
 //! | `pod_logs.rs` | what head, workers and submitter print, from Kubernetes |
 //! | `capacity/` | what there is for our pods: nodes less what pods of others ask for |
@@ -28,6 +29,8 @@ mod config;
 mod driver;
 mod evidence;
 mod facts;
+mod headless;
+mod lean_meta;
 mod logs;
 mod observe;
 mod orphans;

@@ -141,6 +141,7 @@ impl Watch {
             self.cluster.api.renew().await;
         }
         self.watching = None;
+        self.cluster.headless.clear();
         self.have_full = false;
         self.connect_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -155,30 +156,33 @@ impl Watch {
                 if let (Some(listed), Some(name)) = (&mut self.listed, job.name()) {
                     listed.insert(name);
                 }
-                let step = self.table.apply(&job, now);
-                self.take(step);
+                self.apply(&job, now);
             }
             Event::InitDone => {
                 if let Some(listed) = self.listed.take() {
                     self.table.keep(&listed);
+                    self.cluster.headless.keep(&listed);
                 }
                 self.have_full = true;
                 self.pause = PAUSE_MIN;
                 self.ready.push_back(Ok(Observation::Full(self.table.all())));
             }
-            Event::Apply(job) => {
-                let step = self.table.apply(&job, now);
-                self.take(step);
-            }
+            Event::Apply(job) => self.apply(&job, now),
             Event::Delete(job) => {
-                if let Some(name) = job.name()
-                    && self.table.remove(&name)
-                    && self.have_full
-                {
+                let Some(name) = job.name() else { return };
+                self.cluster.headless.remove(&name);
+                if self.table.remove(&name) && self.have_full {
                     self.ready.push_back(Ok(Observation::Full(self.table.all())));
                 }
             }
         }
+    }
+
+    fn apply(&mut self, job: &RayJob, now: Instant) {
+        // Before it is shown: whoever hears of an end reads the log.
+        self.cluster.headless.watched(job);
+        let step = self.table.apply(job, now);
+        self.take(step);
     }
 
     fn take(&mut self, step: Step) {
@@ -328,6 +332,12 @@ fn tell_expired(error: &watcher::Error) {
             "the API server has forgotten where the watch was: everything is listed again"
         );
         metrics::counter!("yard_kuberay_watches_expired_total").increment(1);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.cluster.headless.clear();
     }
 }
 

@@ -23,6 +23,7 @@ type Quantities = BTreeMap<String, Quantity>;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Node {
+    #[serde(deserialize_with = "crate::lean_meta::read")]
     pub(crate) metadata: ObjectMeta,
     spec: NodeSpec,
     status: NodeStatus,
@@ -70,6 +71,7 @@ impl Node {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Pod {
+    #[serde(deserialize_with = "crate::lean_meta::read")]
     pub(crate) metadata: ObjectMeta,
     spec: PodSpec,
     status: PodStatus,

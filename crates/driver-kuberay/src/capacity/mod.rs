@@ -5,7 +5,7 @@ mod lean;
 
 use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::StreamExt;
 use kube::runtime::WatchStreamExt;
@@ -21,33 +21,41 @@ use crate::cluster::Cluster;
 use board::{Board, Resources, Summary};
 use lean::{Node, Pod};
 
-/// What the watches know; begun when somebody asks first.
+/// The watches; begun when somebody asks first.
 #[derive(Default)]
 pub(crate) struct Watched {
-    known: Mutex<Option<watch::Receiver<Known>>>,
+    begun: Mutex<Option<Begun>>,
     told: Mutex<Summary>,
+}
+
+#[derive(Clone)]
+struct Begun {
+    known: watch::Receiver<Known>,
+    /// Summed up when somebody asks: pods come and go far more often.
+    state: Arc<Mutex<State>>,
 }
 
 /// How far the watches are.
 #[derive(Clone, Default)]
 struct Known {
-    /// `None` until both have brought everything once.
-    summary: Option<Summary>,
+    /// Whether both have brought everything once.
+    complete: bool,
     /// What went wrong last, until something goes right.
     error: Option<DriverError>,
 }
 
 /// What there is now. The first to ask waits for the watches.
 pub(crate) async fn read(cluster: &Arc<Cluster>) -> Result<Option<Capacity>, DriverError> {
-    let mut known = begin(cluster);
-    let ready = known.wait_for(|known| known.summary.is_some() || known.error.is_some());
+    let Begun { mut known, state } = begin(cluster);
+    let ready = known.wait_for(|known| known.complete || known.error.is_some());
     let Ok(Ok(known)) =
         tokio::time::timeout(cluster.config.list_timeout, ready).await.map(|r| r.map(|k| k.clone()))
     else {
         return Ok(None);
     };
     match known {
-        Known { summary: Some(summary), .. } => {
+        Known { complete: true, .. } => {
+            let summary = lock(&state).board.summary();
             tell(cluster, &summary);
             Ok(Some(Capacity(summary.capacity)))
         }
@@ -62,16 +70,20 @@ pub(crate) fn gpu_blocks(cluster: &Cluster) -> Vec<GpuBlocks> {
     told.gpus.values().cloned().collect()
 }
 
-fn begin(cluster: &Arc<Cluster>) -> watch::Receiver<Known> {
-    let mut known = cluster.watched.known.lock().unwrap_or_else(PoisonError::into_inner);
+fn begin(cluster: &Arc<Cluster>) -> Begun {
+    let mut begun = cluster.watched.begun.lock().unwrap_or_else(PoisonError::into_inner);
     // Watches that ended (with their runtime) are begun anew.
-    if let Some(known) = known.as_ref().filter(|known| known.has_changed().is_ok()) {
-        return known.clone();
+    if let Some(begun) = begun.as_ref().filter(|begun| begun.known.has_changed().is_ok()) {
+        return begun.clone();
     }
-    let (sender, receiver) = watch::channel(Known::default());
-    tokio::spawn(keep(Arc::downgrade(cluster), sender));
-    *known = Some(receiver.clone());
-    receiver
+    let (sender, known) = watch::channel(Known::default());
+    let state = Arc::new(Mutex::new(State::new(Board::new(Resources::of(&cluster.config.template)))));
+    tokio::spawn(keep(Arc::downgrade(cluster), Arc::clone(&state), sender));
+    begun.insert(Begun { known, state }).clone()
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says how GPUs lie, when that has changed.
@@ -94,7 +106,7 @@ fn tell(cluster: &Cluster, summary: &Summary) {
 }
 
 /// Runs both watches until the driver or the last who asked is gone.
-async fn keep(cluster: Weak<Cluster>, known: watch::Sender<Known>) {
+async fn keep(cluster: Weak<Cluster>, state: Arc<Mutex<State>>, known: watch::Sender<Known>) {
     let Some((client, config)) = ({
         let Some(cluster) = cluster.upgrade() else { return };
         match cluster.api.client().await {
@@ -118,13 +130,11 @@ async fn keep(cluster: Weak<Cluster>, known: watch::Sender<Known>) {
     let nodes = watcher::watcher(Api::<Node>::all(client.clone()), nodes).default_backoff();
     let pods = watcher::watcher(Api::<Pod>::all(client), pods).default_backoff();
     let (mut nodes, mut pods) = (pin!(nodes), pin!(pods));
-    let mut state = State::new(Board::new(Resources::of(&config.template)));
-    let mut told = false;
     let mut tick = tokio::time::interval(config.probe_interval);
     loop {
         let error = tokio::select! {
-            Some(event) = nodes.next() => event.map(|event| state.node(event)).err(),
-            Some(event) = pods.next() => event.map(|event| state.pod(event)).err(),
+            Some(event) = nodes.next() => event.map(|event| lock(&state).node(event)).err(),
+            Some(event) = pods.next() => event.map(|event| lock(&state).pod(event)).err(),
             _ = tick.tick() => {
                 let Some(cluster) = cluster.upgrade() else { return };
                 drop(cluster);
@@ -137,21 +147,26 @@ async fn keep(cluster: Weak<Cluster>, known: watch::Sender<Known>) {
             debug!(%error, "a watch for the capacity failed");
             if matches!(error, DriverError::Unauthorized(_)) {
                 // Begun anew, with credentials of then.
-                known.send_modify(|known| *known = Known { summary: None, error: Some(error) });
+                known.send_modify(|known| *known = Known { complete: false, error: Some(error) });
                 if let Some(cluster) = cluster.upgrade() {
                     cluster.api.renew().await;
                 }
                 return;
             }
             known.send_modify(|known| known.error = Some(error));
-        } else if state.is_complete() && std::mem::take(&mut state.changed) {
-            if !std::mem::replace(&mut told, true) {
-                let (nodes, pods) = state.board.counts();
+        } else if !known.borrow().is_well() && lock(&state).is_complete() {
+            if !known.borrow().complete {
+                let (nodes, pods) = lock(&state).board.counts();
                 info!(nodes, pods, "read what the cluster's nodes have and what takes it");
             }
-            let summary = state.board.summary();
-            known.send_modify(|known| *known = Known { summary: Some(summary), error: None });
+            known.send_modify(|known| *known = Known { complete: true, error: None });
         }
+    }
+}
+
+impl Known {
+    fn is_well(&self) -> bool {
+        self.complete && self.error.is_none()
     }
 }
 
@@ -162,19 +177,11 @@ struct State {
     pods_listed: Option<HashSet<u128>>,
     have_nodes: bool,
     have_pods: bool,
-    changed: bool,
 }
 
 impl State {
     fn new(board: Board) -> Self {
-        Self {
-            board,
-            nodes_listed: None,
-            pods_listed: None,
-            have_nodes: false,
-            have_pods: false,
-            changed: false,
-        }
+        Self { board, nodes_listed: None, pods_listed: None, have_nodes: false, have_pods: false }
     }
 
     fn is_complete(&self) -> bool {
@@ -182,7 +189,6 @@ impl State {
     }
 
     fn node(&mut self, event: Event<Node>) {
-        self.changed = true;
         match event {
             Event::Init => self.nodes_listed = Some(HashSet::new()),
             Event::InitApply(node) => {
@@ -208,7 +214,6 @@ impl State {
     }
 
     fn pod(&mut self, event: Event<Pod>) {
-        self.changed = true;
         match event {
             Event::Init => self.pods_listed = Some(HashSet::new()),
             Event::InitApply(pod) => {

@@ -72,6 +72,8 @@ pub struct Actor {
     failed_calls: mpsc::Receiver<()>,
     launches: JoinSet<(AttemptRef, Answer)>,
     launch_cancels: HashMap<AttemptRef, CancellationToken>,
+    /// Whether the store had as many launches to begin as there was room for: it may have more.
+    more_to_launch: bool,
     calls: JoinSet<Done>,
     call_slots: Arc<Semaphore>,
     leftovers: Leftovers,
@@ -103,6 +105,7 @@ impl Actor {
             failed_calls,
             launches: JoinSet::new(),
             launch_cancels: HashMap::new(),
+            more_to_launch: false,
             calls: JoinSet::new(),
             call_slots: Arc::new(Semaphore::new(CALLS_MAX)),
             leftovers: Leftovers::new(shared.logs.as_ref().map_or(Duration::ZERO, |l| l.settings.end_wait)),

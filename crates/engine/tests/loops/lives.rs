@@ -1,15 +1,17 @@
 //! The loops over the real SQLite store and clusters in memory: whole lives of jobs, failures, takeovers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use yard_domain::{Failure, FailureClass, StateName};
+use tokio::sync::Semaphore;
+use yard_domain::{Catalog, Failure, FailureClass, StateName};
 use yard_engine::settings::DispatcherSettings;
-use yard_ports::store::StopAnswer;
+use yard_ports::store::{JobFilter, StopAnswer};
 use yard_ports::{DriverError, RemoteStatus};
 use yard_testkit::null_driver::{NullDriver, NullFault, NullPlan};
 
-use crate::world::{PATIENCE, World, settings};
+use crate::world::{PATIENCE, World, cluster, settings, team};
 
 #[tokio::test]
 async fn jobs_run_to_their_end_on_both_clusters_within_quota() {
@@ -66,6 +68,32 @@ async fn lost_answers_and_refusals_start_nothing_twice() {
     }
     let replica = world.replica("one", &settings()).await;
     assert_eq!(world.ended(&jobs).await, BTreeMap::from([("succeeded", 20)]));
+    replica.drain().await;
+    world.check().await;
+}
+
+#[tokio::test]
+async fn a_launch_call_that_takes_long_holds_up_no_others() {
+    let catalog = Catalog::of([team("lab", 100)], [cluster("east", 100), cluster("west", 100)]);
+    let mut world = World::with(NullPlan::succeed_after(Duration::ZERO), &catalog).await;
+    world.launches.in_flight_max = 4;
+    let first = Arc::new(Semaphore::new(0));
+    world.first_launches = Some(first.clone());
+    let mut jobs = Vec::new();
+    for _ in 0..40 {
+        jobs.push(world.submit("lab", 0, Duration::from_mins(1)).await);
+    }
+    // Nobody looks for placed jobs by the clock.
+    let settings = DispatcherSettings { poll_interval: Duration::from_hours(1), ..settings() };
+    let replica = world.replica("one", &settings).await;
+    let succeeded = JobFilter { states: vec![StateName::Succeeded], limit: 100, ..JobFilter::default() };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while world.store.jobs(&succeeded).await.unwrap().jobs.len() < 38 {
+        assert!(tokio::time::Instant::now() < deadline, "the others wait for the first");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    first.add_permits(2);
+    assert_eq!(world.ended(&jobs).await, BTreeMap::from([("succeeded", 40)]));
     replica.drain().await;
     world.check().await;
 }

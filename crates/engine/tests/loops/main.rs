@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 mod fair;
+mod holding;
 mod lives;
 mod logs;
 mod push;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use yard_domain::lease::LeaseTerms;
@@ -18,10 +19,12 @@ use yard_engine::keeper::Keeper;
 use yard_engine::placement::Scheduler;
 use yard_engine::settings::{DispatcherSettings, LaunchLimits, LogSettings, SchedulerSettings};
 use yard_engine::sweep::Sweeper;
-use yard_ports::Store;
 use yard_ports::store::{CatalogDocument, JobFilter, StoreLimits};
+use yard_ports::{Driver, Store};
 use yard_testkit::memory_archive::MemoryArchive;
 use yard_testkit::null_driver::{NullConfig, NullDriver, NullPlan};
+
+use crate::holding::Holding;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,6 +34,9 @@ pub struct World {
     pub next: u8,
     pub archive: MemoryArchive,
     pub logs: LogSettings,
+    pub launches: LaunchLimits,
+    /// If set, the first launch call on each cluster waits for a permit.
+    pub first_launches: Option<Arc<Semaphore>>,
     _dir: tempfile::TempDir,
 }
 
@@ -91,6 +97,8 @@ impl World {
                 end_wait: PATIENCE,
                 ..LogSettings::default()
             },
+            launches: LaunchLimits { rate_per_s: 1_000.0, burst: 100, in_flight_max: 50 },
+            first_launches: None,
             _dir: dir,
         }
     }
@@ -179,13 +187,15 @@ impl World {
             .clusters
             .iter()
             .map(|(id, driver)| {
-                let launches = LaunchLimits { rate_per_s: 1_000.0, burst: 100, in_flight_max: 50 };
-                let driver = Arc::new(driver.clone());
+                let driver: Arc<dyn Driver> = match &self.first_launches {
+                    Some(first) => Arc::new(Holding::new(driver.clone(), first.clone())),
+                    None => Arc::new(driver.clone()),
+                };
                 (
                     id.parse().unwrap(),
                     ClusterRuntime {
                         driver,
-                        launches,
+                        launches: self.launches,
                         reads_capacity: false,
                         jobs_max: 100,
                         resync: PATIENCE,

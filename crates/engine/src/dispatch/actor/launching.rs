@@ -37,7 +37,8 @@ impl Actor {
                 self.archiver.begun(r);
                 self.spawn_launch(r, &order, deadline);
             }
-            if begun < room as usize {
+            self.more_to_launch = begun == room as usize;
+            if !self.more_to_launch {
                 return Ok(());
             }
         }
@@ -110,6 +111,9 @@ impl Actor {
         let actions = self.board.launch_answered(r, answer);
         self.act(actions).await?;
         self.tell_breaker().await?;
-        if self.launches.is_empty() { self.begin_launches().await } else { Ok(()) }
+        // Half of the room at once rather than each place as it is left: a transaction for many launches.
+        let half = self.runtime.launches.in_flight_max as usize / 2;
+        let low = self.more_to_launch && self.board.calls_in_flight() <= half;
+        if low || self.launches.is_empty() { self.begin_launches().await } else { Ok(()) }
     }
 }
