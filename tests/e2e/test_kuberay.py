@@ -316,18 +316,16 @@ def test_in_a_pod_it_is_the_pods_account(yard_kube, target):
         pytest.skip("a mount namespace takes root: nothing can be mounted at /run/secrets here")
     yard = yard_kube
     before = len(target.asked())
-    target.put_in_pod(yard, target.write_account(20))
+    target.put_in_pod(yard, target.write_account(45))
     old = (target.folder / "account" / "token").read_text()
     configure(yard, target, in_cluster=True, kubeconfig=None)
     yard.start(1)
     until_ready(yard)
-    first = submit(yard, "first")
-    assert yard.api.wait_end(first, 60)["state"] == "succeeded"
     target.write_account(3600)
     path = "/apis/ray.io/v1/namespaces/yard-jobs/rayjobs"
+    assert target.answer_to(old, path) == 200
     until("the old token is over", lambda: target.answer_to(old, path) == 401, 60)
-    second = submit(yard, "second")
-    ended = yard.api.wait_end(second, 60)
+    ended = yard.api.wait_end(submit(yard, "later"), 60)
     assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
     until_ready(yard)
     asked = target.asked()[before:]

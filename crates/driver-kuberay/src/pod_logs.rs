@@ -97,7 +97,7 @@ pub(crate) async fn read(
     for kind in kinds {
         let mine: Vec<&Pod> = pods.iter().filter(|pod| pod.kind() == *kind).collect();
         if !mine.is_empty() {
-            found.push((*kind, document(cluster, &mine).await));
+            found.extend(document(cluster, &mine).await.map(|text| (*kind, text)));
         }
     }
     Ok(found)
@@ -115,7 +115,8 @@ async fn pods(cluster: &Cluster, name: &RemoteName) -> Result<Vec<Pod>, DriverEr
     Ok(pods.items)
 }
 
-async fn document(cluster: &Cluster, pods: &[&Pod]) -> Bytes {
+/// `None` if all of it has gone since the pods were listed: what was kept of it before is more.
+async fn document(cluster: &Cluster, pods: &[&Pod]) -> Option<Bytes> {
     let most = cluster.config.pod_log_pods_max;
     let mut whole = BytesMut::new();
     for pod in pods.iter().take(most).filter(|pod| pod.status.container_statuses.is_empty()) {
@@ -125,15 +126,26 @@ async fn document(cluster: &Cluster, pods: &[&Pod]) -> Bytes {
         );
     }
     let wanted: Vec<Wanted> = pods.iter().take(most).flat_map(|pod| pod.wanted()).collect();
+    let (all, mut gone) = (wanted.len(), 0);
     let mut parts = stream::iter(wanted).map(|wanted| part(cluster, wanted)).buffered(AT_ONCE);
     while let Some(part) = parts.next().await {
+        let Some(part) = part else {
+            gone += 1;
+            continue;
+        };
         if whole.len() + part.len() > DOCUMENT_MAX {
             whole.extend_from_slice(
                 line(&format!("the rest is left out: {DOCUMENT_MAX} bytes are the limit")).as_bytes(),
             );
-            return whole.freeze();
+            return Some(whole.freeze());
         }
         whole.extend_from_slice(&part);
+    }
+    if gone > 0 {
+        if gone == all {
+            return None;
+        }
+        whole.extend_from_slice(line(&format!("{gone} logs are gone")).as_bytes());
     }
     if pods.len() > most {
         let left = pods.len() - most;
@@ -141,7 +153,7 @@ async fn document(cluster: &Cluster, pods: &[&Pod]) -> Bytes {
             line(&format!("{left} more pods are not read: {most} is the limit")).as_bytes(),
         );
     }
-    whole.freeze()
+    Some(whole.freeze())
 }
 
 /// A line of ours.
@@ -149,7 +161,8 @@ fn line(text: &str) -> String {
     format!("--- {text} ---\n")
 }
 
-async fn part(cluster: &Cluster, wanted: Wanted) -> BytesMut {
+/// `None` if it is gone.
+async fn part(cluster: &Cluster, wanted: Wanted) -> Option<BytesMut> {
     let Wanted { pod, container, previous } = &wanted;
     let before = if *previous { ", before its last restart" } else { "" };
     let whose = format!("pod {pod}, container {container}{before}");
@@ -163,19 +176,19 @@ async fn part(cluster: &Cluster, wanted: Wanted) -> BytesMut {
                 part.extend_from_slice(b"\n");
             }
         }
+        Err(DriverError::NotFound) => return None,
         Err(error) => {
             metrics::counter!("yard_kuberay_pod_logs_unread_total").increment(1);
             tracing::warn!(pod, container, %error, "the log of a pod can't be read");
             part.extend_from_slice(line(&format!("{whose}: {}", unread(&error))).as_bytes());
         }
     }
-    part
+    Some(part)
 }
 
 /// Why there is nothing, for whoever may read the job's log: the API server's own words may hold addresses.
 fn unread(error: &DriverError) -> &'static str {
     match error {
-        DriverError::NotFound => "it is gone",
         DriverError::Refused(_) => "it has no log (yet)",
         DriverError::Unauthorized(_) => "it may not be read: the right to get pods/log is missing",
         _ => "it could not be read",

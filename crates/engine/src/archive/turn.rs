@@ -114,6 +114,12 @@ impl Turns {
             }
         };
         for (whose, bytes) in found {
+            // Pods print more and more, unless some of them are gone by now: then what was kept before a stop is the better.
+            match self.keeping.archive.pods(attempt, whose).await {
+                Ok(before) if before.len() > bytes.len() => continue,
+                Ok(_) | Err(ArchiveError::NotFound | ArchiveError::Damaged(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
             let len = bytes.len() as u64;
             self.keeping.archive.put_pods(attempt, whose, bytes).await?;
             metrics::counter!("yard_log_bytes_archived_total").increment(len);
