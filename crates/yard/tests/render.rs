@@ -59,7 +59,7 @@ fn what_can_not_be_rendered_is_said() {
         (
             small,
             "kube",
-            "cluster kube refuses it: ray_cluster: the head would get less than the profile's head_min",
+            "cluster kube refuses it: resources.cpu: the head would get less than the profile's head_min",
         ),
         (small, "here", "is driven by process"),
         (small, "nowhere", "there are: kube, here"),
