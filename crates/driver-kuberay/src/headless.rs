@@ -84,7 +84,9 @@ mod tests {
         let has = || names.each_ref().map(|name| known.has(name));
         known.read(&waiting[0]);
         assert_eq!(has(), [false; 4], "only a watch would take it out again");
-        waiting.iter().for_each(|job| known.watched(job));
+        for job in &waiting {
+            known.watched(job);
+        }
         assert_eq!(has(), [true; 4]);
         known.watched(&job(1, "Running", "RUNNING", "head-svc.ray.svc:8265"));
         known.read(&job(2, "Complete", "SUCCEEDED", ""));
