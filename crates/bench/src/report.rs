@@ -87,7 +87,9 @@ impl Finding {
             crate::stats::median(&rounds.iter().map(pick).collect::<Vec<_>>())
         };
         let (figure, floor, ratio) = (column(|r| r.0), column(|r| r.1), column(|r| r.0 / r.1));
-        Self { floor: Some(floor), ratio: Some(ratio), rounds, ..Self::alone(bench, what, figure, unit) }
+        // Beside a floor of nothing there is none.
+        let ratio = Some(ratio).filter(|ratio| ratio.is_finite());
+        Self { floor: Some(floor), ratio, rounds, ..Self::alone(bench, what, figure, unit) }
     }
 
     /// With a target.

@@ -88,12 +88,11 @@ pub async fn measure(
     let span = Duration::from_secs(plan.pick(30, 3) as u64);
     let share = async |churn: Option<&Crowd<'_>>| {
         let (began, cpu) = (Instant::now(), process.cpu_s()?);
-        let changes = match churn {
-            Some(crowd) => crowd.churn(span).await?,
-            None => {
-                tokio::time::sleep(span).await;
-                0.0
-            }
+        let changes = if let Some(crowd) = churn {
+            crowd.churn(span).await?
+        } else {
+            tokio::time::sleep(span).await;
+            0.0
         };
         let share = (process.cpu_s()? - cpu) / began.elapsed().as_secs_f64() * 100.0;
         Ok::<_, crate::Failure>((share, changes))
@@ -136,7 +135,9 @@ async fn watch_on(watch: Watch) -> Result<()> {
             }
         }),
         (What::Jobs, true) => tokio::spawn(async move { floor_of_jobs(client, &namespace).await }),
-        (What::Capacity, true) => tokio::spawn(async move { floor_of_capacity(client, &namespace).await }),
+        (What::Capacity, true) => {
+            tokio::spawn(async move { Box::pin(floor_of_capacity(client, &namespace)).await })
+        }
     };
     tokio::select! {
         ended = watching => ended?,
@@ -161,7 +162,7 @@ async fn floor_of_capacity(client: Client, namespace: &str) -> Result<()> {
         known_nodes.wait_until_ready().await?;
         Ok(known_pods.wait_until_ready().await?)
     };
-    complete_and_on(ready, futures::stream::select(nodes, pods)).await
+    Box::pin(complete_and_on(ready, futures::stream::select(nodes, pods))).await
 }
 
 /// A store of whole objects, and the stream that keeps it.
