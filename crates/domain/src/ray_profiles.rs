@@ -428,7 +428,8 @@ mod tests {
         assert_eq!(fields(&demand("gpu", None), &amounts(1_500, 0, 3)), Vec::<String>::new());
         assert_eq!(fields(&demand("gpu", None), &amounts(1_499, 0, 3)), ["resources.cpu"]);
         let small = demand("gpu", Some(workers(1, 2, amounts(199, 0, 1))));
-        assert_eq!(fields(&small, &amounts(2_000, 0, 9)), ["ray_cluster.workers.cpu"]);
+        // 398 for both workers, 500 and 250 for submitter and autoscaler, 1,000 for the head.
+        assert_eq!(fields(&small, &amounts(2_148, 0, 9)), ["ray_cluster.workers.cpu"]);
         // What is not charged at all is asked for by nobody.
         assert_eq!(fields(&demand("gpu", None), &amounts(1_500, 0, 0)), Vec::<String>::new());
     }
