@@ -420,7 +420,8 @@ def test_no_node_is_large_enough(yard_kube, target):
 
 
 def test_a_head_that_runs_out_of_memory(yard_kube, target):
-    """The command dies with it; the attempt ends, and what comes next is a new RayJob of ours."""
+    """The command dies with it. The operator makes no other head, and would leave the RayJob as it is: we end the attempt, and
+    what comes next is a new RayJob of ours."""
     yard = yard_kube
     configure(yard, target)
     yard.start(1)
@@ -431,11 +432,20 @@ def test_a_head_that_runs_out_of_memory(yard_kube, target):
     [pod] = target.jobs.pods(node_type="head")
     path = f"/api/v1/namespaces/yard-jobs/pods/{pod['metadata']['name']}"
     target.admin.patch(path, {"metadata": {"annotations": {"yard.test/fail": "OOMKilled"}}})
-    ended = yard.api.wait_end(job, 180)
+    heads: set[tuple[str, str]] = set()
+
+    def has_ended() -> bool:
+        there = [pod["metadata"] for pod in target.jobs.pods(node_type="head")]
+        heads.update((meta["labels"]["yard.attempt"], meta["name"]) for meta in there)
+        return yard.api.job(job)["state"] in ("succeeded", "failed")
+
+    until("it has ended", has_ended, 180)
+    ended = yard.api.job(job)
     attempts = json.dumps(ended["attempts"])
     assert ended["state"] == "succeeded" and len(ended["attempts"]) == 2, attempts
-    # The operator makes a new pod as soon as it sees the old one's end, so who asks later may find nothing about it.
-    assert "OOMKilled" in json.dumps(ended["attempts"][0]) or "its head was lost" in json.dumps(ended["attempts"][0]), attempts
+    first = json.dumps(ended["attempts"][0])
+    assert "OOMKilled" in first and "no other is made" in first, attempts
+    assert sorted(attempt for attempt, _ in heads) == ["1", "2"], f"one head for each attempt: {heads}"
     until_all_is_gone(target)
     assert {run.attempt for run in yard.log.runs()} == {1, 2}
 

@@ -278,6 +278,34 @@ impl Cluster {
         }
     }
 
+    /// The same of what is ended from here: its operator may have taken the pod away that knew, and said why.
+    pub(crate) async fn explain_end(
+        &self,
+        name: &RemoteName,
+        ray_cluster: &str,
+        failure: Failure,
+    ) -> Failure {
+        let failure = self.explain(name, failure).await;
+        match tokio::time::timeout(EVIDENCE_TIMEOUT, self.events(ray_cluster)).await {
+            Ok(Ok(events)) => evidence::explain_head(failure, &events),
+            Ok(Err(error)) => {
+                tracing::debug!(%name, %error, "the events of its Ray cluster can't be read");
+                failure
+            }
+            Err(_) => failure,
+        }
+    }
+
+    /// What is told about an object of this name.
+    async fn events(&self, name: &str) -> Result<Vec<Event>, DriverError> {
+        let path = format!(
+            "/api/v1/namespaces/{}/events?limit={EVENTS_MAX}&fieldSelector=involvedObject.name%3D{name}",
+            self.config.namespace
+        );
+        let events: List<Event> = self.api.read(Call::get("events", &path, self.config.call_timeout)).await?;
+        Ok(events.items)
+    }
+
     async fn pods(&self, name: &RemoteName) -> Result<(Vec<Pod>, Vec<(String, Event)>), DriverError> {
         let Some((job, attempt)) = RemoteName::parse(name.as_str()) else { return Ok(Default::default()) };
         let (namespace, timeout) = (&self.config.namespace, self.config.call_timeout);
@@ -287,12 +315,8 @@ impl Cluster {
         let pods: List<Pod> = self.api.read(Call::get("pods", &path, timeout)).await?;
         let mut events = Vec::new();
         for pod in pods.items.iter().filter(|pod| pod.is_waiting()).take(WAITING_PODS_MAX) {
-            let path = format!(
-                "/api/v1/namespaces/{namespace}/events?limit={EVENTS_MAX}&fieldSelector=involvedObject.name%3D{}",
-                pod.metadata.name
-            );
-            let of_pod: List<Event> = self.api.read(Call::get("events", &path, timeout)).await?;
-            events.extend(of_pod.items.into_iter().map(|event| (pod.metadata.name.clone(), event)));
+            let of_pod = self.events(&pod.metadata.name).await?;
+            events.extend(of_pod.into_iter().map(|event| (pod.metadata.name.clone(), event)));
         }
         Ok((pods.items, events))
     }

@@ -103,6 +103,17 @@ pub(crate) fn explain(failure: Failure, pods: &[Pod], events: &[(String, Event)]
     Failure::new(class.unwrap_or(failure.class), failure.exit_code, message)
 }
 
+/// The failure with what the operator said when it took the head away: KubeRay's `DeletedHeadPod` has how its container ended.
+pub(crate) fn explain_head(failure: Failure, events: &[Event]) -> Failure {
+    let Some(event) = events.iter().rev().find(|event| event.reason == "DeletedHeadPod") else {
+        return failure;
+    };
+    let oom = event.message.contains("OOMKilled");
+    let (class, advice) =
+        if oom { (FailureClass::User, "out of memory: ask for more memory; ") } else { (failure.class, "") };
+    Failure::new(class, failure.exit_code, format!("{advice}{}; {}", failure.message, event.message))
+}
+
 /// A class, unless the RayJob's own stays, and what to say.
 type Finding = (Option<FailureClass>, String);
 
@@ -197,6 +208,24 @@ mod tests {
 
     fn pod(status: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "head-1"}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn the_operator_knows_how_a_head_ended_that_it_took_away() {
+        let event = |reason: &str, message: &str| -> Event {
+            serde_json::from_value(json!({"reason": reason, "message": message})).unwrap()
+        };
+        let lost = Failure::new(FailureClass::Lost, None, "its head is gone");
+        assert_eq!(explain_head(lost.clone(), &[event("CreatedHeadPod", "x")]), lost);
+        let killed = event("DeletedHeadPod", "Deleted head Pod; terminated: &Terminated{Reason:OOMKilled}");
+        let said = explain_head(lost.clone(), &[killed]);
+        assert_eq!(said.class, FailureClass::User);
+        assert!(said.message.starts_with("out of memory") && said.message.contains("OOMKilled"), "{said}");
+        let ended = explain_head(lost, &[event("DeletedHeadPod", "Deleted head Pod; ExitCode:1")]);
+        assert_eq!(
+            (ended.class, ended.message.as_str()),
+            (FailureClass::Lost, "its head is gone; Deleted head Pod; ExitCode:1")
+        );
     }
 
     fn explained(status: &serde_json::Value, class: FailureClass) -> Failure {

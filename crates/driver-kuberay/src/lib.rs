@@ -16,6 +16,7 @@
 //! | `cluster.rs` | every call that the driver makes |
 //! | `observe.rs` | one watch of all RayJobs |
 //! | `orphans.rs` | Ray clusters whose `RayJob` is gone |
+//! | `heads.rs` | whose head is still there |
 //! | `headless.rs` | which RayJobs have no head to be asked for a log yet |
 //! | `logs.rs` | the log, from Ray's own interface through the API server |
 //! | `pod_logs.rs` | what head, workers and submitter print, from Kubernetes |
@@ -30,6 +31,7 @@ mod driver;
 mod evidence;
 mod facts;
 mod headless;
+mod heads;
 mod lean_meta;
 mod logs;
 mod observe;

@@ -16,6 +16,7 @@ use yard_ports::{DriverError, Observation};
 use crate::client::kind_of;
 use crate::cluster::{Cluster, no_crd};
 use crate::facts::RayJob;
+use crate::heads;
 use crate::orphans::{self, RayCluster};
 use crate::render::INSTANCE;
 use crate::table::{Overdue, Step, Table};
@@ -36,6 +37,7 @@ enum Done {
     Explained(RemoteName, Failure),
     Ended(Overdue, Result<(), DriverError>),
     Listed(Result<Vec<RayCluster>, DriverError>),
+    Heads(Result<HashSet<RemoteName>, DriverError>),
 }
 
 /// Observations without end.
@@ -209,7 +211,8 @@ impl Watch {
         self.waiting.push_back(
             async move {
                 // Before its pods go: they may know why nothing came of it.
-                overdue.failure = cluster.explain(&overdue.name, overdue.failure).await;
+                overdue.failure =
+                    cluster.explain_end(&overdue.name, &overdue.ray_cluster, overdue.failure).await;
                 let ended = cluster.end(&overdue.name, &overdue.ray_cluster).await;
                 Done::Ended(overdue, ended)
             }
@@ -221,6 +224,7 @@ impl Watch {
         let now = Instant::now();
         let settled = match done {
             Done::Listed(found) => return self.swept(found, now),
+            Done::Heads(found) => return self.counted(found, now),
             Done::Explained(name, failure) => self.table.settle(&name, failure, now),
             Done::Ended(overdue, Ok(())) => self.table.settle(&overdue.name, overdue.failure, now),
             Done::Ended(overdue, Err(error)) => {
@@ -274,7 +278,8 @@ impl Watch {
         }
     }
 
-    /// Ray clusters are not watched: each has its RayJob, but for those that nobody has any more.
+    /// Ray clusters and their heads are not watched: each Ray cluster has its RayJob, but for those that nobody has any more,
+    /// and each RayJob that runs has its head, but for those that died.
     fn look_for_orphans(&mut self, now: Instant) {
         if now < self.sweep_at {
             return;
@@ -282,6 +287,21 @@ impl Watch {
         self.sweep_at = now + self.cluster.config.liveness_grace / 2;
         let cluster = Arc::clone(&self.cluster);
         self.waiting.push_back(async move { Done::Listed(orphans::list(&cluster, None).await) }.boxed());
+        let cluster = Arc::clone(&self.cluster);
+        self.waiting.push_back(async move { Done::Heads(heads::list(&cluster).await) }.boxed());
+    }
+
+    fn counted(&mut self, heads: Result<HashSet<RemoteName>, DriverError>, now: Instant) {
+        let heads = match heads {
+            Ok(heads) => heads,
+            Err(error) => {
+                warn!(%error, "could not look for heads that are gone");
+                return;
+            }
+        };
+        for beheaded in self.table.beheaded(&heads, now, self.cluster.config.liveness_grace / 2) {
+            self.end(beheaded);
+        }
     }
 
     fn swept(&mut self, found: Result<Vec<RayCluster>, DriverError>, now: Instant) {

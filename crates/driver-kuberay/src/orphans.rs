@@ -53,21 +53,31 @@ pub(crate) async fn list(
     cluster: &Cluster,
     attempt: Option<&RemoteName>,
 ) -> Result<Vec<RayCluster>, DriverError> {
-    let config = &cluster.config;
-    let client = cluster.api.client().await?;
     let kind = GroupVersionKind::gvk("ray.io", "v1", "RayCluster");
     let resource = ApiResource::from_gvk_with_plural(&kind, "rayclusters");
-    let api: Api<DynamicObject> = Api::namespaced_with(client, &config.namespace, &resource);
     let labels = match attempt.and_then(|name| RemoteName::parse(name.as_str())) {
         Some((job, attempt)) => format!("{JOB}={job},{ATTEMPT}={attempt}"),
         None => INSTANCE.to_owned(),
     };
-    let (mut wanted, mut found) = (ListParams::default().labels(&labels).limit(PAGE), Vec::new());
+    let found = list_metadata(cluster, &resource, &labels).await?;
+    Ok(found.iter().filter_map(RayCluster::new).collect())
+}
+
+/// What all objects of this kind with these labels are called and marked with, and nothing else of them.
+pub(crate) async fn list_metadata(
+    cluster: &Cluster,
+    resource: &ApiResource,
+    labels: &str,
+) -> Result<Vec<ObjectMeta>, DriverError> {
+    let config = &cluster.config;
+    let client = cluster.api.client().await?;
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &config.namespace, resource);
+    let (mut wanted, mut found) = (ListParams::default().labels(labels).limit(PAGE), Vec::new());
     loop {
         let page = timeout(config.list_timeout, api.list_metadata(&wanted)).await;
         let page = page.map_err(|_| DriverError::Unclear("no answer in time".to_owned()))?;
         let page = page.map_err(|error| kind_of(&error))?;
-        found.extend(page.items.iter().filter_map(|one| RayCluster::new(&one.metadata)));
+        found.extend(page.items.into_iter().map(|one| one.metadata));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => wanted = wanted.continue_token(&token),
             None => return Ok(found),

@@ -31,6 +31,8 @@ struct Row {
     active: Duration,
     /// Its Ray cluster's name.
     ray_cluster: Box<str>,
+    /// Since when it has run without a head, as far as anybody looked.
+    beheaded_since: Option<Instant>,
     deleting_since: Option<Instant>,
     /// Whether somebody looks into its failure, or ends it.
     busy: bool,
@@ -155,6 +157,30 @@ impl Table {
         overdue
     }
 
+    /// What runs and had no head in `heads`, nor when it was looked before, `grace` ago or longer: a head is never made again.
+    pub(crate) fn beheaded(
+        &mut self,
+        heads: &HashSet<RemoteName>,
+        now: Instant,
+        grace: Duration,
+    ) -> Vec<Overdue> {
+        let mut ended = Vec::new();
+        for (name, row) in &mut self.rows {
+            if row.shown != RemoteStatus::Running || heads.contains(name) {
+                row.beheaded_since = None;
+                continue;
+            }
+            let since = *row.beheaded_since.get_or_insert(now);
+            if row.busy || row.deleting_since.is_some() || now.duration_since(since) < grace || since == now {
+                continue;
+            }
+            row.busy = true;
+            let failure = Failure::new(FailureClass::Lost, None, "its head is gone, and no other is made");
+            ended.push(Overdue { name: name.clone(), ray_cluster: row.ray_cluster.clone(), failure });
+        }
+        ended
+    }
+
     /// A RayJob that no operator has looked at for `patience`, and for how long.
     pub(crate) fn not_taken_up(&self, now: Instant, patience: Duration) -> Option<(&RemoteName, Duration)> {
         let waiting = self.rows.iter().filter(|(_, row)| !row.taken_up && row.deleting_since.is_none());
@@ -182,6 +208,7 @@ impl Row {
             pre_running: deadline(job.spec.pre_running_deadline_seconds),
             active: deadline(job.spec.active_deadline_seconds),
             ray_cluster: Box::default(),
+            beheaded_since: None,
             deleting_since: None,
             busy: false,
         }
@@ -297,6 +324,28 @@ mod tests {
         table.apply(&job("Running", "RUNNING"), at(now, 20));
         assert_eq!(table.overdue(at(now, 125), grace), []);
         assert_eq!(table.overdue(at(now, 126), grace)[0].failure.class, FailureClass::RunTimeout);
+    }
+
+    #[test]
+    fn what_runs_without_a_head_is_ended_at_the_second_look() {
+        let (mut table, now, grace) = (Table::default(), Instant::now(), Duration::from_secs(5));
+        let (none, heads) = (HashSet::new(), HashSet::from([job("", "").name().unwrap()]));
+        table.apply(&job("Initializing", ""), now);
+        assert_eq!(table.beheaded(&none, at(now, 10), grace), [], "it has none yet");
+        table.apply(&job("Running", "RUNNING"), at(now, 11));
+        assert_eq!(table.beheaded(&none, at(now, 12), grace), [], "the list may be of before");
+        assert_eq!(table.beheaded(&heads, at(now, 17), grace), []);
+        assert_eq!(table.beheaded(&none, at(now, 18), grace), []);
+        assert_eq!(table.beheaded(&none, at(now, 22), grace), [], "not long enough");
+        let ended = table.beheaded(&none, at(now, 23), grace);
+        assert_eq!((ended.len(), ended[0].failure.class), (1, FailureClass::Lost));
+        assert_eq!(table.beheaded(&none, at(now, 40), grace), [], "it is being ended");
+        table.release(&ended[0].name);
+        assert_eq!(table.beheaded(&none, at(now, 41), grace).len(), 1);
+        table.apply(&job("Complete", "SUCCEEDED"), at(now, 42));
+        table.release(&ended[0].name);
+        table.apply(&job("Complete", "SUCCEEDED"), at(now, 43));
+        assert_eq!(table.beheaded(&none, at(now, 60), grace), [], "it has ended");
     }
 
     #[test]
