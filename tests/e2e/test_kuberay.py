@@ -179,7 +179,7 @@ def test_what_a_submitter_prints(yard_kube, target):
 
 
 def test_exactly_the_rights_that_are_shipped(yard_kube, target):
-    """No call is refused, and no right is without a call: jobs that succeed, fail, are stopped, and never get a head."""
+    """No call is refused, and no right is without a call: jobs that succeed, fail, are stopped, never get a head, and lose it."""
     yard = yard_kube
     configure(yard, target)
     before = len(target.asked())
@@ -188,8 +188,16 @@ def test_exactly_the_rights_that_are_shipped(yard_kube, target):
     jobs = [submit(yard, "good"), submit(yard, "bad", 0.2, "fail", max_retries=0), submit(yard, "long", 600)]
     ill = {"profile": "ill", "env": {"YARD_TEST_FAIL": "ImagePullBackOff"}}
     jobs.append(submit(yard, "ill", max_retries=0, ray_cluster=ill))
+    beheaded = Job("ads", "beheaded", entrypoint="sleep 600", ray_cluster=FAKE)
+    jobs.append(yard.api.submitted(beheaded.document(yard.log.path)))
     until("the long one runs", lambda: yard.log.started("ads/long"), 60)
     yard.api.stop(jobs[2])
+    yard.api.wait_state(jobs[4], "running", timeout_s=30)
+    # The operator makes no other head; the attempt is ended from here, its Ray cluster too.
+    [head] = target.jobs.pods_of(jobs[4])
+    target.admin.delete(f"/api/v1/namespaces/yard-jobs/pods/{head['metadata']['name']}")
+    until("a second attempt runs", lambda: len(yard.api.job(jobs[4])["attempts"]) == 2, 60)
+    yard.api.stop(jobs[4])
     for job in jobs:
         yard.api.wait_end(job, 90)
         yard.api.request("GET", f"/v1/jobs/{job}/logs")
