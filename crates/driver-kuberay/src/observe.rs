@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Event};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 use yard_domain::{Failure, RemoteName};
-use yard_ports::{DriverError, Observation};
+use yard_ports::{DriverError, Observation, RemoteStatus};
 
 use crate::client::kind_of;
 use crate::cluster::{Cluster, no_crd};
@@ -19,6 +19,7 @@ use crate::facts::RayJob;
 use crate::heads;
 use crate::orphans::{self, RayCluster};
 use crate::render::INSTANCE;
+use crate::status::status;
 use crate::table::{Overdue, Step, Table};
 
 /// Pauses before the next watch after one that failed.
@@ -38,6 +39,8 @@ enum Done {
     Ended(Overdue, Result<(), DriverError>),
     Listed(Result<Vec<RayCluster>, DriverError>),
     Heads(Result<HashSet<RemoteName>, DriverError>),
+    /// It has moved on, though the watch had not shown that yet.
+    Moved(Box<RayJob>),
 }
 
 /// Observations without end.
@@ -204,17 +207,20 @@ impl Watch {
         }
     }
 
-    fn end(&mut self, mut overdue: Overdue) {
-        warn!(name = %overdue.name, why = %overdue.failure, "ending what the operator does not");
-        metrics::counter!("yard_kuberay_ended_here_total").increment(1);
+    fn end(&mut self, overdue: Overdue) {
+        self.waiting.push_back(end(Arc::clone(&self.cluster), overdue).boxed());
+    }
+
+    /// The same of what runs without a head, if it does: a watch that has died without a word may have kept its end back.
+    fn end_if_running(&mut self, beheaded: Overdue) {
         let cluster = Arc::clone(&self.cluster);
         self.waiting.push_back(
             async move {
-                // Before its pods go: they may know why nothing came of it.
-                overdue.failure =
-                    cluster.explain_end(&overdue.name, &overdue.ray_cluster, overdue.failure).await;
-                let ended = cluster.end(&overdue.name, &overdue.ray_cluster).await;
-                Done::Ended(overdue, ended)
+                match cluster.job(&beheaded.name).await {
+                    Ok(job) if status(&job) != RemoteStatus::Running => Done::Moved(Box::new(job)),
+                    Ok(_) => end(cluster, beheaded).await,
+                    Err(error) => Done::Ended(beheaded, Err(error)),
+                }
             }
             .boxed(),
         );
@@ -225,6 +231,12 @@ impl Watch {
         let settled = match done {
             Done::Listed(found) => return self.swept(found, now),
             Done::Heads(found) => return self.counted(found, now),
+            Done::Moved(job) => {
+                if let Some(name) = job.name() {
+                    self.table.release(&name);
+                }
+                return self.apply(&job, now);
+            }
             Done::Explained(name, failure) => self.table.settle(&name, failure, now),
             Done::Ended(overdue, Ok(())) => self.table.settle(&overdue.name, overdue.failure, now),
             Done::Ended(overdue, Err(error)) => {
@@ -299,8 +311,12 @@ impl Watch {
                 return;
             }
         };
+        // What is not known completely may have ended well, and its head have gone with that.
+        if !self.have_full {
+            return;
+        }
         for beheaded in self.table.beheaded(&heads, now, self.cluster.config.liveness_grace / 2) {
-            self.end(beheaded);
+            self.end_if_running(beheaded);
         }
     }
 
@@ -337,6 +353,16 @@ impl Watch {
         }
         self.told_hanging = hanging;
     }
+}
+
+/// Ends a RayJob from here.
+async fn end(cluster: Arc<Cluster>, mut overdue: Overdue) -> Done {
+    warn!(name = %overdue.name, why = %overdue.failure, "ending what the operator does not");
+    metrics::counter!("yard_kuberay_ended_here_total").increment(1);
+    // Before its pods go: they may know why nothing came of it.
+    overdue.failure = cluster.explain_end(&overdue.name, &overdue.ray_cluster, overdue.failure).await;
+    let ended = cluster.end(&overdue.name, &overdue.ray_cluster).await;
+    Done::Ended(overdue, ended)
 }
 
 /// A watch that asked for more of the past than the API server has: seldom, and worth knowing when it isn't.

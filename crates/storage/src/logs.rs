@@ -2,7 +2,8 @@
 //!
 //! A chunk's name says which bytes of the log it has, so a listing is all that is needed to plan a read, and two writers
 //! that cut differently never write over each other. The last chunk's name ends in `.end.gz`, or `.lost.gz` if the log
-//! went with its cluster. Beside them, `head.gz`, `workers.gz` and `submitter.gz` are what the attempt's pods printed. Job ids sort by time, so where listings come in order retention reads only what is old.
+//! went with its cluster. Beside them, `head.gz`, `workers.gz` and `submitter.gz` are what the attempt's pods printed.
+//! Job ids sort by time, so where listings come in order retention reads only what is old.
 
 use std::collections::BTreeMap;
 use std::fmt;
