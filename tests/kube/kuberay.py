@@ -121,6 +121,15 @@ class KubeRay:
         # A new node is tainted until it's seen ready, by a controller that we don't run.
         self.client.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": None}})
 
+    def restart_api(self) -> None:
+        """Restart the API server, and its clients of the cluster's own with it.
+
+        Each of their watches that has been refused asks again after a pause that grows with every restart, up to a minute.
+        """
+        self.cluster.api.restart()
+        self.cluster.controllers.restart()
+        self.operator.restart()
+
     def remove(self) -> None:
         for server in (self.operator, self.kubelet, self.head):
             server.remove()
