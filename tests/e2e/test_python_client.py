@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "clients" / "python"
 sys.path[:0] = [str(CLIENT), str(CLIENT / "src")]
 
-from yard_client import AsyncClient, Client, Conflict, NotFound, Rejected, Unreachable  # noqa: E402
+from yard_client import AsyncClient, Client, Conflict, NotFound, Rejected, Unreachable, YardError  # noqa: E402
 
 from support.jobs import Job  # noqa: E402
 
@@ -111,6 +111,36 @@ def test_following_survives_a_restart(yard, server):
                 server.start()
         assert lines == [f"line {i}" for i in range(1, 41)]
         assert client.wait(job["id"], timeout_s=20)["state"] == "succeeded"
+
+
+def test_following_goes_through_the_attempts(yard, server):
+    """It waits for the first attempt, goes on with the next, and is taken up where it broke in that one, too."""
+    marker = yard.folder / "failed-once"
+    say = "for i in 1 2 3 4 5 6 7 8; do echo $name $i; sleep 0.2; done"
+    entrypoint = f"if [ -e {marker} ]; then name=second; {say}; else touch {marker}; echo first; exit 3; fi"
+    second = [f"second {i}" for i in range(1, 9)]
+    with client_of(yard, server) as client:
+        job = client.submit(team="ads", entrypoint=entrypoint, resources={"cpu": 1}, retry={"max_retries": 1})
+        lines: list[str] = []
+        for line in client.log_lines(job["id"], follow=True):
+            lines.append(line)
+            if line == second[2]:
+                server.kill()
+                server.start()
+        assert lines == ["first", *second]
+        assert client.wait(job["id"], timeout_s=20)["state"] == "succeeded"
+        assert list(client.log_lines(job["id"])) == second
+        assert list(client.log_lines(job["id"], attempt=1)) == ["first"]
+        whole = list(client.log_lines(job["id"], attempt="all"))
+        assert [line for line in whole if not line.startswith("---")] == ["first", *second]
+        with pytest.raises(YardError, match="source"):
+            list(client.log_lines(job["id"], source="cellar"))  # type: ignore[arg-type]
+
+    async def again() -> list[str]:
+        async with client_of(yard, server, AsyncClient) as client:
+            return [line async for line in client.log_lines(job["id"], follow=True)]
+
+    assert asyncio.run(again()) == second, "a job that has ended is followed from its last attempt"
 
 
 def client_following(client, job, yard):

@@ -13,6 +13,7 @@ from typing_extensions import Self, Unpack
 
 from . import _calls as calls
 from ._errors import api_error
+from ._logs import LOOK_AGAIN_S, Attempt, Reader, Source, attempt_after, has_ended
 from ._models import ExplanationView, JobSummary, JobView, LineView, ReceiptView, StopAnswerView, Submission, Submitted
 from ._policy import Patience, is_passing
 from ._wire import CHUNK_BYTES, Lines, body, gave_up, settings, stream_error
@@ -93,26 +94,49 @@ class AsyncClient:
                 raise TimeoutError(f"job {id} is still {job['state']} after {timeout_s:g} s")
 
     async def logs(
-        self, id: str, *, attempt: int | None = None, offset: int = 0, follow: bool = False
+        self, id: str, *, attempt: Attempt = None, source: Source = "job", offset: int = 0, follow: bool = False
     ) -> AsyncIterator[bytes]:
-        """A job's output from byte `offset` on, of the last attempt unless told otherwise; with `follow`, until that attempt
-        has ended. A stream that breaks is taken up where it broke."""
+        """A job's output from byte `offset` on, of the last attempt unless told otherwise. With `follow`, until the given
+        attempt has ended; without a given one it waits for the first, and goes on to the job's end, attempt after attempt.
+        A stream that breaks is taken up where it broke; of all attempts, and of pods (`source`), it can't be, and raises
+        `Unreachable`."""
+        reader = Reader(attempt, source, offset, follow)
+        if reader.goes_on:
+            reader.attempt = await self._attempt_after(id, None)
+        while True:
+            async for chunk in self._stream(id, reader):
+                yield chunk
+            number = reader.attempt
+            following = await self._attempt_after(id, number) if reader.goes_on and isinstance(number, int) else None
+            if following is None:
+                return
+            reader.turn_to(following)
+
+    async def _attempt_after(self, id: str, number: int | None) -> int | None:
+        """The next attempt (without a number the last), when there is one; `None` if the job has ended without."""
+        wait_s = 0
+        while True:
+            job = await self._run(calls.job(id, wait_s))
+            if (found := attempt_after(job, number)) is not None or has_ended(job):
+                return found
+            wait_s = LOOK_AGAIN_S
+
+    async def _stream(self, id: str, reader: Reader) -> AsyncIterator[bytes]:
+        """To the end of what the reader asks for, in as many requests as that takes."""
         patience = Patience(time.monotonic() + self._patience_s)
         while True:
-            params: dict[str, Any] = {"offset": offset, "follow": "true" if follow else "false"}
-            if attempt is not None:
-                params["attempt"] = attempt
             failure: Exception
             after = None
             try:
-                async with self._http.stream("GET", calls.log_path(id), params=params) as answer:
+                async with self._http.stream("GET", calls.log_path(id), params=reader.params()) as answer:
                     if answer.status_code < 400:
-                        # From now on of this attempt: another may begin while the stream is broken.
-                        attempt = int(answer.headers.get("x-yard-attempt", attempt or 0)) or None
-                        async for chunk in answer.aiter_bytes(CHUNK_BYTES if not follow else None):
-                            offset += len(chunk)
+                        reader.opened(answer.headers)
+                        async for chunk in answer.aiter_bytes(CHUNK_BYTES if not reader.follow else None):
+                            reader.took(chunk)
                             patience = Patience(time.monotonic() + self._patience_s)
                             yield chunk
+                        if reader.more:
+                            continue
                         return
                     failure = stream_error(answer.status_code, await answer.aread())
                     after = answer.headers.get("retry-after")
@@ -120,15 +144,17 @@ class AsyncClient:
                         raise failure
             except httpx.TransportError as error:
                 failure = error
-            pause = patience.next_pause(time.monotonic(), after)
+            pause = patience.next_pause(time.monotonic(), after) if reader.may_try_again() else None
             if pause is None:
                 raise gave_up(failure) from failure
             await asyncio.sleep(pause)
 
-    async def log_lines(self, id: str, *, attempt: int | None = None, follow: bool = False) -> AsyncIterator[str]:
+    async def log_lines(
+        self, id: str, *, attempt: Attempt = None, source: Source = "job", follow: bool = False
+    ) -> AsyncIterator[str]:
         """As `logs`, in lines of text."""
         lines = Lines()
-        async for chunk in self.logs(id, attempt=attempt, follow=follow):
+        async for chunk in self.logs(id, attempt=attempt, source=source, follow=follow):
             for line in lines.feed(chunk):
                 yield line
         for line in lines.feed(b"", final=True):
