@@ -456,6 +456,8 @@ pub struct JobView {
     pub attempts: Vec<AttemptView>,
     /// Why it waits, if it is queued and a pass has looked at it.
     pub waiting: Option<WaitNote>,
+    /// The database's time when this was read.
+    pub read_at: Timestamp,
 }
 
 /// An attempt as shown to people and programs.

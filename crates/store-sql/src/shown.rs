@@ -11,7 +11,7 @@ use crate::reader::{Reader, id_value};
 use crate::rows::JOB_COLUMNS;
 use crate::sql;
 use crate::tx::{Conn, Work};
-use crate::views::{VIEW_COLUMNS, view};
+use crate::views::{view, view_columns};
 
 /// See [`yard_ports::store::Store::shown_jobs_of_key`].
 pub(crate) struct JobsOfKey<'a> {
@@ -81,8 +81,9 @@ impl Work for ShownJobs<'_> {
         };
         args.push(self.limit.into());
         let sql = format!(
-            "SELECT {JOB_COLUMNS}, {VIEW_COLUMNS} FROM jobs WHERE NOT EXISTS \
-             (SELECT 1 FROM ray_hidden h WHERE h.job_id = jobs.id){team} ORDER BY id DESC LIMIT ?"
+            "SELECT {JOB_COLUMNS}, {} FROM jobs WHERE NOT EXISTS \
+             (SELECT 1 FROM ray_hidden h WHERE h.job_id = jobs.id){team} ORDER BY id DESC LIMIT ?",
+            view_columns(conn.dialect)
         );
         let mut views = Vec::new();
         for row in conn.rows(sql, args).await? {

@@ -7,7 +7,7 @@ use yard_domain::job::QueueOrder;
 use yard_domain::{AttemptNumber, HistoryLine, JobId, Shape, StateName, TeamId};
 use yard_ports::store::{AttemptView, JobView, QueueStats, StopAnswer, WaitNote};
 
-use crate::backend::{Row, TxKind};
+use crate::backend::{Dialect, Row, TxKind};
 use crate::catalog;
 use crate::codec::read_by_cluster;
 use crate::fault::Fault;
@@ -29,16 +29,18 @@ impl Work for FindJob {
     const KIND: TxKind = TxKind::Snapshot;
 
     async fn run(&self, conn: &mut Conn) -> Result<Option<JobView>, Fault> {
-        let sql = format!("SELECT {JOB_COLUMNS}, {VIEW_COLUMNS} FROM jobs WHERE id = ?");
+        let sql = format!("SELECT {JOB_COLUMNS}, {} FROM jobs WHERE id = ?", view_columns(conn.dialect));
         let Some(row) = conn.rows(sql, vec![id_value(self.id)]).await?.pop() else { return Ok(None) };
         view(conn, row).await.map(Some)
     }
 }
 
-/// What a view needs of a job's row beside [`JOB_COLUMNS`].
-pub(crate) const VIEW_COLUMNS: &str = "idem_key, document, shape, queue_order, created_us, ended_us";
+/// What a view needs of a job's row beside [`JOB_COLUMNS`], and the time.
+pub(crate) fn view_columns(dialect: Dialect) -> String {
+    format!("idem_key, document, shape, queue_order, created_us, ended_us, {}", dialect.now())
+}
 
-/// A job, whole, from its row of [`JOB_COLUMNS`] and [`VIEW_COLUMNS`].
+/// A job, whole, from its row of [`JOB_COLUMNS`] and [`view_columns`].
 pub(crate) async fn view(conn: &mut Conn, row: Row) -> Result<JobView, Fault> {
     let mut r = Reader::new("jobs", row);
     let record = JobRecord::take(&mut r)?;
@@ -50,6 +52,7 @@ pub(crate) async fn view(conn: &mut Conn, row: Row) -> Result<JobView, Fault> {
         created_at: r.time("created_us")?,
         since: record.since,
         ended_at: r.opt_time("ended_us")?,
+        read_at: r.time("now")?,
         attempts: attempts(conn, &record).await?,
         waiting: None,
         lifecycle: record.job,
@@ -62,11 +65,10 @@ pub(crate) async fn view(conn: &mut Conn, row: Row) -> Result<JobView, Fault> {
 
 /// Those that ended, and the open one, which is in the job's row.
 async fn attempts(conn: &mut Conn, record: &JobRecord) -> Result<Vec<AttemptView>, Fault> {
-    let sql = "SELECT job_id, number, cluster, placed_us, launched_us, started_us, ended_us, end_code, message, \
-               exit_code FROM attempts WHERE job_id = ? ORDER BY number";
-    let rows = conn.rows(sql, vec![id_value(record.id())]).await?;
-    let mut list: Vec<AttemptView> = rows.into_iter().map(read_attempt).collect::<Result<_, _>>()?;
-    if let Some(open) = record.job.state.open_attempt() {
+    let open = record.job.state.open_attempt();
+    let ended = record.job.attempts > u32::from(open.is_some());
+    let mut list = if ended { ended_attempts(conn, record.id()).await? } else { Vec::new() };
+    if let Some(open) = open {
         list.push(AttemptView {
             number: open.number,
             cluster: open.cluster.clone(),
@@ -80,6 +82,13 @@ async fn attempts(conn: &mut Conn, record: &JobRecord) -> Result<Vec<AttemptView
         });
     }
     Ok(list)
+}
+
+async fn ended_attempts(conn: &mut Conn, id: JobId) -> Result<Vec<AttemptView>, Fault> {
+    let sql = "SELECT job_id, number, cluster, placed_us, launched_us, started_us, ended_us, end_code, message, \
+               exit_code FROM attempts WHERE job_id = ? ORDER BY number";
+    let rows = conn.rows(sql, vec![id_value(id)]).await?;
+    rows.into_iter().map(read_attempt).collect()
 }
 
 fn read_attempt(row: Row) -> Result<AttemptView, Fault> {

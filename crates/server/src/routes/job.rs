@@ -63,8 +63,7 @@ pub(crate) async fn get(
         let _slot = waits.0.take()?;
         changed(&state, &caller, &feed, id, version_of(known), wait).await?
     };
-    let now = state.store.now().await?;
-    let mut view = JobView::new(&job, now)?;
+    let mut view = JobView::new(&job)?;
     // Before the tag is made of it: what a caller is not shown changes nothing for them.
     view.waiting = redact::for_caller(&state, &caller, view.waiting).await?;
     let tag = tag(job.lifecycle.version, &view);

@@ -57,11 +57,11 @@ pub fn is_final(state: &JobState) -> bool {
 }
 
 impl JobDetails {
-    /// The job as seen at `now`. With `redact`, the values of environment variables are left out, as Ray does for
+    /// The job as seen when it was read. With `redact`, the values of environment variables are left out, as Ray does for
     /// browsers.
-    pub fn new(job: &store::JobView, now: Timestamp, redact: bool) -> Result<Self, DocumentError> {
+    pub fn new(job: &store::JobView, redact: bool) -> Result<Self, DocumentError> {
         let life = &job.lifecycle;
-        let view = views::JobView::new(job, now)?;
+        let view = views::JobView::new(job)?;
         let mut spec = match view.spec {
             Value::Object(spec) => spec,
             _ => Map::new(),

@@ -187,8 +187,8 @@ pub struct StopAnswerView {
 }
 
 impl JobView {
-    /// As seen at `now`.
-    pub fn new(job: &store::JobView, now: Timestamp) -> Result<Self, DocumentError> {
+    /// As seen when it was read.
+    pub fn new(job: &store::JobView) -> Result<Self, DocumentError> {
         let life = &job.lifecycle;
         let spec: Value =
             serde_json::from_str(&job.document).map_err(|source| DocumentError { job: life.id, source })?;
@@ -197,7 +197,7 @@ impl JobView {
             summary: JobSummary::new(life, &job.key, name, job.created_at, job.since),
             priority: job.order.priority().get().into(),
             ended_at: job.ended_at.map(time_text),
-            waiting: waiting(life, job.waiting.as_ref(), now),
+            waiting: waiting(life, job.waiting.as_ref(), job.read_at),
             clock: clock(&life.state),
             retries: RetriesView {
                 own: life.counts.own,

@@ -56,6 +56,7 @@ fn job(state: JobState, waiting: Option<WaitNote>) -> store::JobView {
         ended_at: None,
         attempts: vec![attempt],
         waiting,
+        read_at: NOW,
     }
 }
 
@@ -73,14 +74,14 @@ fn note() -> WaitNote {
 #[test]
 fn a_queued_job_says_why_it_waits() {
     let queued = |not_before| JobState::Queued { not_before, deadline: NOW.plus(Duration::from_mins(1)) };
-    let waiting = |state, note| JobView::new(&job(state, note), NOW).unwrap().waiting.map(|w| w.code);
+    let waiting = |state, note| JobView::new(&job(state, note)).unwrap().waiting.map(|w| w.code);
     assert_eq!(waiting(queued(None), Some(note())).as_deref(), Some("full"));
     assert_eq!(waiting(queued(None), None).as_deref(), Some("not_looked_at"));
     assert_eq!(waiting(queued(Some(NOW)), None).as_deref(), Some("not_looked_at"));
     let later = Some(NOW.plus(Duration::from_secs(1)));
     assert_eq!(waiting(queued(later), Some(note())).as_deref(), Some("backoff"));
     assert_eq!(waiting(JobState::Ended(Outcome::Stopped), Some(note())), None);
-    let view = JobView::new(&job(queued(None), Some(note())), NOW).unwrap();
+    let view = JobView::new(&job(queued(None), Some(note()))).unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&view).unwrap());
 }
 
@@ -96,7 +97,7 @@ fn each_state_has_its_clock_and_views_read_back() {
         (JobState::Ended(Outcome::Failed(failure)), None),
     ];
     for (state, clock) in states {
-        let view = JobView::new(&job(state, None), NOW).unwrap();
+        let view = JobView::new(&job(state, None)).unwrap();
         assert_eq!(view.clock.as_ref().map(|c| c.kind.as_str()), clock);
         assert_eq!(view.summary.has_ended(), clock.is_none());
         assert_eq!(view.summary.failure.is_some(), clock.is_none());

@@ -31,8 +31,7 @@ pub(super) async fn info(
 ) -> Result<Json<JobDetails>, RayError> {
     let mut job = find(&state, &caller, &headers, &id).await?;
     redact_waits(&state, &caller, std::slice::from_mut(&mut job)).await?;
-    let now = state.store.now().await?;
-    Ok(Json(JobDetails::new(&job, now, is_browser(&headers))?))
+    Ok(Json(JobDetails::new(&job, is_browser(&headers))?))
 }
 
 pub(super) async fn list(
@@ -47,9 +46,8 @@ pub(super) async fn list(
     };
     let mut jobs = state.store.shown_jobs(teams.as_deref(), state.ray.config.list_max).await?;
     redact_waits(&state, &caller, &mut jobs).await?;
-    let now = state.store.now().await?;
     let browser = is_browser(&headers);
-    let details = jobs.iter().map(|job| JobDetails::new(job, now, browser)).collect::<Result<Vec<_>, _>>()?;
+    let details = jobs.iter().map(|job| JobDetails::new(job, browser)).collect::<Result<Vec<_>, _>>()?;
     Ok(Json(details))
 }
 

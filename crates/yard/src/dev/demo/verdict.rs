@@ -249,6 +249,7 @@ mod tests {
             ended_at: Some(at),
             attempts: (1..=attempts).map(attempt).collect(),
             waiting: None,
+            read_at: at,
         }
     }
 
