@@ -257,7 +257,11 @@ impl World {
     }
 
     pub(super) async fn view(&self, id: JobId) -> JobView {
-        self.store.job(id).await.expect("job").expect("there is such a job")
+        let before = self.store.now().await.expect("now");
+        let view = self.store.job(id).await.expect("job").expect("there is such a job");
+        let after = self.store.now().await.expect("now");
+        assert!((before..=after).contains(&view.read_at), "{before} to {after}: {}", view.read_at);
+        undated(view)
     }
 
     pub(super) async fn state(&self, id: JobId) -> StateName {
@@ -322,4 +326,9 @@ impl World {
 
 pub(super) fn ends(attempts: &[AttemptRef], end: &AttemptEnd) -> Vec<EndOrder> {
     attempts.iter().map(|a| EndOrder { attempt: *a, end: end.clone(), jitter: 0.5 }).collect()
+}
+
+/// A view without when it was read, so that two looks can be compared.
+pub(super) fn undated(view: JobView) -> JobView {
+    JobView { read_at: Timestamp::from_micros(0), ..view }
 }
