@@ -37,7 +37,7 @@ impl Work for ListJobs<'_> {
 
     async fn run(&self, conn: &mut Conn) -> Result<JobPage, Fault> {
         let filter = self.filter;
-        if filter.among.as_ref().is_some_and(Vec::is_empty) {
+        if shows_nothing(filter) {
             return Ok(JobPage::default());
         }
         let (terms, args) = terms(filter, conn.dialect);
@@ -126,6 +126,12 @@ async fn stretch_end(
     row.map(|row| Reader::new("jobs", row).job_id("id")).transpose()
 }
 
+/// Whether whoever asks sees no team that is asked for: not even how far its jobs go is for them.
+fn shows_nothing(filter: &JobFilter) -> bool {
+    let Some(among) = &filter.among else { return false };
+    filter.team.as_ref().map_or(among.is_empty(), |team| !among.contains(team))
+}
+
 /// The team whose jobs alone can be in the list.
 fn one_team(filter: &JobFilter) -> Option<&TeamId> {
     filter.team.as_ref().or(match filter.among.as_deref() {
@@ -179,10 +185,8 @@ fn terms(filter: &JobFilter, dialect: Dialect) -> (Vec<String>, Vec<Value>) {
         terms.push("team = ?".to_owned());
         args.push(team.as_str().into());
     }
-    // A single one stands above, unless another team was asked for.
-    if let Some(teams) = &filter.among
-        && (teams.len() > 1 || filter.team.is_some())
-    {
+    // A single one stands above, and so does one that was asked for: it is among them.
+    if let Some(teams) = filter.among.as_ref().filter(|teams| teams.len() > 1 && filter.team.is_none()) {
         terms.push(format!("team IN ({})", sql::marks(teams.len())));
         let teams: Vec<Value> = teams.iter().map(|team| team.as_str().into()).collect();
         sql::pad(&mut args, &teams);

@@ -134,4 +134,11 @@ pub async fn lists_keep_to_teams(w: &World) {
     assert_eq!(page.jobs.len(), 2);
     let page = w.store.jobs(&filter(Some(Vec::new()))).await.unwrap();
     assert_eq!(page, JobPage::default());
+    // Of another team nothing is told, not even by where the next page would begin.
+    let others =
+        JobFilter { team: Some("ml".parse().unwrap()), ..filter(Some(vec!["ads".parse().unwrap()])) };
+    assert_eq!(
+        w.store.jobs(&JobFilter { limit: 1, scan_max: 1, ..others }).await.unwrap(),
+        JobPage::default()
+    );
 }
