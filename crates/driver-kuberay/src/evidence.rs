@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use yard_domain::{Failure, FailureClass};
+use yard_ports::DriverError;
 
 /// A list as the API server answers it.
 #[derive(Debug, Default, Deserialize)]
@@ -112,6 +113,14 @@ pub(crate) fn explain_head(failure: Failure, events: &[Event]) -> Failure {
     let (class, advice) =
         if oom { (FailureClass::User, "out of memory: ask for more memory; ") } else { (failure.class, "") };
     Failure::new(class, failure.exit_code, format!("{advice}{}; {}", failure.message, event.message))
+}
+
+/// The failure as the RayJob has it, and why no more is known: a missing right is named where it is missed.
+pub(crate) fn unread(failure: Failure, error: &DriverError) -> Failure {
+    let unknown = format!("what its pods and events say could not be read: {error}");
+    let message =
+        if failure.message.is_empty() { unknown } else { format!("{}; {unknown}", failure.message) };
+    Failure::new(failure.class, failure.exit_code, message)
 }
 
 /// A class, unless the RayJob's own stays, and what to say.

@@ -25,7 +25,7 @@ fn driver(server: &Server, dir: &tempfile::TempDir) -> KubeRayDriver {
     std::fs::write(&path, kubeconfig.to_string()).unwrap();
     let template = Template::parse("profiles: {a: {image: x}}").unwrap();
     let access = Access::Kubeconfig { path, context: None };
-    let mut config = KubeRayConfig::new(access, "ml", template);
+    let mut config = KubeRayConfig::new("k8s", access, "ml", template);
     config.call_timeout = Duration::from_secs(3);
     config.probe_interval = Duration::from_millis(200);
     KubeRayDriver::new(config)
@@ -222,4 +222,36 @@ async fn a_job_that_the_operator_starts_a_second_time_is_ended_as_lost() {
     };
     assert_eq!(failure.class, FailureClass::Lost, "{failure}");
     assert!(server.saw("PATCH", "\"suspend\":true"));
+}
+
+#[tokio::test]
+async fn a_failure_says_why_its_pods_could_not_be_asked() {
+    let (dir, job) = (tempfile::tempdir().unwrap(), request());
+    let name = job.name.clone();
+    let server = Server::begin(move |call, _| match call.path.as_str() {
+        path if path.contains("watch=true") => Answer::stream_on(&[]),
+        path if path.contains("/rayjobs") && call.method == "GET" => {
+            list(&[rayjob(&name, "Failed", "FAILED", 5)], 10)
+        }
+        path if path.contains("/pods?") => status(403, "Forbidden", "cannot list resource \"pods\""),
+        _ => Answer::json(200, &json!({})),
+    })
+    .await;
+    let mut stream = driver(&server, &dir).observe();
+    let ended = async {
+        loop {
+            let seen = match stream.next().await.unwrap() {
+                Ok(Observation::Full(all)) => all,
+                Ok(Observation::Changed(one)) => vec![one],
+                Ok(_) => continue,
+                Err(error) => panic!("{error}"),
+            };
+            if let Some(RemoteStatus::Failed(failure)) = seen.into_iter().map(|remote| remote.status).next() {
+                return failure;
+            }
+        }
+    };
+    let failure = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert!(failure.message.contains("could not be read: "), "{failure}");
+    assert!(failure.message.contains("cannot list resource \"pods\""), "{failure}");
 }
