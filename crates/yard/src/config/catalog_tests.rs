@@ -163,3 +163,36 @@ fn a_configuration_may_leave_the_catalog_to_others() {
     let errors = half.unwrap_err().to_string();
     assert!(errors.contains("[[team]]") && errors.contains("[[cluster]]"), "{errors}");
 }
+
+#[test]
+fn two_clusters_in_one_place_are_refused() {
+    let cluster = |id: &str, rest: &str| format!("[[cluster]]\nid = \"{id}\"\n{rest}\n");
+    let template = "template = \"profiles: {p: {image: x}}\"";
+    let kuberay = |namespace: &str| {
+        format!("driver = \"kuberay\"\nkubeconfig = \"k\"\nnamespace = \"{namespace}\"\n{template}")
+    };
+    let process = |dir: &str| format!("driver = \"process\"\ndir = \"{dir}\"\ncapacity = {{ cpu = 1 }}");
+    let text = [
+        LEAST.to_owned(),
+        cluster("east-too", "driver = \"ray\"\naddress = \"http://x/\""),
+        cluster("k1", &kuberay("ml")),
+        cluster("k2", &kuberay("ml")),
+        cluster("k3", &kuberay("other")),
+        cluster("p1", &process("here")),
+        cluster("p2", &process("/etc/yard/here")),
+        cluster("p3", &process("there")),
+    ];
+    let found: Vec<_> =
+        read(&text.concat()).unwrap_err().problems.into_iter().map(|p| (p.key, p.message)).collect();
+    let told = |id: &str, key: &str, place: &str, other: &str| {
+        let message =
+            format!("{place} is where {other} is: each would end the other's jobs, so give each its own");
+        (format!("cluster {id}.{key}"), message)
+    };
+    let expected = [
+        told("east-too", "address", "http://x", "east"),
+        told("k2", "namespace", "namespace ml by /etc/yard/k", "k1"),
+        told("p2", "dir", "/etc/yard/here", "p1"),
+    ];
+    assert_eq!(found, expected);
+}

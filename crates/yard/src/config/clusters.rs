@@ -42,6 +42,17 @@ pub enum DriverConfig {
     Process(ProcessCluster),
 }
 
+impl DriverConfig {
+    /// The key that says where the cluster is, and that place in words: the same words are the same place.
+    fn place(&self) -> (&'static str, String) {
+        match self {
+            Self::Ray(ray) => ("address", ray.address.clone()),
+            Self::KubeRay(kuberay) => ("namespace", kuberay.place()),
+            Self::Process(process) => ("dir", process.dir.display().to_string()),
+        }
+    }
+}
+
 /// A standing Ray cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RayCluster {
@@ -153,6 +164,14 @@ pub(super) fn clusters(root: &mut Table<'_, '_>) -> Vec<ClusterConfig> {
             let id = &config.cluster.id;
             if clusters.iter().any(|c| c.cluster.id == *id) {
                 t.complain("id", format!("{id} is taken by a cluster before: give each its own"));
+            }
+            let (key, place) = config.driver.place();
+            if let Some(other) = clusters.iter().find(|c| c.driver.place() == (key, place.clone())) {
+                let message = format!(
+                    "{place} is where {} is: each would end the other's jobs, so give each its own",
+                    other.cluster.id
+                );
+                t.complain(key, message);
             }
             clusters.push(config);
         }
