@@ -166,6 +166,14 @@ def target(kuberay, folder):
 
 
 @pytest.fixture
+def other_target(kuberay, folder):
+    """Another namespace of the same Kubernetes cluster, as if it were one of its own."""
+    target = Target(kuberay, folder, "-b").prepare()
+    yield target
+    target.close()
+
+
+@pytest.fixture
 def yard_kube(request, binary, folder, database, queues, target):
     """An installation whose only cluster is that one, once the test has configured it."""
     yield from _installation(request, Yard(binary, folder, database, queues))

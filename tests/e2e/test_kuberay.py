@@ -19,12 +19,12 @@ FAKE = {"profile": "fake"}
 PYTHON = "python -c 'import ray; ray.init(); print(ray.get(ray.remote(lambda: 6 * 7).remote()))'"
 
 
-def configure(yard, target, dispatcher: dict | None = None, ray_api: dict | None = None, **keys) -> None:
-    """The cluster with these keys. What has ended does not stay there; a machine under load is not called unreachable."""
+def configure(yard, target, dispatcher: dict | None = None, ray_api: dict | None = None, also: tuple = (), **keys) -> None:
+    """The cluster with these keys, and others beside it. What has ended does not stay there; a machine under load is not called unreachable."""
     quiet = {"keep_remote_s": 1, "unreachable_after_s": 8, "cluster_lost_grace_s": 300}
     retry = {"max_infra_retries": 1, "backoff_initial_ms": 50}
     sections = {"dispatcher": {**quiet, **(dispatcher or {})}, "retry": retry, "ray_api": ray_api or {}}
-    yard.configure(clusters=[target.section(**keys)], **sections)
+    yard.configure(clusters=[target.section(**keys), *also], **sections)
 
 
 def health(yard) -> dict:
@@ -293,24 +293,22 @@ def test_etcd_was_compacted_meanwhile(yard_kube, target):
 
 
 def test_a_watch_whose_past_is_forgotten_begins_anew(yard_kube, target):
-    """410: the watch is cut, goes on where it was, and etcd has been compacted meanwhile. The API server must have no
+    """410: the watch has had its time and goes on where it was, and etcd has been compacted. The API server must have no
     memory of its own for that (it would hand out what it remembers)."""
     yard, api = yard_kube, target.cluster.api
     api.extra = ["--watch-cache=false"]
     target.kuberay.restart_api()
     try:
-        configure(yard, target)
+        configure(yard, target, watch_timeout_s=5)
         [process] = yard.start(1)
         until_ready(yard)
         expired = lambda: yard.api.metric("yard_kuberay_watches_expired_total", process.url)  # noqa: E731
         assert expired() == 0
-        target.link.cut()
         # Written after the list, so that what the watch goes on from is the past.
         for i in range(20):
             touched = {"metadata": {"annotations": {"yard.test/touched": f"{process.pid}-{i}"}}}
             target.admin.patch("/api/v1/namespaces/yard-jobs", touched)
         target.cluster.etcd.compact()
-        target.link.mend()
         until("the driver is told 410", lambda: expired() > 0, 60)
         assert "the API server has forgotten where the watch was" in process.log_text()
         until_ready(yard)
@@ -319,6 +317,39 @@ def test_a_watch_whose_past_is_forgotten_begins_anew(yard_kube, target):
     finally:
         api.extra = []
         target.kuberay.restart_api()
+
+
+def test_two_clusters_have_nothing_to_do_with_each_other(yard_kube, target, other_target):
+    """One process, a client each: what cuts one off does not touch the other. They share the nodes here, as two namespaces of one
+    Kubernetes cluster do: what runs in one of them is not room for the other, and neither looks into the other's namespace."""
+    yard, targets = yard_kube, {"kube": target, "kube-b": other_target}
+    configure(yard, target, also=(other_target.section(id="kube-b"),))
+    before = {name: len(one.asked()) for name, one in targets.items()}
+    [process] = yard.start(1)
+    clusters = lambda: {one["id"]: one for one in yard.api.get("/v1/clusters")["clusters"]}  # noqa: E731
+    until("both are ready", lambda: [one["health"] for one in clusters().values()] == ["ready"] * 2, 30)
+    cpus = lambda: {name: one.get("capacity", {}).get("cpu") for name, one in clusters().items()}  # noqa: E731
+    until("both have all nodes", lambda: cpus() == {"kube": 48, "kube-b": 48}, 30)
+    long = submit(yard, "long", 600, only=["kube-b"], resources={"cpu": 4})
+    until("it runs", lambda: yard.log.started("ads/long"), 60)
+    until("its pods are no room for the other", lambda: cpus() == {"kube": 44, "kube-b": 48}, 30)
+    other_target.link.cut()
+    until("one of them is unreachable", lambda: clusters()["kube-b"]["health"] == "unreachable", 30)
+    ended = yard.api.wait_end(submit(yard, "meanwhile", only=["kube"]), 60)
+    assert ended["state"] == "succeeded" and clusters()["kube"]["health"] == "ready", ended
+    other_target.link.mend()
+    until("it is back", lambda: clusters()["kube-b"]["health"] == "ready", 30)
+    assert yard.api.stop(long).status_code in (200, 202)
+    assert len(yard.api.wait_end(long, 60)["attempts"]) == 1
+    until("there is all the room again", lambda: cpus() == {"kube": 48, "kube-b": 48}, 60)
+    for name, one in targets.items():
+        asked = one.asked()[before[name] :]
+        assert {call["namespace"] for call in asked if call["namespace"]} == {one.namespace}
+        assert [call for call in asked if call["code"] == 403] == []
+        gpus = yard.api.metric("yard_kuberay_gpus", process.url, cluster=name, what="capacity")
+        assert gpus == 8, f"{name} has its own metrics"
+        until_all_is_gone(one)
+    invariants.check_all(yard)
 
 
 def test_in_a_pod_it_is_the_pods_account(yard_kube, target):

@@ -22,9 +22,11 @@ pub enum Access {
 /// Everything that can be set about one [`crate::KubeRayDriver`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct KubeRayConfig {
+    /// What the cluster is called in metrics.
+    pub name: String,
     /// How the API server is reached.
     pub access: Access,
-    /// Where RayJobs are made.
+    /// Where RayJobs are made; nobody else's.
     pub namespace: String,
     /// What they are made from.
     pub template: Template,
@@ -62,8 +64,14 @@ pub struct KubeRayConfig {
 
 impl KubeRayConfig {
     /// The defaults.
-    pub fn new(access: Access, namespace: impl Into<String>, template: Template) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        access: Access,
+        namespace: impl Into<String>,
+        template: Template,
+    ) -> Self {
         Self {
+            name: name.into(),
             access,
             namespace: namespace.into(),
             template,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 #[serde(rename_all = "camelCase", default)]
 struct LeanMeta {
     name: Option<String>,
+    namespace: Option<String>,
     uid: Option<String>,
     resource_version: Option<String>,
     labels: Option<BTreeMap<String, String>>,
@@ -19,10 +20,11 @@ struct LeanMeta {
 
 /// Reads metadata without what nothing here asks for.
 pub(crate) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
-    let LeanMeta { name, uid, resource_version, labels, annotations, deletion_timestamp } =
+    let LeanMeta { name, namespace, uid, resource_version, labels, annotations, deletion_timestamp } =
         LeanMeta::deserialize(from)?;
     Ok(ObjectMeta {
         name,
+        namespace,
         uid,
         resource_version,
         labels,

@@ -333,7 +333,7 @@ impl Watch {
             return;
         }
         let (due, all) = self.table.sweep(&found, now, self.cluster.config.liveness_grace);
-        metrics::gauge!("yard_kuberay_orphans", "namespace" => self.cluster.config.namespace.clone())
+        metrics::gauge!("yard_kuberay_orphans", "cluster" => self.cluster.config.name.clone())
             .set(u32::try_from(all).unwrap_or(u32::MAX));
         for orphan in due {
             warn!(name = %orphan.name, "a Ray cluster is there whose RayJob is gone");
@@ -344,7 +344,7 @@ impl Watch {
     /// Deletions that hang are reported, not forced.
     fn look_at_deletions(&mut self, now: Instant) {
         let (hanging, example) = self.table.hanging(now, DELETION_PATIENCE);
-        metrics::gauge!("yard_kuberay_deletions_hanging", "namespace" => self.cluster.config.namespace.clone())
+        metrics::gauge!("yard_kuberay_deletions_hanging", "cluster" => self.cluster.config.name.clone())
             .set(u32::try_from(hanging).unwrap_or(u32::MAX));
         if hanging > self.told_hanging
             && let Some(name) = example

@@ -121,7 +121,7 @@ impl Drivers {
                 Arc::new(RayDriver::new(config).map_err(|e| chain(&e))?.with_packages(self.packages.clone()))
             }
             DriverConfig::KubeRay(kuberay) => {
-                let config = kuberay.driver_config(template.as_deref().unwrap_or_default())?;
+                let config = kuberay.driver_config(id, template.as_deref().unwrap_or_default())?;
                 Arc::new(KubeRayDriver::new(config).with_packages(self.packages.clone()))
             }
             DriverConfig::Process(process) => {

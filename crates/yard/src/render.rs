@@ -59,7 +59,7 @@ pub async fn run(args: &Args, config: &Config, global: &yard_cli::Global) -> Res
     })?;
     let request = yard_wire::launch::preview(&job, attempt, InstanceId(uuid::Uuid::nil()))
         .map_err(|e| e.to_string())?;
-    let config = kuberay.driver_config(&kuberay.template.read()?)?;
+    let config = kuberay.driver_config(&cluster.cluster.id, &kuberay.template.read()?)?;
     yard_driver_kuberay::render_yaml(&config, &request)
         .map_err(|why| format!("cluster {} refuses it: {why}", args.cluster))
 }

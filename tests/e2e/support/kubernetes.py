@@ -12,11 +12,11 @@ from kube.client import Access, Client
 
 from .proxy import Proxy
 from .rayjobs import RayJobs
+from .wait import until
 
 INFRA = Path(__file__).resolve().parents[3] / "infra" / "kubernetes"
 NAMESPACE = "yard-jobs"
 ACCOUNT = "yard-dispatcher"
-USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 
 # `real` runs on the Ray head that all share, `own` on one that ends with its pod, `fake` runs nothing, `ill` lets a job say
 # how its pods fail.
@@ -33,23 +33,43 @@ profiles:
 
 
 class Target:
-    """One driven cluster: its API server by a link that can be cut, and who the dispatcher is there."""
+    """One driven cluster: its API server by a link that can be cut, and who the dispatcher is there.
 
-    def __init__(self, kuberay, folder: Path):
-        self.kuberay, self.cluster, self.folder = kuberay, kuberay.cluster, folder
+    With a suffix it is another one, with a namespace, an account and a link of its own, though on the same nodes.
+    """
+
+    def __init__(self, kuberay, folder: Path, suffix: str = ""):
+        self.kuberay, self.cluster, self.folder = kuberay, kuberay.cluster, folder / f"target{suffix}"
+        self.suffix, self.namespace, self.account = suffix, NAMESPACE + suffix, ACCOUNT + suffix
+        self.user = f"system:serviceaccount:{self.namespace}:{self.account}"
+        self.folder.mkdir()
         self.admin: Client = kuberay.client
         self.link = Proxy(kuberay.cluster.api.port)
-        self.jobs = RayJobs(self.admin, NAMESPACE)
-        self.kubeconfig = folder / "kubeconfig"
-        self.template = folder / "template.yaml"
+        self.jobs = RayJobs(self.admin, self.namespace)
+        self.kubeconfig = self.folder / "kubeconfig"
+        self.template = self.folder / "template.yaml"
 
     def prepare(self) -> "Target":
         """Apply the manifests as they are shipped, and write kubeconfig and template."""
-        self.kubectl("apply", "-k", str(INFRA / "target-cluster"))
-        self.cluster.namespace(NAMESPACE)
+        self.kubectl("apply", "-k", str(self._manifests()))
+        self.cluster.namespace(self.namespace)
+        # The API server takes new rights up a moment after they are there.
+        until("its rights are in force", lambda: self.answer_to(self.token(60), "/api/v1/nodes?limit=1") == 200)
         self.template.write_text(TEMPLATE)
         self.write_kubeconfig(3600)
         return self
+
+    def _manifests(self) -> Path:
+        """As they are shipped; another cluster's are those with its namespace and its names."""
+        shipped = INFRA / "target-cluster"
+        if not self.suffix:
+            return shipped
+        overlay = self.folder / "manifests"
+        overlay.mkdir(exist_ok=True)
+        base = os.path.relpath(shipped.resolve(), overlay.resolve())
+        changes = f"namespace: {self.namespace}\nnameSuffix: {self.suffix}\nresources: [{base}]\n"
+        (overlay / "kustomization.yaml").write_text(changes)
+        return overlay
 
     def kubectl(self, *arguments: str) -> str:
         """kubectl as the admin; its output, and no warnings."""
@@ -63,20 +83,20 @@ class Target:
 
     def token(self, lifetime_s: float) -> str:
         """A token of the dispatcher's account that is good for so long."""
-        return self.cluster.account(NAMESPACE, ACCOUNT, lifetime_s).token
+        return self.cluster.account(self.namespace, self.account, lifetime_s).token
 
     def write_kubeconfig(self, lifetime_s: float) -> None:
         """The dispatcher's kubeconfig, by way of the link, with such a token in it."""
-        access = self.cluster.account(NAMESPACE, ACCOUNT, lifetime_s)
+        access = self.cluster.account(self.namespace, self.account, lifetime_s)
         access.address = f"https://127.0.0.1:{self.link.port}"
-        self._replace(self.kubeconfig, access.kubeconfig(NAMESPACE))
+        self._replace(self.kubeconfig, access.kubeconfig(self.namespace))
 
     def write_account(self, lifetime_s: float) -> Path:
         """The folder that a pod of the dispatcher's account has mounted, with such a token; written again, the token is another."""
         folder = self.folder / "account"
         folder.mkdir(exist_ok=True)
-        access = self.cluster.account(NAMESPACE, ACCOUNT, lifetime_s)
-        for name, text in (("ca.crt", access.ca.read_text()), ("namespace", NAMESPACE), ("token", access.token)):
+        access = self.cluster.account(self.namespace, self.account, lifetime_s)
+        for name, text in (("ca.crt", access.ca.read_text()), ("namespace", self.namespace), ("token", access.token)):
             self._replace(folder / name, text)
         return folder
 
@@ -119,7 +139,7 @@ class Target:
             "id": "kube",
             "driver": "kuberay",
             "kubeconfig": str(self.kubeconfig),
-            "namespace": NAMESPACE,
+            "namespace": self.namespace,
             "template_file": str(self.template),
             "labels": {"kind": "kuberay"},
             "stop_grace_s": 5,
@@ -135,7 +155,7 @@ class Target:
     def take_right(self, kind: str, verb: str, resource: str) -> None:
         """Take one verb on one resource out of the Role or the ClusterRole."""
         path = "/apis/rbac.authorization.k8s.io/v1"
-        path += f"/namespaces/{NAMESPACE}/roles/{ACCOUNT}" if kind == "Role" else "/clusterroles/yard-capacity"
+        path += f"/namespaces/{self.namespace}/roles/{self.account}" if kind == "Role" else f"/clusterroles/yard-capacity{self.suffix}"
         rules = self.admin.get(path)["rules"]
         for rule in rules:
             if resource in rule["resources"]:
@@ -148,7 +168,7 @@ class Target:
         flow = "/apis/flowcontrol.apiserver.k8s.io/v1"
         limited = {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0}
         level = {"type": "Limited", "limited": {**limited, "limitResponse": {"type": "Reject"}}}
-        accounts = [{"name": name, "namespace": NAMESPACE} for name in (ACCOUNT, "yard-job")]
+        accounts = [{"name": name, "namespace": self.namespace} for name in (self.account, "yard-job" + self.suffix)]
         every = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": True}
         rule = {
             "subjects": [{"kind": "ServiceAccount", "serviceAccount": account} for account in accounts],
@@ -157,7 +177,7 @@ class Target:
         }
         schema = {"priorityLevelConfiguration": {"name": "crowd"}, "matchingPrecedence": 2, "rules": [rule]}
         over = threading.Event()
-        greedy = Client(self.cluster.account(NAMESPACE, "yard-job"))
+        greedy = Client(self.cluster.account(self.namespace, "yard-job" + self.suffix))
 
         def ask() -> None:
             while not over.is_set():
@@ -179,7 +199,7 @@ class Target:
 
     def asked(self) -> list[dict]:
         """What the dispatcher has asked of the API server."""
-        return self.cluster.api.asked(USER)
+        return self.cluster.api.asked(self.user)
 
     def close(self) -> None:
         self.link.close()

@@ -100,7 +100,7 @@ pub async fn connect(kubeconfig: &Path) -> Result<Client> {
 /// A driver; `nodes` is a label selector.
 pub fn driver(kubeconfig: &Path, namespace: &str, nodes: Option<String>) -> Result<Arc<KubeRayDriver>> {
     let access = Access::Kubeconfig { path: kubeconfig.to_owned(), context: None };
-    let mut config = KubeRayConfig::new(access, namespace, Template::parse(TEMPLATE)?);
+    let mut config = KubeRayConfig::new("bench", access, namespace, Template::parse(TEMPLATE)?);
     // No operator is there: the benchmark writes what it would.
     config.operator_patience = LONGEST;
     config.liveness_grace = LONGEST;

@@ -116,9 +116,12 @@ impl Pod {
         uuid::Uuid::try_parse(self.metadata.uid.as_deref()?).ok().map(|uid| uid.as_u128())
     }
 
-    /// Whether it is of Switchyard's making.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(INSTANCE))
+    /// Whether it is one of those that this cluster of ours, whose namespace this is, is charged for. Another cluster of the
+    /// catalog, and another installation, may have theirs on the same nodes.
+    pub(crate) fn is_ours(&self, namespace: &str) -> bool {
+        let labels = self.metadata.labels.as_ref();
+        self.metadata.namespace.as_deref() == Some(namespace)
+            && labels.is_some_and(|labels| labels.contains_key(INSTANCE))
     }
 
     /// What it takes of its node: its containers together, or the largest of those that run before them.
@@ -204,13 +207,14 @@ mod tests {
         let resources = Resources::of(&template);
         let asks = |cpu: &str| json!({"requests": {"cpu": cpu, "memory": "1Gi"}});
         let pod: Pod = serde_json::from_value(json!({
-            "metadata": {"uid": "00000000-0000-0000-0000-000000000007", "labels": {"yard.instance": "x"}},
+            "metadata": {"uid": "00000000-0000-0000-0000-000000000007", "namespace": "ml", "labels": {"yard.instance": "x"}},
             "spec": {"nodeName": "n", "overhead": {"cpu": "50m"}, "containers": [{"resources": asks("500m")}, {"resources": asks("1")}],
                 "initContainers": [{"resources": asks("4")}, {"resources": asks("100m"), "restartPolicy": "Always"}]},
             "status": {"phase": "Pending"},
         }))
         .unwrap();
-        assert_eq!((pod.node(), pod.uid(), pod.is_ours()), (Some("n"), Some(7), true));
+        assert_eq!((pod.node(), pod.uid()), (Some("n"), Some(7)));
+        assert_eq!((pod.is_ours("ml"), pod.is_ours("other")), (true, false));
         assert_eq!(*pod.amounts(&resources), [4_050, 3 << 30, 0]);
         let node: Node = serde_json::from_value(json!({
             "metadata": {"labels": {"nvidia.com/gpu.product": "A100"}},

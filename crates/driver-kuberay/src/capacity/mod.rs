@@ -18,6 +18,7 @@ use yard_ports::DriverError;
 
 use crate::client::kind_of;
 use crate::cluster::Cluster;
+use crate::config::KubeRayConfig;
 use board::{Board, Resources, Summary};
 use lean::{Node, Pod};
 
@@ -77,7 +78,7 @@ fn begin(cluster: &Arc<Cluster>) -> Begun {
         return begun.clone();
     }
     let (sender, known) = watch::channel(Known::default());
-    let state = Arc::new(Mutex::new(State::new(Board::new(Resources::of(&cluster.config.template)))));
+    let state = Arc::new(Mutex::new(State::new(&cluster.config)));
     tokio::spawn(keep(Arc::downgrade(cluster), Arc::clone(&state), sender));
     begun.insert(Begun { known, state }).clone()
 }
@@ -93,11 +94,11 @@ fn tell(cluster: &Cluster, summary: &Summary) {
         return;
     }
     for (kind, gpus) in &summary.gpus {
-        let namespace = &cluster.config.namespace;
+        let name = &cluster.config.name;
         let shown = [("capacity", gpus.capacity), ("free", gpus.free), ("largest_block", gpus.largest_free)];
         for (what, milli) in shown {
             let labels =
-                [("namespace", namespace.clone()), ("gpu_type", kind.to_string()), ("what", what.to_owned())];
+                [("cluster", name.clone()), ("gpu_type", kind.to_string()), ("what", what.to_owned())];
             metrics::gauge!("yard_kuberay_gpus", &labels).set(milli as f64 / 1_000.0);
         }
         info!(gpu_type = %kind, "{gpus}");
@@ -173,6 +174,8 @@ impl Known {
 /// The board, and how far its lists are.
 struct State {
     board: Board,
+    /// Where our pods are.
+    namespace: String,
     nodes_listed: Option<HashSet<String>>,
     pods_listed: Option<HashSet<u128>>,
     have_nodes: bool,
@@ -180,8 +183,15 @@ struct State {
 }
 
 impl State {
-    fn new(board: Board) -> Self {
-        Self { board, nodes_listed: None, pods_listed: None, have_nodes: false, have_pods: false }
+    fn new(config: &KubeRayConfig) -> Self {
+        Self {
+            board: Board::new(Resources::of(&config.template)),
+            namespace: config.namespace.clone(),
+            nodes_listed: None,
+            pods_listed: None,
+            have_nodes: false,
+            have_pods: false,
+        }
     }
 
     fn is_complete(&self) -> bool {
@@ -242,7 +252,7 @@ impl State {
         match pod.node() {
             Some(node) => {
                 let amounts = pod.amounts(self.board.resources());
-                self.board.set_pod(uid, node, pod.is_ours(), amounts);
+                self.board.set_pod(uid, node, pod.is_ours(&self.namespace), amounts);
             }
             None => self.board.remove_pod(uid),
         }

@@ -111,7 +111,7 @@ impl World {
     fn config_with(&self, kubeconfig: &Value) -> KubeRayConfig {
         let access = Access::Kubeconfig { path: self.write(kubeconfig), context: None };
         let template = Template::parse(TEMPLATE).unwrap();
-        let mut config = KubeRayConfig::new(access, self.namespace.clone(), template);
+        let mut config = KubeRayConfig::new("kube", access, self.namespace.clone(), template);
         config.stop_grace = Duration::from_millis(200);
         config.probe_interval = Duration::from_secs(1);
         config.call_timeout = Duration::from_secs(10);

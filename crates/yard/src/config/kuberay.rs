@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use yard_domain::ClusterId;
 use yard_driver_kuberay::{Access, KubeRayConfig, Template};
 
 use super::reader::Table;
@@ -27,6 +28,8 @@ pub struct KubeRayCluster {
     pub operator_patience: Duration,
     /// Longest duration of one call.
     pub call_timeout: Duration,
+    /// Longest life of one watch.
+    pub watch_timeout: Duration,
     /// How much of each container's log is kept, in bytes.
     pub pod_log_bytes_max: usize,
     /// Of how many pods of a kind logs are kept.
@@ -74,8 +77,8 @@ impl KubeRayCluster {
         }
     }
 
-    /// What the driver is made from; `template` is the text of [`KubeRayCluster::template`].
-    pub fn driver_config(&self, template: &str) -> Result<KubeRayConfig, String> {
+    /// What the driver of the cluster of this id is made from; `template` is the text of [`KubeRayCluster::template`].
+    pub fn driver_config(&self, id: &ClusterId, template: &str) -> Result<KubeRayConfig, String> {
         let template = Template::parse(template).map_err(|e| format!("the template: {e}"))?;
         Ok(KubeRayConfig {
             node_selector: self.node_selector.clone(),
@@ -83,9 +86,10 @@ impl KubeRayCluster {
             liveness_grace: self.liveness_grace,
             operator_patience: self.operator_patience,
             call_timeout: self.call_timeout,
+            watch_timeout: self.watch_timeout,
             pod_log_bytes_max: self.pod_log_bytes_max,
             pod_log_pods_max: self.pod_log_pods_max,
-            ..KubeRayConfig::new(self.access.clone(), self.namespace.clone(), template)
+            ..KubeRayConfig::new(id.as_str(), self.access.clone(), self.namespace.clone(), template)
         })
     }
 
@@ -106,6 +110,7 @@ impl KubeRayCluster {
             ("liveness_grace_s", self.liveness_grace, LIVENESS_GRACE),
             ("operator_patience_s", self.operator_patience, OPERATOR_PATIENCE),
             ("call_timeout_s", self.call_timeout, CALL),
+            ("watch_timeout_s", self.watch_timeout, WATCH),
         ] {
             tell(key, span != default, span.as_secs().to_string());
         }
@@ -124,15 +129,14 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 const LIVENESS_GRACE: Duration = Duration::from_mins(5);
 const OPERATOR_PATIENCE: Duration = Duration::from_mins(1);
 const CALL: Duration = Duration::from_secs(30);
+const WATCH: Duration = Duration::from_mins(1);
 const POD_LOG_BYTES: u64 = 256 << 10;
 const POD_LOG_PODS: u64 = 16;
 
 /// Reads its keys.
 pub(super) fn kuberay(t: &mut Table<'_, '_>) -> Option<KubeRayCluster> {
     let namespace = t.parsed("namespace", |text| {
-        text.parse::<yard_domain::ClusterId>()
-            .map(|_| text.to_owned())
-            .map_err(|_| format!("{text:?} is no namespace"))
+        text.parse::<ClusterId>().map(|_| text.to_owned()).map_err(|_| format!("{text:?} is no namespace"))
     });
     if namespace.is_none() && !t.is_set("namespace") {
         t.missing("namespace", "add the namespace for its RayJobs, such as namespace = \"ray\"");
@@ -148,6 +152,7 @@ pub(super) fn kuberay(t: &mut Table<'_, '_>) -> Option<KubeRayCluster> {
         liveness_grace: t.span_or("liveness_grace_s", LIVENESS_GRACE, secs(1, 86_400)),
         operator_patience: t.span_or("operator_patience_s", OPERATOR_PATIENCE, secs(5, 3_600)),
         call_timeout: t.span_or("call_timeout_s", CALL, secs(1, 600)),
+        watch_timeout: t.span_or("watch_timeout_s", WATCH, secs(5, 3_600)),
         pod_log_bytes_max: to_usize(t.integer_or("pod_log_bytes_max", POD_LOG_BYTES, 1 << 10..=4 << 20)),
         pod_log_pods_max: to_usize(t.integer_or("pod_log_pods_max", POD_LOG_PODS, 1..=1_000)),
     };
