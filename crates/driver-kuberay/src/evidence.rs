@@ -116,7 +116,7 @@ pub(crate) fn explain_head(failure: Failure, events: &[Event]) -> Failure {
 }
 
 /// The failure as the RayJob has it, and why no more is known: a missing right is named where it is missed.
-pub(crate) fn unread(failure: Failure, error: &DriverError) -> Failure {
+pub(crate) fn unread(failure: &Failure, error: &DriverError) -> Failure {
     let unknown = format!("what its pods and events say could not be read: {error}");
     let message =
         if failure.message.is_empty() { unknown } else { format!("{}; {unknown}", failure.message) };
