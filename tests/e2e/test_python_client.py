@@ -143,6 +143,18 @@ def test_following_goes_through_the_attempts(yard, server):
     assert asyncio.run(again()) == second, "a job that has ended is followed from its last attempt"
 
 
+def test_following_an_attempt_that_never_ran(yard, server):
+    """It has no log and will have none: that is told once it has ended, and not waited for."""
+    with client_of(yard, server) as client:
+        environment = {"working_dir": "gcs://_ray_pkg_0123456789abcdef.zip"}
+        job = client.submit(team="ads", entrypoint="true", resources={"cpu": 1}, runtime_env=environment)
+        with pytest.raises(NotFound) as missing:
+            list(client.log_lines(job["id"], follow=True))
+        assert missing.value.code == "no_log"
+        ended = client.job(job["id"])
+        assert ended["state"] == "failed" and all(attempt["ended_at"] for attempt in ended["attempts"])
+
+
 def client_following(client, job, yard):
     """Its lines, from when it runs."""
     yard.api.wait_state(job, "running")

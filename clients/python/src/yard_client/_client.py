@@ -11,8 +11,8 @@ import httpx
 from typing_extensions import Self, Unpack
 
 from . import _calls as calls
-from ._errors import api_error
-from ._logs import LOOK_AGAIN_S, Attempt, Reader, Source, attempt_after, has_ended
+from ._errors import NotFound, api_error
+from ._logs import LOOK_AGAIN_S, NO_LOG, Attempt, Reader, Source, attempt_after, has_ended, is_over
 from ._models import ExplanationView, JobSummary, JobView, LineView, ReceiptView, StopAnswerView, Submission, Submitted
 from ._policy import Patience, is_passing
 from ._wire import CHUNK_BYTES, Lines, body, gave_up, settings, stream_error
@@ -101,9 +101,17 @@ class Client:
         if reader.goes_on:
             reader.attempt = self._attempt_after(id, None)
         while True:
-            yield from self._stream(id, reader)
+            missing = None
+            try:
+                yield from self._stream(id, reader)
+            except NotFound as error:
+                if not (reader.goes_on and error.code == NO_LOG):
+                    raise
+                missing = error  # of an attempt that never ran, perhaps
             number = reader.attempt
             following = self._attempt_after(id, number) if reader.goes_on and isinstance(number, int) else None
+            if following is None and missing is not None:
+                raise missing
             if following is None:
                 return
             reader.turn_to(following)
@@ -136,7 +144,9 @@ class Client:
                         return
                     failure = stream_error(answer.status_code, answer.read())
                     after = answer.headers.get("retry-after")
-                    if not is_passing(answer.status_code):
+                    if reader.goes_on and failure.code == NO_LOG and not is_over(self._run(calls.job(id)), reader):
+                        patience.until = time.monotonic() + self._patience_s  # placed, and not launched yet
+                    elif not is_passing(answer.status_code):
                         raise failure
             except httpx.TransportError as error:
                 failure = error

@@ -15,6 +15,9 @@ Attempt = int | Literal["all"] | None
 Source = Literal["job", "head", "workers", "submitter"]
 """Whose output: that of the job's command, or of pods of its own Ray cluster (Kubernetes clusters only)."""
 
+NO_LOG = "no_log"
+"""The code for an attempt that has no log, yet or any more."""
+
 LOOK_AGAIN_S = 2
 """How long one look for a job's next attempt waits at most."""
 
@@ -84,3 +87,8 @@ def attempt_after(job: JobView, number: int | None) -> int | None:
 def has_ended(job: JobView) -> bool:
     """Whether there will be no other attempt."""
     return job["state"] in ENDED
+
+
+def is_over(job: JobView, reader: Reader) -> bool:
+    """Whether the attempt that is read has ended."""
+    return all(attempt.get("ended_at") for attempt in job["attempts"] if attempt["number"] == reader.attempt)
