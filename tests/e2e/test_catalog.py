@@ -80,6 +80,8 @@ def test_clusters_come_change_and_go_under_running_processes(yard):
     assert "cluster extra: launch_burst 100 → 3" in done.stderr + done.stdout
     until("the cluster is taken anew", lambda: any("settings have changed" in p.log_text() for p in processes), 10)
 
+    renamed = apply(yard, document(teams, [local, {**extra, "id": "renamed"}]), "--dry-run")
+    assert "where extra is, which has 1 open job: stopped, and tried again; drain it first" in renamed.stdout
     text = document(teams, [local])
     dry = apply(yard, text, "--dry-run")
     assert "cluster extra: removed (has 1 open job: stays until they end)" in dry.stdout

@@ -51,8 +51,41 @@ pub fn diff(before: &CatalogDraft, after: &CatalogDraft, open: &OpenJobs) -> Vec
     compare("priority class", &classes(old), &classes(new), |_| None, &mut changes);
     fields("policy", "", &policy(&old.policy), &policy(&new.policy), &mut changes);
     let on_cluster = |id: &str| stays(id.parse().ok().and_then(|id: ClusterId| open.clusters.get(&id)));
-    compare("cluster", &clusters(before), &clusters(after), on_cluster, &mut changes);
+    let (old, new) = (clusters(before), clusters(after));
+    let first = changes.len();
+    compare("cluster", &old, &new, on_cluster, &mut changes);
+    for change in changes.iter_mut().skip(first) {
+        note_place(change, &old, &new, open);
+    }
     changes
+}
+
+/// The settings that say where a cluster is.
+const PLACE: [&str; 6] = ["address", "in_cluster", "kubeconfig", "context", "namespace", "dir"];
+
+/// Adds to the change of a cluster what it does to jobs that run in the place where it was, or comes to be.
+fn note_place(
+    change: &mut CatalogChange,
+    old: &BTreeMap<String, Fields>,
+    new: &BTreeMap<String, Fields>,
+    open: &OpenJobs,
+) {
+    let running =
+        |id: &str| id.parse().ok().and_then(|id: ClusterId| open.clusters.get(&id)).filter(|n| **n > 0);
+    let jobs = |n: &u64| format!("{n} open job{}", if *n == 1 { "" } else { "s" });
+    if change.field.as_deref().is_some_and(|field| PLACE.contains(&field)) {
+        change.note = running(&change.id)
+            .map(|n| format!("has {}: lost from sight there, and tried again; drain it first", jobs(n)));
+    }
+    let Some(comes) = new.get(&change.id).filter(|_| change.change == "added") else { return };
+    let place = |fields: &Fields| PLACE.map(|key| fields.get(key).cloned());
+    let place_of_it = Some(place(comes)).filter(|place| place.iter().any(Option::is_some));
+    let here = old.iter().filter(|(_, fields)| Some(place(fields)) == place_of_it);
+    for (id, n) in here.filter_map(|(id, _)| running(id).map(|n| (id, n))) {
+        let warning =
+            format!("where {id} is, which has {}: stopped, and tried again; drain it first", jobs(n));
+        change.note = Some(change.note.take().map_or(warning.clone(), |note| format!("{note}; {warning}")));
+    }
 }
 
 type Fields = BTreeMap<String, String>;
@@ -213,8 +246,11 @@ mod tests {
             preemptible: false,
         });
         new.policy.half_life = Some(Duration::from_hours(1));
-        let settings = |address: &str| {
-            [("east".parse().unwrap(), Fields::from([("address".to_owned(), address.to_owned())]))].into()
+        let settings = |clusters: [(&str, &str); 2]| {
+            let of = |(id, address): (&str, &str)| {
+                (id.parse().unwrap(), Fields::from([("address".to_owned(), address.to_owned())]))
+            };
+            clusters.map(of).into()
         };
         let pushes = |to: &str| {
             BTreeMap::from([(
@@ -222,9 +258,13 @@ mod tests {
                 BTreeMap::from([("results".to_owned(), to.to_owned())]),
             )])
         };
-        let before = CatalogDraft { catalog: old, settings: settings("http://a"), pushes: pushes("a queue") };
-        let after =
-            CatalogDraft { catalog: new, settings: settings("http://b"), pushes: pushes("a webhook") };
+        let before = CatalogDraft {
+            catalog: old,
+            settings: settings([("east", "http://a"), ("west", "http://w")]),
+            pushes: pushes("a queue"),
+        };
+        let moved = settings([("east", "http://b"), ("north", "http://w")]);
+        let after = CatalogDraft { catalog: new, settings: moved, pushes: pushes("a webhook") };
         let open = OpenJobs {
             teams: [("gone".parse().unwrap(), 1)].into(),
             clusters: [("west".parse().unwrap(), 3), ("east".parse().unwrap(), 4)].into(),
@@ -240,11 +280,13 @@ mod tests {
                 "priority class default: preemptible false → true",
                 "priority class high: added (preemptible false, preempts true, priority 100)",
                 "policy: half_life_s not set → 3600",
-                "cluster east: address http://a → http://b",
+                "cluster east: address http://a → http://b (has 4 open jobs: lost from sight there, and tried again; drain \
+                 it first)",
                 "cluster east: capacity.cpu 4 → not set",
                 "cluster east: elastic.ceiling.cpu not set → 4",
                 "cluster east: elastic.delay_s not set → 60",
-                "cluster north: added (capacity.cpu 1.5, cost_per_hour 1.25, driver ray)",
+                "cluster north: added (address http://w, capacity.cpu 1.5, cost_per_hour 1.25, driver ray; where west is, \
+                 which has 3 open jobs: stopped, and tried again; drain it first)",
                 "cluster west: removed (has 3 open jobs: stays until they end)",
             ]
         );
