@@ -122,8 +122,8 @@ mod tests {
         let listen = "127.0.0.1:8920".parse().unwrap();
         let plain = config(&folder, &DevEnv { queue: None, heads: Vec::new() }, listen).unwrap();
         assert_eq!((plain.queues.len(), plain.teams().len(), plain.clusters().len()), (0, 3, 2));
-        let head = |name: &str| RayHead {
-            address: "http://127.0.0.1:12345".to_owned(),
+        let head = |name: &str, port: u16| RayHead {
+            address: format!("http://127.0.0.1:{port}"),
             token_file: folder.token_file(name).unwrap(),
             taken_over: false,
         };
@@ -135,7 +135,7 @@ mod tests {
             queue_url: "http://127.0.0.1:12346/000000000000/submissions".to_owned(),
             dead_letter_url: "http://127.0.0.1:12346/000000000000/submissions-dead".to_owned(),
         };
-        let env = DevEnv { queue: Some(queue), heads: vec![head("ray-east"), head("ray-west")] };
+        let env = DevEnv { queue: Some(queue), heads: vec![head("ray-east", 12345), head("ray-west", 12347)] };
         let config = config(&folder, &env, listen).unwrap();
         assert_eq!(config.queues[0].sqs.endpoint.credentials, SqsCredentials::Local);
         let shown = Summary(&config).to_string().replace(&folder.path("").display().to_string(), "FOLDER/");
