@@ -270,8 +270,10 @@ impl Cluster {
     pub(crate) async fn explain(&self, name: &RemoteName, failure: Failure) -> Failure {
         match tokio::time::timeout(EVIDENCE_TIMEOUT, self.pods(name)).await {
             Ok(Ok((pods, events))) => evidence::explain(failure, &pods, &events),
-            Ok(Err(error)) => evidence::unread(&failure, &error),
-            Err(_) => evidence::unread(&failure, &DriverError::Unclear("no answer in time".to_owned())),
+            Ok(Err(error)) => evidence::unread(&failure, "its pods", &error),
+            Err(_) => {
+                evidence::unread(&failure, "its pods", &DriverError::Unclear("no answer in time".to_owned()))
+            }
         }
     }
 
@@ -285,8 +287,12 @@ impl Cluster {
         let failure = self.explain(name, failure).await;
         match tokio::time::timeout(EVIDENCE_TIMEOUT, self.events(ray_cluster)).await {
             Ok(Ok(events)) => evidence::explain_head(failure, &events),
-            Ok(Err(error)) => evidence::unread(&failure, &error),
-            Err(_) => evidence::unread(&failure, &DriverError::Unclear("no answer in time".to_owned())),
+            Ok(Err(error)) => evidence::unread(&failure, "the events of its Ray cluster", &error),
+            Err(_) => evidence::unread(
+                &failure,
+                "the events of its Ray cluster",
+                &DriverError::Unclear("no answer in time".to_owned()),
+            ),
         }
     }
 

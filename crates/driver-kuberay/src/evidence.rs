@@ -115,9 +115,9 @@ pub(crate) fn explain_head(failure: Failure, events: &[Event]) -> Failure {
     Failure::new(class, failure.exit_code, format!("{advice}{}; {}", failure.message, event.message))
 }
 
-/// The failure as the RayJob has it, and why no more is known: a missing right is named where it is missed.
-pub(crate) fn unread(failure: &Failure, error: &DriverError) -> Failure {
-    let unknown = format!("what its pods and events say could not be read: {error}");
+/// The failure as it is known, and why `what` could not be asked for more: a missing right is named where it is missed.
+pub(crate) fn unread(failure: &Failure, what: &str, error: &DriverError) -> Failure {
+    let unknown = format!("what {what} say could not be read: {error}");
     let message =
         if failure.message.is_empty() { unknown } else { format!("{}; {unknown}", failure.message) };
     Failure::new(failure.class, failure.exit_code, message)

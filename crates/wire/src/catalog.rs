@@ -74,8 +74,9 @@ fn note_place(
         |id: &str| id.parse().ok().and_then(|id: ClusterId| open.clusters.get(&id)).filter(|n| **n > 0);
     let jobs = |n: &u64| format!("{n} open job{}", if *n == 1 { "" } else { "s" });
     if change.field.as_deref().is_some_and(|field| PLACE.contains(&field)) {
-        change.note = running(&change.id)
-            .map(|n| format!("has {}: lost from sight there, and tried again; drain it first", jobs(n)));
+        change.note = running(&change.id).map(|n| {
+            format!("has {}: if this is another place, they are tried again there; drain it first", jobs(n))
+        });
     }
     let Some(comes) = new.get(&change.id).filter(|_| change.change == "added") else { return };
     let place = |fields: &Fields| PLACE.map(|key| fields.get(key).cloned());
@@ -280,8 +281,8 @@ mod tests {
                 "priority class default: preemptible false → true",
                 "priority class high: added (preemptible false, preempts true, priority 100)",
                 "policy: half_life_s not set → 3600",
-                "cluster east: address http://a → http://b (has 4 open jobs: lost from sight there, and tried again; drain \
-                 it first)",
+                "cluster east: address http://a → http://b (has 4 open jobs: if this is another place, they are tried \
+                 again there; drain it first)",
                 "cluster east: capacity.cpu 4 → not set",
                 "cluster east: elastic.ceiling.cpu not set → 4",
                 "cluster east: elastic.delay_s not set → 60",

@@ -135,7 +135,8 @@ mod tests {
             queue_url: "http://127.0.0.1:12346/000000000000/submissions".to_owned(),
             dead_letter_url: "http://127.0.0.1:12346/000000000000/submissions-dead".to_owned(),
         };
-        let env = DevEnv { queue: Some(queue), heads: vec![head("ray-east", 12345), head("ray-west", 12347)] };
+        let env =
+            DevEnv { queue: Some(queue), heads: vec![head("ray-east", 12345), head("ray-west", 12347)] };
         let config = config(&folder, &env, listen).unwrap();
         assert_eq!(config.queues[0].sqs.endpoint.credentials, SqsCredentials::Local);
         let shown = Summary(&config).to_string().replace(&folder.path("").display().to_string(), "FOLDER/");
