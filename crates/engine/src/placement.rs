@@ -170,7 +170,7 @@ impl Scheduler {
         }
         report.preempted = self.make_room(&plan.preemptions).await?;
         // Last, because it is only for people.
-        self.notes.write(self.store.as_ref(), &held.lease(), &plan).await?;
+        self.notes.write(self.store.as_ref(), &held.lease(), &plan, now).await?;
         let errors = self.forecasts.follow(&plan, now);
         if !errors.is_empty() {
             self.store.add_forecast_errors(&held.lease(), &errors).await?;
