@@ -97,7 +97,7 @@ impl Sweeper {
         let batch = self.settings.sweep_batch;
         self.store.purge_access(self.settings.keep_audit, batch).await?;
         // Numbered first, since only what has a position is trimmed: with nobody listening, nobody else does it.
-        while self.store.number_events(batch).await? > 0 {}
+        while self.store.number_events(batch).await?.is_some_and(|lines| lines > 0) {}
         while self.store.trim_events(self.settings.keep_events, batch).await? == batch {}
         Ok(())
     }

@@ -23,6 +23,8 @@ const PAGES: usize = 64;
 const PAGE: u32 = 500;
 /// Transactions whose events are numbered at once.
 const NUMBERED: u32 = 256;
+/// Pause while another process gives positions.
+const BUSY: Duration = Duration::from_millis(10);
 /// Pause after the store could not be read.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -107,10 +109,16 @@ impl Feed {
         Ok((Page { after, upto, events: events.into_iter().map(Published::new).collect() }, missed))
     }
 
-    /// The position of the last event that has been committed by now.
+    /// The position of the last event that has been committed by now. Waits while another process gives positions, which
+    /// may be to what was committed before; the time that a request may take bounds it.
     pub(crate) async fn head(&self) -> Result<u64, StoreError> {
-        while self.0.store.number_events(NUMBERED).await? > 0 {}
-        self.0.store.event_head().await
+        loop {
+            match self.0.store.number_events(NUMBERED).await? {
+                Some(0) => return self.0.store.event_head().await,
+                Some(_) => {}
+                None => tokio::time::sleep(BUSY).await,
+            }
+        }
     }
 }
 
@@ -148,7 +156,7 @@ impl Inner {
 
     /// Reads a page; whether there was anything.
     async fn step(&self, at: &mut Option<u64>) -> Result<bool, StoreError> {
-        let numbered = self.store.number_events(NUMBERED).await? > 0;
+        let numbered = self.store.number_events(NUMBERED).await?.is_some_and(|lines| lines > 0);
         let Some(after) = *at else {
             // Listeners who are not there yet read on by themselves.
             let head = self.store.event_head().await?;

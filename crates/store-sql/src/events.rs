@@ -101,14 +101,14 @@ pub(crate) struct GivePositions {
 
 #[async_trait]
 impl Work for GivePositions {
-    type Out = u64;
+    type Out = Option<u64>;
     const NAME: &'static str = "number_events";
 
-    async fn run(&self, conn: &mut Conn) -> Result<u64, Fault> {
+    async fn run(&self, conn: &mut Conn) -> Result<Option<u64>, Fault> {
         let lock = conn.dialect.skip_locked();
         let sql = format!("SELECT number FROM meta WHERE name = 'event_pos'{lock}");
         // Somebody else is at it.
-        let Some(row) = conn.rows(sql, Vec::new()).await?.pop() else { return Ok(0) };
+        let Some(row) = conn.rows(sql, Vec::new()).await?.pop() else { return Ok(None) };
         let before = Reader::new("meta", row).int("number")?;
         // In the order of the ids, in which those of one job are in the order of its history: each of them is made while
         // the job's row is locked.
@@ -124,11 +124,11 @@ impl Work for GivePositions {
             rows.push((Value::Int(id), vec![Set::To("last_pos", at.into())]));
         }
         if rows.is_empty() {
-            return Ok(0);
+            return Ok(Some(0));
         }
         sql::update(conn, "event_batches", "id", rows).await?;
         conn.run("UPDATE meta SET number = ? WHERE name = 'event_pos'", vec![at.into()]).await?;
-        Ok(u64::try_from(at - before).unwrap_or(0))
+        Ok(Some(u64::try_from(at - before).unwrap_or(0)))
     }
 }
 

@@ -276,10 +276,10 @@ impl Store for SqlStore {
         self.run(doors::NewestArrivals).await
     }
 
-    async fn number_events(&self, limit: u32) -> Result<u64, StoreError> {
+    async fn number_events(&self, limit: u32) -> Result<Option<u64>, StoreError> {
         // Nearly always there is nothing, which a read tells.
         if !self.run(events::AnyWithoutPosition).await? {
-            return Ok(0);
+            return Ok(Some(0));
         }
         self.run(events::GivePositions { limit }).await
     }

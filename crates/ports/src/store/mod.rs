@@ -248,9 +248,10 @@ pub trait Store: crate::access::AccessStore + crate::push::PushStore {
     /// (`http`) are not in it.
     async fn newest_arrivals(&self) -> Result<BTreeMap<String, Timestamp>, StoreError>;
     /// Gives up to `limit` transactions' lines of history, of those that are committed and have none, their positions in
-    /// the order of all events. Answers how many lines; 0 also if another process is at it. Positions appear in their
-    /// order: whoever sees one sees, from then on, every smaller one that there will ever be.
-    async fn number_events(&self, limit: u32) -> Result<u64, StoreError>;
+    /// the order of all events. Answers how many lines; 0 if all that is committed has one, and `None` if another process is
+    /// at it, so that nothing is known of what it leaves. Positions appear in their order: whoever sees one sees, from
+    /// then on, every smaller one that there will ever be.
+    async fn number_events(&self, limit: u32) -> Result<Option<u64>, StoreError>;
     /// The last position that was given; 0 before the first.
     async fn event_head(&self) -> Result<u64, StoreError>;
     /// Up to `limit` events after a position.

@@ -78,10 +78,9 @@ pub(crate) async fn all(
     params.finish()?;
     let slot = streams.take()?;
     let pages = feed.listen();
-    let last = match after {
-        Some(after) => after,
-        None => feed.head().await?,
-    };
+    // A stream that ends with what there is now ends with what is committed now, also if it has no position yet.
+    let head = if follow && after.is_some() { None } else { Some(feed.head().await?) };
+    let last = after.or(head).unwrap_or_default();
     // Read here, so that a store that can't be used, and what is missed, is an answer and not a broken stream.
     let (first, missed) = feed.read(last).await?;
     if missed {

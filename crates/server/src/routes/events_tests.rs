@@ -121,6 +121,26 @@ async fn the_stream_of_a_job_begins_at_its_beginning_and_ends_with_it() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_to_end_ends_with_all_that_is_committed() {
+    let world = World::new().await;
+    let app = router(world.state.clone());
+    let (mut jobs, mut last) = (Vec::new(), 0);
+    for key in ["a", "b", "c"] {
+        // Nobody has listened, and nobody has given positions since.
+        let id = world.job(key).await;
+        jobs.push(id.to_string());
+        let mut open = Open::new(&app, &format!("/v1/events?after={last}&follow=false"), None).await;
+        let (at, event) = open.next().await.expect("what is committed is told");
+        assert_eq!((at, &event["job"]), (last + 1, &json!(id.to_string())));
+        assert!(open.next().await.is_none());
+        last = at;
+    }
+    let whole = world.get("/v1/events?after=0&follow=false").await;
+    let text = String::from_utf8(whole.bytes.to_vec()).unwrap();
+    assert!(jobs.iter().all(|job| text.contains(job.as_str())), "{text}");
+}
+
+#[tokio::test]
 async fn what_is_deleted_is_said_and_streams_are_bounded() {
     let world = World::with(ServerConfig { event_streams_max: 1, ..ServerConfig::default() }).await;
     let app = router(world.state.clone());
