@@ -45,8 +45,9 @@ def test_a_raised_quota_starts_a_waiting_job(yard):
     yard.configure(teams=[{"id": "ads", "quota": {"cpu": 1}}], clusters=clusters)
     yard.start(2)
     first = yard.api.submitted(Job("ads", "first", 30).document(yard.log.path))
-    second = yard.api.submitted(Job("ads", "second", 0.2).document(yard.log.path))
+    # Only then the second: of two that wait together, two schedulers at once may begin with either.
     yard.api.wait_state(first, "running")
+    second = yard.api.submitted(Job("ads", "second", 0.2).document(yard.log.path))
     until("it is said why the other waits", lambda: yard.api.job(second).get("waiting"))
     done = apply(yard, document([{"id": "ads", "quota": {"cpu": 2}}], clusters), "--yes")
     assert "team ads: quota.cpu 1 → 2" in done.stderr + done.stdout
