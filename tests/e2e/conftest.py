@@ -25,7 +25,7 @@ from support.queues import Queues
 from support.yard import Yard, tail
 
 ROOT = Path(__file__).resolve().parents[2]
-LOGS = ROOT / "target" / "e2e-logs"
+LOGS = ROOT / "target" / os.environ.get("YARD_TEST_LOGS", "e2e-logs")
 
 
 def pytest_configure(config):
