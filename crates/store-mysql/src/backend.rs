@@ -1,29 +1,35 @@
 //! Transactions on pooled connections.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySql, MySqlConnection, MySqlPool};
+use sqlx::mysql::{MySql, MySqlConnection};
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr, Transaction};
 use yard_store_sql::{Backend, Dialect, Row, SqlError, Tx, TxKind, Value};
 
 use crate::convert::{bind, classify, read};
+use crate::pool::{Connections, InUse, Taken};
 
 pub(crate) struct MySqlBackend {
-    pub(crate) pool: MySqlPool,
+    pub(crate) connections: Arc<Connections>,
 }
 
 #[async_trait]
 impl Backend for MySqlBackend {
     async fn begin(&self, kind: TxKind) -> Result<Box<dyn Tx>, SqlError> {
-        let tx = match kind {
-            // Each read committed by itself is what the session's isolation level would show anyway.
-            TxKind::Read => self.pool.acquire().await.map(MySqlTx::Plain),
-            TxKind::Write => self.open(Start::Write).await.map(MySqlTx::Open),
-            TxKind::Snapshot => self.open(Start::Snapshot).await.map(MySqlTx::Open),
+        let begun = async {
+            let Taken { conn, in_use } = self.connections.take().await?;
+            let on = match kind {
+                // Each read committed by itself is what the session's isolation level would show anyway.
+                TxKind::Read => On::Plain(conn),
+                TxKind::Write => On::Open(open(conn, Start::Write).await?),
+                TxKind::Snapshot => On::Open(open(conn, Start::Snapshot).await?),
+            };
+            Ok(MySqlTx { on, _in_use: in_use })
         };
-        Ok(Box::new(tx.map_err(|e| classify(&e))?))
+        Ok(Box::new(begun.await.map_err(|e: sqlx::Error| classify(&e))?))
     }
 
     fn dialect(&self) -> Dialect {
@@ -37,14 +43,11 @@ enum Start {
     Snapshot,
 }
 
-impl MySqlBackend {
-    /// Opens a transaction in a task of its own. A caller who goes away while the server answers (a client that hangs up)
-    /// would leave the connection to the next one with a transaction open that sqlx has not counted yet, and so
-    /// doesn't roll back: what that one reads would be of long ago.
-    async fn open(&self, start: Start) -> Result<Transaction<'static, MySql>, sqlx::Error> {
-        let conn = self.pool.acquire().await?;
-        tokio::spawn(begin(conn, start)).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
-    }
+/// Opens a transaction in a task of its own. A caller who goes away while the server answers (a client that hangs up)
+/// would leave the connection to the next one with a transaction open that sqlx has not counted yet, and so
+/// doesn't roll back: what that one reads would be of long ago.
+async fn open(conn: PoolConnection<MySql>, start: Start) -> Result<Transaction<'static, MySql>, sqlx::Error> {
+    tokio::spawn(begin(conn, start)).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 async fn begin(
@@ -62,16 +65,21 @@ async fn begin(
     Transaction::begin(conn, statement).await
 }
 
-enum MySqlTx {
+struct MySqlTx {
+    on: On,
+    _in_use: InUse,
+}
+
+enum On {
     Plain(PoolConnection<MySql>),
     Open(Transaction<'static, MySql>),
 }
 
 impl MySqlTx {
     fn conn(&mut self) -> &mut MySqlConnection {
-        match self {
-            Self::Plain(conn) => conn,
-            Self::Open(tx) => tx,
+        match &mut self.on {
+            On::Plain(conn) => conn,
+            On::Open(tx) => tx,
         }
     }
 }
@@ -91,9 +99,9 @@ impl Tx for MySqlTx {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), SqlError> {
-        match *self {
-            Self::Plain(_) => Ok(()),
-            Self::Open(tx) => tx.commit().await.map_err(|e| classify(&e)),
+        match self.on {
+            On::Plain(_) => Ok(()),
+            On::Open(tx) => tx.commit().await.map_err(|e| classify(&e)),
         }
     }
 }

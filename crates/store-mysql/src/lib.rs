@@ -8,18 +8,20 @@
 
 mod backend;
 mod convert;
+mod pool;
 mod schema;
 
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+use sqlx::ConnectOptions;
+use sqlx::mysql::MySqlConnectOptions;
 use yard_ports::store::{Store, StoreError, StoreLimits};
 use yard_store_sql::{SqlStore, StoreOptions};
 
 use crate::backend::MySqlBackend;
+use crate::pool::Connections;
 
 /// How the database is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,22 +64,22 @@ impl MySqlOptions {
 /// Opens the store at `url` (`mysql://user:password@host:port/database`). Refuses a database whose schema is not
 /// this binary's.
 pub async fn connect(url: &str, options: &MySqlOptions) -> Result<Arc<dyn Store>, StoreError> {
-    let pool = pool(url, options).await?;
-    schema::check(&pool).await?;
-    Ok(Arc::new(SqlStore::new(Arc::new(MySqlBackend { pool }), options.store)))
+    let connections = open(url, options).await?;
+    schema::check(connections.pool()).await?;
+    Ok(Arc::new(SqlStore::new(Arc::new(MySqlBackend { connections }), options.store)))
 }
 
 /// Brings the schema of the database at `url` up to this binary's. The database itself must be there.
 pub async fn migrate(url: &str, options: &MySqlOptions) -> Result<(), StoreError> {
-    let pool = pool(url, options).await?;
-    schema::migrate(&pool).await?;
-    let store = SqlStore::new(Arc::new(MySqlBackend { pool: pool.clone() }), options.store);
-    store.seed().await?;
-    pool.close().await;
+    let connections = open(url, options).await?;
+    schema::migrate(connections.pool()).await?;
+    let backend = MySqlBackend { connections: Arc::clone(&connections) };
+    SqlStore::new(Arc::new(backend), options.store).seed().await?;
+    connections.pool().close().await;
     Ok(())
 }
 
-async fn pool(url: &str, options: &MySqlOptions) -> Result<MySqlPool, StoreError> {
+async fn open(url: &str, options: &MySqlOptions) -> Result<Arc<Connections>, StoreError> {
     // The URL may hold a password, so the error must not repeat it.
     let server = MySqlConnectOptions::from_str(url).map_err(|_| {
         StoreError::Unavailable(
@@ -88,28 +90,6 @@ async fn pool(url: &str, options: &MySqlOptions) -> Result<MySqlPool, StoreError
         .timezone(Some("+00:00".to_owned()))
         .statement_cache_capacity(options.statements_max)
         .disable_statement_logging();
-    let lock_wait_s = options.lock_wait_timeout.as_secs().max(1);
-    let silence_s = options.silence_max.as_secs().max(1);
-    let session = format!(
-        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-         SET SESSION innodb_lock_wait_timeout = {lock_wait_s}; SET SESSION wait_timeout = {silence_s}"
-    );
-    let session: Arc<str> = session.into();
-    MySqlPoolOptions::new()
-        .max_connections(options.connections_max.max(1))
-        .acquire_timeout(options.acquire_timeout)
-        .max_lifetime(options.connection_lifetime_max)
-        // sqlx looks for idle ones only once in this time, and its look begins their time anew.
-        .idle_timeout(Duration::from_secs(silence_s) / 4)
-        .test_before_acquire(false)
-        .after_connect(move |conn, _| {
-            let session = Arc::clone(&session);
-            Box::pin(async move {
-                conn.execute(sqlx::raw_sql(AssertSqlSafe(session))).await?;
-                Ok(())
-            })
-        })
-        .connect_with(server)
-        .await
-        .map_err(|e| StoreError::Unavailable(convert::classify(&e).to_string()))
+    let opened = Connections::open(server, options).await;
+    opened.map_err(|e| StoreError::Unavailable(convert::classify(&e).to_string()))
 }

@@ -55,13 +55,21 @@ impl SqliteOptions {
 pub async fn connect(path: &Path, options: &SqliteOptions) -> Result<Arc<dyn Store>, StoreError> {
     let writer = writer(path, options, false).await?;
     schema::check(&writer).await?;
-    let readers = SqlitePoolOptions::new()
+    let readers = pool(options)
         .max_connections(options.readers_max.max(1))
-        .acquire_timeout(options.acquire_timeout)
-        .test_before_acquire(false)
         .connect_lazy_with(file(path, options).read_only(true));
     let backend = Arc::new(SqliteBackend { writer, readers });
     Ok(Arc::new(SqlStore::new(backend, options.store)))
+}
+
+/// Connections to a file do not grow old, and idle ones cost nobody anything: sqlx's upkeep of them, which may go round
+/// for ever (see store-mysql's pool), is left off.
+fn pool(options: &SqliteOptions) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .acquire_timeout(options.acquire_timeout)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_before_acquire(false)
 }
 
 /// Makes the file at `path` unless it is there, and brings its schema up to this binary's.
@@ -92,11 +100,8 @@ const OPENS: u32 = 40;
 async fn writer(path: &Path, options: &SqliteOptions, create: bool) -> Result<SqlitePool, StoreError> {
     let mut opens = 1;
     loop {
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(options.acquire_timeout)
-            .test_before_acquire(false)
-            .connect_with(file(path, options).create_if_missing(create));
+        let pool =
+            pool(options).max_connections(1).connect_with(file(path, options).create_if_missing(create));
         match pool.await {
             Err(error) if has_code(&error, "5") && opens < OPENS => opens += 1,
             result => return result.map_err(|error| unopened(path, &error, create)),
