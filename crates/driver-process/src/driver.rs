@@ -16,6 +16,7 @@ use yard_ports::{
 };
 
 use crate::attempt_dir::AttemptDir;
+use crate::blocking::{blocking, unreachable};
 use crate::config::ProcessConfig;
 use crate::packages::{Fetched, Shelf, Wanted};
 use crate::record::RequestRecord;
@@ -208,26 +209,6 @@ enum Found {
     Nothing,
     Job(Option<InstanceId>, RemoteStatus),
     Vanished,
-}
-
-/// Runs file operations off the async threads. Whatever fails here has had no effect: every change to a
-/// folder that others could see is one rename.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, DriverError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(unreachable),
-        Err(error) => Err(DriverError::Unreachable(error.to_string())),
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unreachable(error: io::Error) -> DriverError {
-    match error.kind() {
-        // Only a package is ever found wrong in itself: the same again would be wrong again.
-        io::ErrorKind::InvalidData => DriverError::Refused(format!("runtime_env: {error}")),
-        _ => DriverError::Unreachable(error.to_string()),
-    }
 }
 
 impl std::fmt::Debug for ProcessDriver {

@@ -22,6 +22,7 @@
 //! lost its processes too, which is what the folders then say.
 
 mod attempt_dir;
+mod blocking;
 mod config;
 mod driver;
 mod logs;

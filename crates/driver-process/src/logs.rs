@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use yard_ports::{DriverError, LogChunk};
 
 use crate::attempt_dir::AttemptDir;
-use crate::driver::blocking;
+use crate::blocking::blocking;
 
 /// Largest piece handed out at once, in bytes.
 const CHUNK: usize = 64 << 10;

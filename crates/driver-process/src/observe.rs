@@ -12,8 +12,8 @@ use yard_domain::RemoteName;
 use yard_ports::{DriverError, Observation, RemoteJob};
 
 use crate::attempt_dir::AttemptDir;
+use crate::blocking::blocking;
 use crate::config::ProcessConfig;
-use crate::driver::blocking;
 
 type Item = Result<Observation, DriverError>;
 

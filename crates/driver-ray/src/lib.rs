@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `config.rs` | what can be set, and the [`Token`] |
 //! | `client.rs` | HTTP: TLS, the token, timeouts, and what each kind of failure means |
+//! | `cluster.rs` | the calls that are about jobs, and what was launched lately |
 //! | `wire.rs` | what is sent and read |
 //! | `status.rs` | what a job's fields say about how it stands or why it failed |
 //! | `supply.rs` | packages that the cluster must have before a job is submitted |
@@ -20,6 +21,7 @@
 
 mod capacity;
 mod client;
+mod cluster;
 mod config;
 mod driver;
 mod observe;

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep_until};
 use yard_ports::{DriverError, Observation};
 
-use crate::driver::Cluster;
+use crate::cluster::Cluster;
 use crate::table::Table;
 
 type Item = Result<Observation, DriverError>;

@@ -9,7 +9,7 @@ use yard_ports::packages::{package_name, package_uris};
 use yard_ports::{DriverError, LaunchRequest, Packages};
 
 use crate::client::{Call, CallError};
-use crate::driver::Cluster;
+use crate::cluster::Cluster;
 
 /// Where packages come from, and the one upload that is under way: of many jobs with one package, the first brings it.
 pub(crate) struct Supply {
