@@ -25,7 +25,7 @@ def one(yard):
         )
         [process] = yard.start(1)
         yard.environment["YARD_SERVER"] = process.url
-        until("both clusters take jobs", lambda: all(c["takes_jobs"] for c in yard.api.get("/v1/clusters")["clusters"]))
+        yard.wait_clusters()
         return yard
 
     return start

@@ -225,6 +225,7 @@ def ours(yard_ray):
         dispatcher={"cluster_lost_grace_s": 2, "unreachable_after_s": 1},
     )
     yard.start(1)
+    yard.wait_clusters()
     return yard
 
 

@@ -12,12 +12,18 @@
 #          | child (a grandchild of its own process, in the background)
 log=$1 tag=$2 seconds=$3 outcome=$4
 
+# A stop that comes before the first line is there waits for it.
+if [ "$outcome" = deaf ]; then trap '' TERM; else trap 'early=yes' TERM; fi
+
 # The name of the attempt at its cluster: the process driver's variable, or Ray's own.
 name=${YARD_REMOTE_NAME:-$(printf '%s' "$RAY_JOB_CONFIG_JSON_ENV_VAR" | sed -n 's/.*"job_submission_id": *"\([^"]*\)".*/\1/p')}
 attempt=${name##*-}
 
 say() {
-    printf '%s %s %s %s %s %s\n' "$(date +%s%N)" "$1" "${name:-unknown}" "$tag" "$$" "$PWD" >>"$log"
+    now=
+    # A signal to the whole group ends `date`, too.
+    while [ -z "$now" ]; do now=$(date +%s%N); done
+    printf '%s %s %s %s %s %s\n' "$now" "$1" "${name:-unknown}" "$tag" "$$" "$PWD" >>"$log"
 }
 
 stopped() {
@@ -27,9 +33,9 @@ stopped() {
     exit 143
 }
 
-if [ "$outcome" = deaf ]; then trap '' TERM; else trap stopped TERM; fi
-
 say start
+[ "$outcome" = deaf ] || trap stopped TERM
+[ -z "$early" ] || stopped
 echo "hello from $tag attempt $attempt"
 if [ "$outcome" = child ]; then
     # Outlives its parent unless somebody ends it.
@@ -40,6 +46,7 @@ sleeper=$!
 # A signal that is ignored does not end the wait; one that is trapped runs its trap.
 wait "$sleeper"
 
+trap '' TERM # it has ended
 code=0
 case $outcome in
     fail) code=3 ;;

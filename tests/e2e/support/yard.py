@@ -170,6 +170,14 @@ class Yard:
 
             until(f"{process.name} is ready", ready, READY_TIMEOUT_S)
 
+    def wait_clusters(self) -> None:
+        """Until each cluster is ready and its capacity known: before, jobs go wherever one of them is."""
+
+        def ready() -> bool:
+            return all(one["health"] == "ready" and one.get("capacity") for one in self.api.get("/v1/clusters")["clusters"])
+
+        until("every cluster is ready", ready, READY_TIMEOUT_S)
+
     def run(self, *arguments: str, check: bool = True, timeout_s: float = 60, **kwargs) -> subprocess.CompletedProcess:
         """Runs one command of `yard` in the test's folder; with `check` it must exit with 0."""
         command = [str(self.binary), *arguments]
