@@ -119,6 +119,35 @@ async fn what_pods_print_is_kept_before_a_stop() {
     replica.drain().await;
 }
 
+#[tokio::test]
+async fn what_was_kept_before_a_stop_stays_if_pods_are_gone_at_the_end() {
+    let (world, job) = with_one().await;
+    let forgetful = DispatcherSettings { keep_remote: Duration::ZERO, ..settings() };
+    let replica = world.replica("one", &forgetful).await;
+    world.until(job, |s| s == StateName::Running).await;
+    let (attempt, name) = first(job);
+    let cluster = cluster_of(&world, job);
+    cluster.print_pod(&name, PodLog::Head, "first words\nlast words\n");
+    cluster.print_pod(&name, PodLog::Workers, "worker\n");
+    let away = NullFault { error: DriverError::Unreachable("away".to_owned()), effect: false };
+    cluster.fail_stops(10_000, &away);
+    world.store.request_stop(job, "user:test", "enough").await.unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while world.archive.pods(attempt, PodLog::Workers).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "it is not kept");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    cluster.leave_of_pod(&name, PodLog::Head, "last words\n");
+    cluster.print_pod(&name, PodLog::Workers, "another worker\n");
+    cluster.finish(&name, RemoteStatus::Stopped);
+    assert_eq!(world.until(job, StateName::is_end).await, StateName::Stopped);
+    eventually("it is removed", || cluster.counters().forget_calls == 1).await;
+    let kept = async |whose| world.archive.pods(attempt, whose).await.unwrap();
+    assert_eq!(kept(PodLog::Head).await, "first words\nlast words\n", "the longer of the two");
+    assert_eq!(kept(PodLog::Workers).await, "worker\nanother worker\n");
+    replica.drain().await;
+}
+
 /// Until every cluster stands so, with this message.
 async fn until_health(world: &World, health: ClusterHealth, message: Option<&str>) {
     let deadline = tokio::time::Instant::now() + PATIENCE;

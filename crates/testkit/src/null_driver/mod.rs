@@ -133,6 +133,13 @@ impl NullDriver {
         }
     }
 
+    /// Leaves only this of what an attempt's pods have printed, as when some of them are gone.
+    pub fn leave_of_pod(&self, name: &RemoteName, whose: PodLog, text: &str) {
+        if let Some(key) = key_of(name) {
+            self.state().pods.entry(key).or_default().insert(whose, text.as_bytes().to_vec());
+        }
+    }
+
     /// Decides from now on what becomes of each attempt; called once for each that starts, so it can note
     /// the time too. It must not call this driver.
     pub fn set_script(&self, script: impl Fn(&LaunchRequest) -> NullPlan + Send + Sync + 'static) {
