@@ -96,7 +96,7 @@ def two(yard):
     yard.environment["YARD_SERVER"] = process.url
     yard.two = {}
     for team in ("ads", "search"):
-        job = Job(team, "job", seconds=30)
+        job = Job(team, "job", seconds=300)
         yard.two[team] = yard.api.submitted(job.document(yard.log.path))
     for job in yard.two.values():
         yard.api.wait_state(job, "running")

@@ -38,7 +38,8 @@ def held_back(yard, job: str) -> dict:
 def test_launches_that_fail_are_held_back_until_one_comes_through(yard):
     """The program that starts jobs may not be executed for a while. A single job that is called again and again is enough
     for the cluster to be refused to others; nothing is done by hand but giving the program back."""
-    yard.configure(clusters=[yard.process_cluster("east")])
+    # A lease that is not doubted when a renewal takes its time: a dispatcher that has lost it begins with nothing held back.
+    yard.configure(clusters=[yard.process_cluster("east")], dispatcher={"lease_ttl_ms": 15000})
     program = yard.folder / "yard-with-which-jobs-are-launched"
     start_from(yard, program)
     before = yard.api.submitted(Job("ads", "before").document(yard.log.path))

@@ -153,8 +153,8 @@ def test_with_json_errors_are_problem_documents(shell):
 def test_logs_are_followed_to_the_end(shell):
     """`logs -f` prints as it comes, through a retry, and ends with the job."""
     yard = shell.yard
-    job = yard.api.submitted(Job("ads", "twice", 1, "fail-until-2", max_retries=1).document(yard.log.path))
-    code, out, err = shell("logs", "-f", job, timeout_s=30)
+    job = yard.api.submitted(Job("ads", "twice", 4, "fail-until-2", max_retries=1).document(yard.log.path))
+    code, out, err = shell("logs", "-f", job, timeout_s=60)
     assert code == 0, err
     greetings = [line for line in out.splitlines() if line.startswith("hello")]
     assert greetings == ["hello from ads/twice attempt 1", "hello from ads/twice attempt 2"], out

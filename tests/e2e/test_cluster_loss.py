@@ -36,20 +36,22 @@ def test_a_cut_link_shorter_than_the_grace_changes_nothing(yard_ray, link):
     clusters = [yard.ray_cluster(0, address=link.address), yard.process_cluster("local")]
     yard.configure(clusters=clusters, dispatcher={"unreachable_after_s": 1, "cluster_lost_grace_s": 60})
     yard.start(1)
-    job = yard.api.submitted(Job("ads", "patient", 6, only=["ray-a"]).document(yard.log.path))
+    gate = yard.gate()
+    job = yard.api.submitted(Job("ads", "patient", gate, only=["ray-a"]).document(yard.log.path))
     until("it runs", lambda: yard.log.started("ads/patient"), 30)
     yard.api.wait_state(job, "running")
     link.cut()
-    until("the cluster is unreachable", lambda: health(yard, "ray-a") == "unreachable", 10)
+    until("the cluster is unreachable", lambda: health(yard, "ray-a") == "unreachable", 30)
     # Others are not held up, and nothing new goes to the silent one.
     other = yard.api.submitted(Job("ads", "other", 0.2).document(yard.log.path))
     assert yard.api.wait_end(other)["attempts"][0]["cluster"] == "local"
+    gate.touch()
     until("its command has ended meanwhile", lambda: yard.log.started("ads/patient")[0].end, 15)
     assert yard.api.job(job)["state"] == "running"
     link.mend()
     ended = yard.api.wait_end(job)
     assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1
-    until("the cluster is ready", lambda: health(yard, "ray-a") == "ready", 10)
+    until("the cluster is ready", lambda: health(yard, "ray-a") == "ready", 30)
     invariants.check_all(yard)
 
 
@@ -58,17 +60,19 @@ def test_a_cluster_lost_for_good_gives_its_jobs_to_another(yard_ray, mortal_head
     yard = yard_ray
     yard.configure(
         clusters=[yard.ray_cluster(0), yard.ray_cluster(1)],
-        dispatcher={"unreachable_after_s": 1, "cluster_lost_grace_s": 5},
+        dispatcher={"unreachable_after_s": 1, "cluster_lost_grace_s": 12},
     )
     yard.start(1)
     assert yard.api.request("POST", "/v1/clusters/ray-b/drain").status_code == 200
-    job = yard.api.submitted(Job("ads", "homeless", 4).document(yard.log.path))
+    gate = yard.gate()
+    job = yard.api.submitted(Job("ads", "homeless", gate).document(yard.log.path))
     until("it runs", lambda: yard.log.started("ads/homeless"), 30)
     yard.api.wait_state(job, "running")
     assert yard.api.request("POST", "/v1/clusters/ray-b/resume").status_code == 200
     mortal_head.kill()
     always("it stays where it is within the grace", lambda: yard.api.job(job)["state"] == "running", for_s=3)
-    ended = yard.api.wait_end(job, 40)
+    gate.touch()
+    ended = yard.api.wait_end(job, 60)
     assert ended["state"] == "succeeded", ended
     ends = [(attempt["cluster"], attempt["end"]) for attempt in ended["attempts"]]
     assert ends == [("ray-a", "lost"), ("ray-b", "succeeded")]
@@ -82,12 +86,14 @@ def test_a_restarted_head_has_lost_its_jobs_at_once(yard_ray, mortal_head):
     yard = yard_ray
     yard.configure(clusters=[yard.ray_cluster(0)], dispatcher={"cluster_lost_grace_s": 600})
     yard.start(1)
-    job = yard.api.submitted(Job("ads", "forgotten", 4).document(yard.log.path))
+    gate = yard.gate()
+    job = yard.api.submitted(Job("ads", "forgotten", gate).document(yard.log.path))
     until("it runs", lambda: yard.log.started("ads/forgotten"), 30)
     yard.api.wait_state(job, "running")
     mortal_head.kill()
     mortal_head.start()
-    ended = yard.api.wait_end(job, 60)
+    gate.touch()
+    ended = yard.api.wait_end(job, 120)
     assert ended["state"] == "succeeded", ended
     assert [attempt["end"] for attempt in ended["attempts"]] == ["lost", "succeeded"]
     check_without_overlap(yard)

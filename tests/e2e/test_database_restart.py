@@ -138,6 +138,7 @@ def test_submissions_survive_the_database(yard, mariadb):
         receipt = yard.api.wait_receipt("ads", job.key, 30)
         assert (receipt["verdict"], receipt["job"], receipt["source"]) == ("accepted", id, "http")
         assert yard.api.wait_end(id)["state"] == "succeeded"
+    assert yard.api.wait_end(before)["state"] == "succeeded"
     assert yard.api.receipt("ads", jobs[0].key)["job"] == before
     until("the queue is empty", lambda: yard.queues.waiting() == 0)
     assert sorted(run.tag for run in yard.log.runs()) == sorted(job.tag for job in jobs), "each ran once"
@@ -221,6 +222,7 @@ def test_many_at_once_and_ray_s_own_survive_the_database(yard, mariadb):
     assert (receipt["verdict"], receipt["source"]) == ("accepted", "ray")
     assert yard.api.wait_end(receipt["job"])["state"] == "succeeded"
     assert yard.api.get("/api/jobs/by-ray")["status"] == "SUCCEEDED"
+    assert yard.api.wait_end(before)["state"] == "succeeded"
     assert yard.api.receipt("ads", jobs[0].key)["job"] == before
     until("the queue is empty", lambda: yard.queues.waiting() == 0)
     tags = sorted([*(job.tag for job in jobs), "ads/by-ray", "ads/keyless"])

@@ -36,13 +36,13 @@ def test_clusters_are_shared_out_and_taken_over(yard):
     victim.kill()
     began = time.monotonic()
 
+    # One may take more than its share, and give it back, before the other has looked.
     def taken_over() -> bool:
         found = shares(yard)
-        return bool(found) and dead not in found
+        return dead not in found and sorted(found.values()) == [2, 3]
 
     until("the dead one's clusters are dispatched by others", taken_over, LEASE_TTL_S + 4)
     assert time.monotonic() - began < LEASE_TTL_S + 4
-    assert sorted(shares(yard).values()) == [2, 3]
     for job in ids:
         assert yard.api.wait_end(job)["state"] == "succeeded"
     victim.start()

@@ -11,7 +11,8 @@ def test_sigterm_leaves_jobs_running_and_the_next_process_adopts_them(yard):
     """Exit 0 well within the drain time, leases given back, and not one job launched again."""
     yard.configure()
     [first] = yard.start(1)
-    jobs = [Job("ads", f"long-{i}", 5) for i in range(4)]
+    gate = yard.gate()
+    jobs = [Job("ads", f"long-{i}", gate) for i in range(4)]
     ids = [yard.api.submitted(job.document(yard.log.path)) for job in jobs]
     for job in ids:
         yard.api.wait_state(job, "running")
@@ -22,6 +23,7 @@ def test_sigterm_leaves_jobs_running_and_the_next_process_adopts_them(yard):
     assert all(run.end is None for run in yard.log.runs()), "the jobs go on"
     first.start()
     yard.wait_ready()
+    gate.touch()
     for job in ids:
         assert yard.api.wait_end(job)["state"] == "succeeded"
     assert len(yard.log.runs()) == len(jobs)

@@ -78,6 +78,8 @@ def test_the_dispatcher_may_do_what_it_does_and_no_more(kuberay, kubectl):
     kubectl("apply", "-k", path, "--dry-run=server")
     kubectl("apply", "-k", path)
     may = lambda *what: allowed(kuberay.client, "yard-jobs", *what)  # noqa: E731
+    nodes = lambda: may("list", "", "nodes", "") and may("watch", "", "nodes", "")  # noqa: E731
+    until("its rights are in force", lambda: nodes() and all(may(*what) for what in ALLOWED), 60)
     assert [what for what in ALLOWED if not may(*what)] == []
     assert [what for what in FORBIDDEN if may(*what)] == []
     elsewhere = [what for what in ALLOWED if allowed(kuberay.client, "default", *what)]
@@ -90,6 +92,8 @@ def test_in_the_same_cluster_the_rights_are_the_dispatchers_own(kuberay, kubectl
     kubectl("apply", "-f", str(INFRA / "target-cluster" / "namespace.yaml"))
     kubectl("apply", "-k", str(INFRA / "same-cluster"))
     own, other = "yard:yard-dispatcher", "yard-jobs:yard-dispatcher"
+    may = lambda account: [what for what in ALLOWED if allowed(kuberay.client, "yard-jobs", *what, account=account)]  # noqa: E731
+    until("what has been applied is in force", lambda: len(may(own)) == len(ALLOWED) and not may(other), 60)
     assert [what for what in ALLOWED if not allowed(kuberay.client, "yard-jobs", *what, account=own)] == []
     assert [what for what in ALLOWED if allowed(kuberay.client, "yard-jobs", *what, account=other)] == []
 

@@ -88,7 +88,7 @@ def test_a_submitter(jobs, entrypoint, ended):
     [("ImagePullBackOff", "ImagePullBackOff"), ("OOMKilled", "OOMKilled")],
 )
 def test_a_pod_that_fails(jobs, fail, reason):
-    jobs.apply(document("ill", "true", annotations={"yard.test/fail": fail}))
+    jobs.apply(document("ill", "sleep 600", annotations={"yard.test/fail": fail}))
 
     def reasons() -> set:
         found = set()

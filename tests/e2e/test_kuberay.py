@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import requests
@@ -37,17 +38,17 @@ def until_ready(yard) -> None:
     until("the cluster is ready", lambda: health(yard)["health"] == "ready", 30)
 
 
-def until_told(yard, *words: str) -> str:
+def until_told(yard, *words: str, timeout_s: float = 30) -> str:
     """Until the cluster's own words have all of these in them."""
 
     def told() -> str | None:
         text = json.dumps(health(yard))
         return text if all(word in text for word in words) else None
 
-    return until(f"the cluster says {words}", told, 30)
+    return until(f"the cluster says {words}", told, timeout_s)
 
 
-def submit(yard, key: str, seconds: float = 0.2, outcome: str = "ok", **keys) -> str:
+def submit(yard, key: str, seconds: float | Path = 0.2, outcome: str = "ok", **keys) -> str:
     """A job whose command writes to the test's log."""
     return yard.api.submitted(Job("ads", key, seconds, outcome, **keys).document(yard.log.path))
 
@@ -149,7 +150,7 @@ def test_what_head_and_workers_print(yard_kube, target):
     target.admin.patch(f"/api/v1/namespaces/yard-jobs/pods/{name}", says)
     end = ("\n".join(lines) + "\n")[-1024:]
     whole = f"--- pod {name}, container ray-head: its last 1024 bytes ---\n{end}"
-    until("its last bytes are told", lambda: source(yard, job, "head").text == whole, 10)
+    until("its last bytes are told", lambda: source(yard, job, "head").text == whole, 60)
     names = sorted(pod["metadata"]["name"] for pod in target.jobs.pods(node_type="worker"))
     text = source(yard, job, "workers").text
     assert all(f"of {worker} has started" in text for worker in names[:2]) and names[2] not in text, text
@@ -405,15 +406,17 @@ def test_an_expired_token_is_asked_for_again(yard_kube, target):
         at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
         return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    target.write_credential(credential, 15, in_s(15))
+    target.write_credential(credential, 30, in_s(30))
     configure(yard, target)
     yard.start(1)
     until_ready(yard)
-    job = submit(yard, "long", 25)
+    gate = yard.gate()
+    job = submit(yard, "long", gate)
     until("it runs", lambda: yard.log.runs(), 60)
-    until_told(yard, "401")
+    until_told(yard, "401", timeout_s=60)
     target.write_credential(credential, 3600, in_s(3600))
     until_ready(yard)
+    gate.touch()
     ended = yard.api.wait_end(job, 90)
     assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
     invariants.check_all(yard)
@@ -549,14 +552,15 @@ def test_the_pods_ask_for_exactly_what_is_charged(yard_kube, target, profile, nu
     until_ready(yard)
     workers = {**number, "cpu": 1, "gpu": 1, "memory": "1GiB"}
     charge = {"cpu": 6.25, "gpu": 4, "memory": "7GiB"}
-    job = submit(yard, "shape", 12, resources=charge, ray_cluster={"profile": profile, "workers": workers})
+    gate = yard.gate()
+    job = submit(yard, "shape", gate, resources=charge, ray_cluster={"profile": profile, "workers": workers})
     until("it runs", lambda: yard.log.runs(), 90)
     [cluster] = target.jobs.names("rayclusters")
     if "max" in number:
         assert len(target.jobs.pods(node_type="worker")) == number["min"]
         target.jobs.scale_up(cluster)
     count = number.get("count") or number["max"]
-    until("all workers are there", lambda: len(target.jobs.pods(node_type="worker")) == count, 10)
+    until("all workers are there", lambda: len(target.jobs.pods(node_type="worker")) == count, 60)
     pods = target.jobs.pods_of(job)
     assert len(pods) == 1 + count + (profile == "submitter"), [pod["metadata"]["name"] for pod in pods]
     [head] = target.jobs.pods(node_type="head")
@@ -566,6 +570,7 @@ def test_the_pods_ask_for_exactly_what_is_charged(yard_kube, target, profile, nu
     assert asked_by(pods) == {"cpu": 6.25, "memory": 7 * 2**30, "nvidia.com/gpu": 4}
     [used] = [c["used"] for c in yard.api.get("/v1/clusters")["clusters"]]
     assert (used["cpu"], used["gpu"], used["memory_bytes"]) == (6.25, 4, 7 * 2**30)
+    gate.touch()
     ended = yard.api.wait_end(job, 90)
     assert ended["state"] == "succeeded" and len(ended["attempts"]) == 1, ended
     until_all_is_gone(target)

@@ -108,7 +108,7 @@ def test_a_log_outlives_its_cluster_byte_for_byte(yard):
     assert yard.api.wait_end(job)["state"] == "succeeded"
     assert sealed(yard, job) == text
     folder = yard.folder / "clusters" / "local"
-    until("the attempt is removed from its cluster", lambda: not list(folder.glob("yard-*")), 10)
+    until("the attempt is removed from its cluster", lambda: not list(folder.glob("yard-*")), 60)
     shutil.rmtree(folder)
     answer = log(yard, job)
     assert answer.text == text
@@ -232,7 +232,7 @@ def test_a_dead_ray_head_takes_seconds_of_a_log_with_it(yard_ray, mortal_head):
     yard.configure(
         clusters=[yard.ray_cluster(0), yard.ray_cluster(1)],
         logs=LOGS,
-        dispatcher={"unreachable_after_s": 1, "cluster_lost_grace_s": 4},
+        dispatcher={"unreachable_after_s": 1, "cluster_lost_grace_s": 10},
     )
     yard.start(1)
     assert yard.api.request("POST", "/v1/clusters/ray-b/drain").status_code == 200

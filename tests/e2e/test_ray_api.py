@@ -222,7 +222,6 @@ def ours(yard_ray):
     yard.configure(
         clusters=[yard.ray_cluster(0, labels={"zone": "a"}), yard.ray_cluster(1, labels={"zone": "b"})],
         ray_api={"default_team": "ads", "tail_poll_ms": 100},
-        dispatcher={"cluster_lost_grace_s": 2, "unreachable_after_s": 1},
     )
     yard.start(1)
     yard.wait_clusters()
@@ -313,7 +312,7 @@ def test_a_tail_waits_with_the_job_and_ends_with_it(local):
     target = Target(local.processes[0].url, local.api.token)
     assert local.api.request("POST", "/v1/clusters/local/drain").status_code == 200
     job = target.client.submit_job(entrypoint="echo out: at last")
-    until("the reason tells of the cluster", lambda: "local: " in target.client.get_job_info(job).message, 10)
+    until("the reason tells of the cluster", lambda: "local: " in target.client.get_job_info(job).message, 60)
 
     async def follow() -> str:
         async def read() -> str:

@@ -1,5 +1,6 @@
 """How attempts end and who pays for the next one; the clocks of queueing and running."""
 
+import contextlib
 import os
 import signal
 
@@ -32,7 +33,7 @@ def test_the_run_timeout_ends_an_attempt_and_is_not_retried(yard):
     """However many retries the job has left: the same again would end the same."""
     yard.configure()
     yard.start(1)
-    document = Job("ads", "endless", 300, max_retries=3, timeouts={"run_s": 1}).document(yard.log.path)
+    document = Job("ads", "endless", 300, max_retries=3, timeouts={"run_s": 3}).document(yard.log.path)
     ended = yard.api.wait_end(yard.api.submitted(document))
     assert (ended["state"], ended["failure"]["class"], len(ended["attempts"])) == ("failed", "run_timeout", 1)
     assert [run.how for run in yard.log.runs()] == ["stopped"]
@@ -43,12 +44,14 @@ def test_the_queue_timeout_ends_a_job_that_waits_too_long(yard):
     """It says while it waits why it does, and ends as expired without having been launched."""
     yard.configure(teams=[{"id": "ads", "quota": {"jobs": 1}}])
     yard.start(1)
-    long = yard.api.submitted(Job("ads", "long", 6).document(yard.log.path))
+    gate = yard.gate()
+    long = yard.api.submitted(Job("ads", "long", gate).document(yard.log.path))
     yard.api.wait_state(long, "running")
-    job = yard.api.submitted(Job("ads", "late", timeouts={"queue_s": 3}).document(yard.log.path))
+    job = yard.api.submitted(Job("ads", "late", timeouts={"queue_s": 6}).document(yard.log.path))
     until("it says why it waits", lambda: yard.api.job(job).get("waiting"))
     ended = yard.api.wait_end(job)
     assert ended["state"] == "expired" and ended["attempts"] == []
+    gate.touch()
     assert yard.api.wait_end(long)["state"] == "succeeded"
     invariants.check_all(yard)
 
@@ -57,12 +60,13 @@ def test_an_attempt_that_vanishes_is_lost_and_costs_the_installations_retries(ya
     """Its shim and all its processes are killed behind our back: lost, and retried without retries of its own."""
     yard.configure()
     yard.start(1)
-    job = yard.api.submitted(Job("ads", "victim", 3, max_retries=0).document(yard.log.path))
+    job = yard.api.submitted(Job("ads", "victim", 10, max_retries=0).document(yard.log.path))
     [run] = until("it runs", lambda: yard.log.started("ads/victim"))
     yard.api.wait_state(job, "running")
     for pid in belonging_to(yard.folder / "clusters" / "local" / run.name):
-        os.kill(pid, signal.SIGKILL)
-    ended = yard.api.wait_end(job)
+        with contextlib.suppress(ProcessLookupError):  # the first death brings about the others
+            os.kill(pid, signal.SIGKILL)
+    ended = yard.api.wait_end(job, 60)
     assert ended["state"] == "succeeded", ended
     assert [attempt["end"] for attempt in ended["attempts"]] == ["lost", "succeeded"]
     retried = [line for line in yard.api.history(job) if line["event"] == "retried"]

@@ -16,15 +16,15 @@ def test_late_writes_of_a_stopped_holder_change_nothing(yard, capsys):
     """Starts, ends and launches are all in the stopped process's hands, several times over."""
     yard.configure(dispatcher={"lease_ttl_ms": 1000, "lease_margin_ms": 300})
     processes = yard.start(3)
-    jobs = [Job("ads", f"job-{i:02}", 0.2 + (i % 5) * 0.2, resources={"cpu": 0.5}) for i in range(60)]
+    jobs = [Job("ads", f"job-{i:02}", 0.2 + (i % 5) * 0.2, resources={"cpu": 0.5}) for i in range(120)]
     for job in jobs:
         yard.queues.send(job.document(yard.log.path))
     took_over = 0
     for round_ in range(3):
         wanted = (round_ + 1) * 8
         until(f"{wanted} jobs have been started", lambda wanted=wanted: len(yard.log.runs()) >= wanted, 30)
-        frozen = yard.process_holding("local")
-        before = yard.database.dispatchers()["local"]
+        before = until("it is dispatched", lambda: yard.database.dispatchers().get("local"))
+        frozen = yard.process_called(before)
         frozen.freeze()
 
         def another(before=before) -> bool:
@@ -40,7 +40,7 @@ def test_late_writes_of_a_stopped_holder_change_nothing(yard, capsys):
         rows = yard.database.query("SELECT state FROM jobs")
         return [row["state"] for row in rows] == ["succeeded"] * len(jobs)
 
-    until("all jobs have succeeded", all_ended, 60, 0.2)
+    until("all jobs have succeeded", all_ended, 120, 0.2)
     assert all(process.alive() and process.starts == 1 for process in processes)
     assert len(yard.log.runs()) == len(jobs), "each ran exactly once"
     invariants.check_all(yard)
@@ -69,8 +69,8 @@ def test_a_stopped_process_does_not_launch_what_it_had_begun(yard):
     yard.start(2)
     ids = [yard.api.submitted(Job("ads", f"job-{i}", 0.1).document(yard.log.path)) for i in range(3)]
     yard.api.wait_state(ids[0], "running", "succeeded")
-    frozen = yard.process_holding("local")
-    before = yard.database.dispatchers()["local"]
+    before = until("it is dispatched", lambda: yard.database.dispatchers().get("local"))
+    frozen = yard.process_called(before)
     frozen.freeze()
     until("another dispatches", lambda: yard.database.dispatchers().get("local", before) != before, TAKEN_OVER_S)
     for job in ids:

@@ -25,7 +25,8 @@ def test_a_queued_job_ends_at_once(yard):
 def test_a_placed_job_is_never_sent(yard):
     """It waits for its cluster's launch rate, charged; the stop refunds it."""
     slow = {"launch_rate_per_s": 0.05, "launch_burst": 1}
-    yard.configure(clusters=[yard.process_cluster("local", **slow)])
+    # The next holder of a lease that is lost would begin with a full bucket.
+    yard.configure(clusters=[yard.process_cluster("local", **slow)], dispatcher={"lease_ttl_ms": 30000})
     yard.start(1)
     first, second = (yard.api.submitted(Job("ads", key, 0.1).document(yard.log.path)) for key in ("a", "b"))
     waiting = {first, second}
@@ -64,7 +65,7 @@ def test_a_running_job_ends_with_everything_it_started(yard):
 
 def test_a_job_that_does_not_listen_is_killed_after_the_grace(yard):
     """SIGKILL comes after stop_grace_s; not before."""
-    yard.configure()
+    yard.configure(clusters=[yard.process_cluster("local", stop_grace_s=1)])
     yard.start(1)
     job = yard.api.submitted(Job("ads", "deaf", 300, "deaf").document(yard.log.path))
     until("it runs", lambda: yard.log.started("ads/deaf"))
@@ -116,7 +117,7 @@ def test_a_job_on_ray_is_stopped_during_its_launch_and_while_it_runs(yard_ray):
     yard.api.wait_state(early, "launching", "running")
     assert yard.api.stop(early).status_code in (200, 202)
     late = yard.api.submitted(Job("ads", "late", 300).document(yard.log.path))
-    until("the second one runs", lambda: yard.log.started("ads/late"), 30)
+    until("the second one runs", lambda: yard.log.started("ads/late"), 60)
     assert yard.api.stop(late).status_code in (200, 202)
     for job in (early, late):
         assert yard.api.wait_end(job, 40)["state"] == "stopped"

@@ -266,7 +266,8 @@ async fn waiting_outlasts_a_server_that_was_there_before() {
         yard_cli::run(cli.command, &cli.global).await
     };
     let restart = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // It has seen the job by then.
+        tokio::time::sleep(Duration::from_secs(3)).await;
         world.stop.cancel();
         tokio::time::sleep(Duration::from_secs(1)).await;
     };

@@ -166,10 +166,12 @@ async fn a_shim_that_is_killed_takes_its_command_with_it() {
     );
     assert_eq!(failure(&driver, &request.name).await.0, FailureClass::Lost);
     // The lock is free once the guard has killed the group; a process may take a moment to die of it.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    for pid in pids.split_whitespace() {
-        assert!(!is_alive(pid), "{pid}");
-    }
+    let died = async {
+        while pids.split_whitespace().any(is_alive) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, died).await.expect("all are dead");
     let again = driver.launch(&request).await.unwrap();
     assert!(matches!(again, LaunchOutcome::Adopted(RemoteStatus::Failed(_))), "{again:?}");
 }

@@ -25,8 +25,6 @@ fn config(address: &str) -> RayConfig {
         token: Some(Token::new("t0ken")),
         poll_interval: Duration::from_millis(20),
         resync_interval: Duration::from_hours(1),
-        submit_timeout: Duration::from_millis(300),
-        call_timeout: Duration::from_millis(300),
         log_poll: Duration::from_millis(10),
         log_patience: Duration::from_millis(200),
         answer_bytes_max: 10_000,
@@ -104,7 +102,8 @@ async fn a_lost_answer_is_unclear_and_the_next_launch_adopts() {
     for fail in failures {
         let fake = forgetful(fail).await;
         let (driver, request) = (driver(&fake), request());
-        let first = driver.launch(&request).await;
+        let impatient = RayConfig { submit_timeout: Duration::from_millis(300), ..config(&fake.address) };
+        let first = RayDriver::new(impatient).unwrap().launch(&request).await;
         assert!(matches!(first, Err(DriverError::Unclear(_))), "{first:?}");
         let second = driver.launch(&request).await.unwrap();
         assert_eq!(second, LaunchOutcome::Adopted(RemoteStatus::Running));
@@ -267,7 +266,9 @@ async fn a_followed_log_waits_for_half_a_character() {
         }
     }))
     .await;
-    let log = driver(&fake).logs(&request.name, 1, true).await.unwrap();
+    // It is not a matter of time here.
+    let patient = RayConfig { log_patience: PATIENCE, ..config(&fake.address) };
+    let log = RayDriver::new(patient).unwrap().logs(&request.name, 1, true).await.unwrap();
     let pieces: Vec<_> = timeout(PATIENCE, log.try_collect()).await.expect("it ends").unwrap();
     assert_eq!(pieces, ["ne\n", "twö\n"]);
 }

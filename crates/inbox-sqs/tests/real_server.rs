@@ -61,15 +61,17 @@ async fn messages_come_in_batches_and_are_deleted() {
     let Some(f) = fixture("batches").await else { return };
     let bodies: Vec<String> = (0..25).map(|i| format!("{{\"n\":{i}}}")).collect();
     f.producer.send(&f.url, &bodies).await.unwrap();
-    let messages = receive(&f.inbox, 25).await;
+    // Long enough for three receives.
+    let inbox = SqsInbox::connect(SqsConfig { visibility: Duration::from_secs(6), ..f.config.clone() }).await;
+    let messages = receive(&inbox, 25).await;
     let mut got: Vec<_> = messages.iter().map(|m| m.body.clone()).collect();
     let mut want = bodies.clone();
     got.sort();
     want.sort();
     assert_eq!(got, want);
     assert!(messages.iter().all(|m| m.receive_count == 1 && !m.id.is_empty()));
-    assert_eq!(f.inbox.delete(&handles(&messages)).await.unwrap(), vec![]);
-    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    assert_eq!(inbox.delete(&handles(&messages)).await.unwrap(), vec![]);
+    tokio::time::sleep(Duration::from_millis(6_200)).await;
     assert_eq!(f.inbox.receive().await.unwrap().len(), 0, "deleted messages don't come again");
     let depth = f.producer.depth(&f.url).await.unwrap();
     assert_eq!((depth.waiting, depth.hidden), (0, 0));
@@ -88,7 +90,7 @@ async fn undeleted_messages_come_again_unless_extended() {
     let Some(f) = fixture("again").await else { return };
     f.producer.send(&f.url, &["a".to_owned()]).await.unwrap();
     let first = receive(&f.inbox, 1).await;
-    f.inbox.extend(&handles(&first), Duration::from_secs(4)).await.unwrap();
+    f.inbox.extend(&handles(&first), Duration::from_secs(10)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(2_300)).await;
     assert_eq!(f.inbox.receive().await.unwrap().len(), 0, "still hidden: it was extended");
     let second = receive(&f.inbox, 1).await;

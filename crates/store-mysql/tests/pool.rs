@@ -67,11 +67,15 @@ async fn unused_connections_are_given_up(variable: &str) {
 async fn old_connections_are_replaced(variable: &str) {
     let Some(schema) = Schema::fresh(variable).await else { return };
     let mut asks = MySqlConnection::connect(&schema.url).await.unwrap();
-    let short = MySqlOptions { connection_lifetime_max: Duration::from_millis(200), ..options(calm()) };
+    let short = MySqlOptions {
+        connection_lifetime_max: Duration::from_millis(200),
+        // None is given up as unused meanwhile.
+        silence_max: Duration::from_mins(5),
+        ..options(calm())
+    };
     let store = connect(&schema.url, &short).await.unwrap();
     let first = sessions(&mut asks).await;
     assert!(!first.is_empty());
-    // What is always in use is never given up as unused.
     eventually("others have taken their place", async || {
         store.now().await.unwrap();
         let now = sessions(&mut asks).await;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -18,8 +19,15 @@ fn dev(folder: &Path, listen: SocketAddr, arguments: &[&str]) -> Command {
     command
 }
 
+/// Below the ports that the kernel gives to connections, so that none takes it before the program does.
 fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    loop {
+        let dice = RandomState::new().build_hasher().finish();
+        let port = 12_000 + u16::try_from(dice % 18_000).unwrap();
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 fn lines(output: &Output) -> Vec<String> {

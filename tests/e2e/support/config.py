@@ -44,7 +44,7 @@ def process_cluster(name: str, folder: Path, **keys) -> dict:
         "capacity": {"cpu": 8, "gpu": 2, "memory": "16GiB"},
         "labels": {"kind": "process"},
         "poll_interval_ms": 50,
-        "stop_grace_s": 1,
+        "stop_grace_s": 5,
         "launch_rate_per_s": 100,
         "launch_burst": 100,
     }

@@ -73,7 +73,7 @@ def check_nothing_held(yard: Yard) -> None:
     def only_the_living() -> bool:
         return len(yard.database.holders()) <= len(alive)
 
-    until(f"at most {len(alive)} processes hold leases", only_the_living, 10)
+    until(f"at most {len(alive)} processes hold leases", only_the_living, 60)
 
 
 def check_clusters(yard: Yard, runs: list[Run]) -> None:

@@ -7,7 +7,7 @@
 #
 # LOG      the shared log
 # TAG      team/key of the submission
-# SECONDS  how long it runs
+# SECONDS  how long it runs; or a file, until which is there
 # OUTCOME  ok | fail | fail-until-N (succeeds from attempt N on) | deaf (does not heed SIGTERM)
 #          | child (a grandchild of its own process, in the background)
 log=$1 tag=$2 seconds=$3 outcome=$4
@@ -41,7 +41,10 @@ if [ "$outcome" = child ]; then
     # Outlives its parent unless somebody ends it.
     sh -c 'trap "" HUP; while :; do sleep 0.2; date +%s%N >>"$1"; done' beat "$log.$name.beat" &
 fi
-sleep "$seconds" &
+case $seconds in
+    /*) while [ ! -e "$seconds" ]; do sleep 0.1; done & ;;
+    *) sleep "$seconds" & ;;
+esac
 sleeper=$!
 # A signal that is ignored does not end the wait; one that is trapped runs its trap.
 wait "$sleeper"

@@ -13,7 +13,7 @@ class Job:
 
     team: str
     key: str
-    seconds: float = 0.2
+    seconds: float | Path = 0.2  # or the file until which is there it runs: see `Yard.gate`
     outcome: str = "ok"  # what job.sh is to do
     resources: dict = field(default_factory=lambda: {"cpu": 1})
     only: list[str] = field(default_factory=list)

@@ -19,16 +19,17 @@ NAMESPACE = "yard-jobs"
 ACCOUNT = "yard-dispatcher"
 
 # `real` runs on the Ray head that all share, `own` on one that ends with its pod, `fake` runs nothing, `ill` lets a job say
-# how its pods fail.
+# how its pods fail. What has ended stays long enough for its logs and evidence to be read on a busy machine; Switchyard
+# removes it before.
 TEMPLATE = """
 default_profile: real
 profiles:
-  real: {image: ray, ttl_s: 2}
+  real: {image: ray, ttl_s: 10}
   fake: {image: ray, ttl_s: 0, container: {env: [{name: YARD_TEST_DASHBOARD, value: fake}]}}
-  own: {image: ray, ttl_s: 2, container: {env: [{name: YARD_TEST_DASHBOARD, value: own}]}}
-  ill: {image: ray, ttl_s: 2, pre_running_deadline_s: 5, job_may_set: [env]}
-  submitter: {image: ray, ttl_s: 2, ray_version: 2.46.0, submission_mode: K8sJobMode}
-  sidecar: {image: ray, ttl_s: 2, ray_version: 2.46.0, submission_mode: SidecarMode, head_min: {cpu: 1}, gpu_types: {a100: {}}}
+  own: {image: ray, ttl_s: 10, container: {env: [{name: YARD_TEST_DASHBOARD, value: own}]}}
+  ill: {image: ray, ttl_s: 10, pre_running_deadline_s: 5, job_may_set: [env]}
+  submitter: {image: ray, ttl_s: 10, ray_version: 2.46.0, submission_mode: K8sJobMode}
+  sidecar: {image: ray, ttl_s: 10, ray_version: 2.46.0, submission_mode: SidecarMode, head_min: {cpu: 1}, gpu_types: {a100: {}}}
 """
 
 

@@ -143,7 +143,7 @@ class Senders:
 
     def send_again(self) -> None:
         """The repeats, once every first submission has its receipt: only then is it sure which body is first."""
-        until("every job has been accepted", lambda: self._accepted() == len(self._plan.jobs), 120, 0.2)
+        until("every job has been accepted", lambda: self._accepted() == len(self._plan.jobs), 400, 0.2)
         conflicts = {"another body under the same key"}
         for door, document in self._plan.again:
             if door == "sqs":
@@ -155,7 +155,7 @@ class Senders:
         """Stops those jobs that would run for ever, each once it really runs."""
         ids = {row["tag"]: row["id"].hex() for row in job_rows(self._yard)}
         for job in self._plan.to_stop:
-            until(f"{job.tag} runs", lambda job=job: self._yard.log.started(job.tag), 180, 0.2)
+            until(f"{job.tag} runs", lambda job=job: self._yard.log.started(job.tag), 600, 0.2)
 
             def stop(job=job) -> bool:
                 return self._yard.api.stop(ids[job.tag]).status_code in (200, 202)

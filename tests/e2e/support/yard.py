@@ -170,6 +170,10 @@ class Yard:
 
             until(f"{process.name} is ready", ready, READY_TIMEOUT_S)
 
+    def gate(self, name: str = "gate") -> Path:
+        """For jobs that are to run until the test has seen what it wants: they end once the file is made (`touch`)."""
+        return self.folder / name
+
     def wait_clusters(self) -> None:
         """Until each cluster is ready and its capacity known: before, jobs go wherever one of them is."""
 

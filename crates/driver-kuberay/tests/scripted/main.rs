@@ -18,6 +18,11 @@ use server::{Answer, Server};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn driver(server: &Server, dir: &tempfile::TempDir) -> KubeRayDriver {
+    driver_probing(server, dir, Duration::from_millis(200))
+}
+
+/// With this time between two signs of life.
+fn driver_probing(server: &Server, dir: &tempfile::TempDir, interval: Duration) -> KubeRayDriver {
     let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
         "clusters": [{"name": "c", "cluster": {"server": server.address()}}], "users": [{"name": "u", "user": {"token": "t"}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
@@ -27,7 +32,7 @@ fn driver(server: &Server, dir: &tempfile::TempDir) -> KubeRayDriver {
     let access = Access::Kubeconfig { path, context: None };
     let mut config = KubeRayConfig::new("k8s", access, "ml", template);
     config.call_timeout = Duration::from_secs(3);
-    config.probe_interval = Duration::from_millis(200);
+    config.probe_interval = interval;
     KubeRayDriver::new(config)
 }
 
@@ -173,7 +178,8 @@ async fn a_history_that_is_gone_is_read_anew_as_a_whole() {
         }
     })
     .await;
-    let mut stream = driver(&server, &dir).observe();
+    // A sign of life comes when the rest is over.
+    let mut stream = driver_probing(&server, &dir, Duration::from_secs(2)).observe();
     let story = async {
         let mut story = Vec::new();
         while story.len() < 4 {

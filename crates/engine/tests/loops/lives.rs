@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use yard_domain::lease::LeaseTerms;
 use yard_domain::{Catalog, Failure, FailureClass, StateName};
 use yard_engine::settings::DispatcherSettings;
 use yard_ports::store::{JobFilter, StopAnswer};
@@ -84,7 +85,12 @@ async fn a_launch_call_that_takes_long_holds_up_no_others() {
         jobs.push(world.submit("lab", 0, Duration::from_mins(1)).await);
     }
     // Nobody looks for placed jobs by the clock.
-    let settings = DispatcherSettings { poll_interval: Duration::from_hours(1), ..settings() };
+    let settings = DispatcherSettings {
+        // Nor does a lease that is renewed late keep launches back, for which nobody would look again.
+        lease: LeaseTerms { ttl: Duration::from_secs(10), margin: Duration::from_secs(3) },
+        poll_interval: Duration::from_hours(1),
+        ..settings()
+    };
     let replica = world.replica("one", &settings).await;
     let succeeded = JobFilter { states: vec![StateName::Succeeded], limit: 100, ..JobFilter::default() };
     let deadline = tokio::time::Instant::now() + PATIENCE;

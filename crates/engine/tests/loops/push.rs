@@ -134,10 +134,20 @@ struct Pusher {
 }
 
 impl Pusher {
+    /// With leases that nothing but its end ends.
     async fn start(world: &World, name: &str, builder: Builder) -> Self {
+        Self::start_for(world, name, builder, Duration::from_secs(10)).await
+    }
+
+    /// With leases that end soon when it dies.
+    async fn start_mortal(world: &World, name: &str, builder: Builder) -> Self {
+        Self::start_for(world, name, builder, Duration::from_secs(1)).await
+    }
+
+    async fn start_for(world: &World, name: &str, builder: Builder, ttl: Duration) -> Self {
         let (soft, keeper) = (CancellationToken::new(), Keeper::new(world.store.clone(), name));
         let settings = PushSettings {
-            lease: LeaseTerms { ttl: Duration::from_secs(1), margin: Duration::from_millis(300) },
+            lease: LeaseTerms { ttl, margin: ttl.mul_f64(0.3) },
             election_interval: Duration::from_millis(30),
             poll_interval: Duration::from_millis(10),
             page_max: 7,
@@ -200,8 +210,8 @@ async fn verdicts_and_ends_arrive_in_order_though_calls_fail_and_replicas_die() 
     let (ads, lab) = (Receiver::new(Manner::FailsEvery(3)), Receiver::new(Manner::Takes));
     let builder = || Builder::default().with("ads/hook", &ads, 99).with("lab/queue", &lab, 99);
     subscribe(&world, "ads/hook lab/queue").await;
-    let first = Pusher::start(&world, "a", builder()).await;
-    let second = Pusher::start(&world, "b", builder()).await;
+    let first = Pusher::start_mortal(&world, "a", builder()).await;
+    let second = Pusher::start_mortal(&world, "b", builder()).await;
     // What is committed right after the subscription is in it, too.
     lives(&mut world, "ads", 6).await;
     lives(&mut world, "lab", 6).await;
@@ -235,7 +245,7 @@ async fn what_arrived_but_was_not_recorded_is_sent_again_under_the_same_id() {
     let mut world = World::new(NullPlan::endless()).await;
     let (mute, takes) = (Receiver::new(Manner::Mute), Receiver::new(Manner::Takes));
     subscribe(&world, "ads/hook").await;
-    let first = Pusher::start(&world, "a", Builder::default().with("ads/hook", &mute, 9)).await;
+    let first = Pusher::start_mortal(&world, "a", Builder::default().with("ads/hook", &mute, 9)).await;
     lives(&mut world, "ads", 1).await;
     eventually("it was sent", async || mute.attempts() == 1).await;
     first.crash().await;
@@ -288,8 +298,12 @@ async fn subscriptions_come_and_go_with_the_catalog() {
     subscribe(&world, "ads/mute").await;
     lives(&mut world, "ads", 1).await;
     eventually("it was sent", async || mute.attempts() == 1).await;
+    // Of this one alone: what others were owed when they were taken out is given up, too.
+    let of_mute = DeliveryFilter { name: Some("mute".to_owned()), limit: 9, ..DeliveryFilter::default() };
+    eventually("both are to be sent", async || world.store.deliveries(&of_mute).await.unwrap().len() == 2)
+        .await;
     subscribe(&world, "").await;
-    let dead = DeliveryFilter { state: Some(DeliveryState::Dead), limit: 9, ..DeliveryFilter::default() };
+    let dead = DeliveryFilter { state: Some(DeliveryState::Dead), ..of_mute };
     eventually("both are given up", async || world.store.deliveries(&dead).await.unwrap().len() == 2).await;
     let rows = world.store.deliveries(&dead).await.unwrap();
     assert!(rows[0].last_error.as_deref().unwrap().contains("taken out"), "{rows:?}");

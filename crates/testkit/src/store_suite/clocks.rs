@@ -100,8 +100,9 @@ pub async fn a_late_launch_is_undone(w: &World) {
 /// A scheduler that died with claims: they go back once its lease has ended, and it can't use them any more.
 pub async fn claims_of_a_dead_scheduler_come_back(w: &World) {
     let jobs = w.accept("ads", 4).await;
-    let dying = w.scheduler_for("dying", SHORT).await;
+    let dying = w.scheduler_for("dying", LONG).await;
     let claimed = w.claim(&dying, 2).await;
+    let dying = w.store.renew_leases(&[dying], SHORT).await.unwrap().remove(0).unwrap();
     let gone = w.scheduler_for("gone", LONG).await;
     w.claim(&gone, 1).await;
     w.store.release_lease(&gone).await.unwrap();

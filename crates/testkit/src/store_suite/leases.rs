@@ -29,8 +29,9 @@ pub async fn one_holder_per_scope(w: &World) {
 
 /// A renewal moves the end; one that has ended is lost for good, even if nobody took it.
 pub async fn renewal_extends_and_expiry_loses(w: &World) {
-    let lease = w.store.acquire_lease(&east(), "d1", SHORT).await.unwrap().unwrap();
-    let renewed = w.store.renew_leases(std::slice::from_ref(&lease), LONG).await.unwrap().remove(0).unwrap();
+    let lease = w.store.acquire_lease(&east(), "d1", LONG).await.unwrap().unwrap();
+    let renewed =
+        w.store.renew_leases(std::slice::from_ref(&lease), LONG * 2).await.unwrap().remove(0).unwrap();
     assert_eq!((renewed.token, renewed.holder.as_str()), (lease.token, "d1"));
     assert!(renewed.expires_at > lease.expires_at.plus(LONG / 2));
     let short = w.store.renew_leases(std::slice::from_ref(&lease), SHORT).await.unwrap().remove(0).unwrap();
