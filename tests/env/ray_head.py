@@ -8,6 +8,8 @@ from . import provision
 from .process import HOST, Server, free_ports, http
 
 OBJECT_STORE_BYTES = 80_000_000  # Ray's minimum is 78,643,200
+STARTS_MAX = 3
+GAVE_UP = "timed out during startup"  # what Ray says then
 MEMORY_BYTES = 2_000_000_000  # what the head offers to jobs, whatever the machine has
 
 
@@ -36,6 +38,17 @@ class RayHead(Server):
         self.resources, self.labels = resources or {}, labels or {}
         self.python = provision.python()
         self._gcs, self.port, self._agent, self._client, *self._metrics = free_ports(7)
+
+    def start(self):
+        """As any server. Ray itself gives up when a part of it is not there within half a minute, which on a busy machine it
+        may not be: then it is started again."""
+        for _ in range(STARTS_MAX - 1):
+            try:
+                return super().start()
+            except RuntimeError as error:
+                if GAVE_UP not in str(error):
+                    raise
+        return super().start()
 
     @property
     def address(self) -> str:
