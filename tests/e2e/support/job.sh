@@ -13,6 +13,7 @@
 log=$1 tag=$2 seconds=$3 outcome=$4
 
 # A stop that comes before the first line is there waits for it.
+early=
 if [ "$outcome" = deaf ]; then trap '' TERM; else trap 'early=yes' TERM; fi
 
 # The name of the attempt at its cluster: the process driver's variable, or Ray's own.

@@ -170,9 +170,9 @@ class Yard:
 
             until(f"{process.name} is ready", ready, READY_TIMEOUT_S)
 
-    def gate(self, name: str = "gate") -> Path:
+    def gate(self) -> Path:
         """For jobs that are to run until the test has seen what it wants: they end once the file is made (`touch`)."""
-        return self.folder / name
+        return self.folder / "gate"
 
     def wait_clusters(self) -> None:
         """Until each cluster is ready and its capacity known: before, jobs go wherever one of them is."""

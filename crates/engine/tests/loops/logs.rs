@@ -37,6 +37,14 @@ async fn with_one() -> (World, JobId) {
     (world, job)
 }
 
+async fn until_kept(world: &World, attempt: AttemptRef, whose: PodLog) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while world.archive.pods(attempt, whose).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "it is not kept");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn cluster_of(world: &World, job: JobId) -> NullDriver {
     let (_, name) = first(job);
     world.clusters.values().find(|d| d.status(&name).is_some()).unwrap().clone()
@@ -110,11 +118,7 @@ async fn what_pods_print_is_kept_before_a_stop() {
     let away = NullFault { error: DriverError::Unreachable("away".to_owned()), effect: false };
     cluster.fail_stops(10_000, &away);
     world.store.request_stop(job, "user:test", "enough").await.unwrap();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while world.archive.pods(attempt, PodLog::Head).await.is_err() {
-        assert!(tokio::time::Instant::now() < deadline, "it is not kept");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_kept(&world, attempt, PodLog::Head).await;
     assert_eq!(cluster.status(&name), Some(RemoteStatus::Running));
     replica.drain().await;
 }
@@ -132,11 +136,7 @@ async fn what_was_kept_before_a_stop_stays_if_pods_are_gone_at_the_end() {
     let away = NullFault { error: DriverError::Unreachable("away".to_owned()), effect: false };
     cluster.fail_stops(10_000, &away);
     world.store.request_stop(job, "user:test", "enough").await.unwrap();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while world.archive.pods(attempt, PodLog::Workers).await.is_err() {
-        assert!(tokio::time::Instant::now() < deadline, "it is not kept");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_kept(&world, attempt, PodLog::Workers).await;
     cluster.leave_of_pod(&name, PodLog::Head, "last words\n");
     cluster.print_pod(&name, PodLog::Workers, "another worker\n");
     cluster.finish(&name, RemoteStatus::Stopped);
